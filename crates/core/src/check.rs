@@ -1,0 +1,148 @@
+//! What a check is to the engine, and how a kind of check is made from its settings.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+
+use crate::node::{Node, Secrets, SettingsError};
+use crate::program::Spawner;
+use crate::report::Report;
+
+/// A boxed future, as `async fn` in a trait object needs it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a run may use. Checks read the host under `sysroot`, start programs through `spawner`, and read no clock but tokio's.
+pub struct Context<'a> {
+    /// The name of the check.
+    pub check: &'a str,
+    /// The name of this host.
+    pub host: &'a str,
+    /// The wall clock when the run began.
+    pub now: Timestamp,
+    /// How long the run may take.
+    pub timeout: Duration,
+    /// Where the host's files stand: `/`, or a recorded tree in tests.
+    pub sysroot: &'a Path,
+    /// Starts programs.
+    pub spawner: &'a dyn Spawner,
+    /// What environment setters gave, and `env:` of the definition.
+    pub env: &'a [(OsString, OsString)],
+}
+
+/// Why monchero could not find out. What a check found about its object, however bad, is a [`Report`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// The result is `unknown` with this reason, a full sentence fragment: what was done, to what, why it failed.
+    #[error("{0}")]
+    Unable(String),
+    /// It took longer than its timeout.
+    #[error("timed out after {}", crate::duration::human(*.0))]
+    TimedOut(Duration),
+    /// Its process cannot be ended (R6): no further run starts until it is gone.
+    #[error("stuck: process {0} hangs in the kernel (state D) and cannot be ended")]
+    Stuck(i32),
+    /// The daemon stops: the run has no result (R16).
+    #[error("called off")]
+    Cancelled,
+}
+
+impl CheckError {
+    /// `doing`, colon, the chain of `source`.
+    pub fn new(doing: impl fmt::Display, source: &dyn std::error::Error) -> Self {
+        let mut text = format!("{doing}: {source}");
+        let mut cause = source.source();
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        Self::Unable(text)
+    }
+}
+
+/// One configured check, ready to run.
+pub trait Check: Send + Sync {
+    /// Looks once. A check that finds its object broken answers `Ok` with a report that says so.
+    fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>>;
+}
+
+/// The settings of a kind of check: what stands under its key in `conf.d`. The struct is the only source of the kind's YAML, errors,
+/// reference and schema, so each field has a doc comment that a user can read.
+pub trait CheckKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// The key in `conf.d`.
+    const NAME: &'static str;
+    /// Settings that work, as YAML: what stands behind `NAME:`. A test parses them.
+    const EXAMPLE: &'static str;
+    /// The setting that a bare scalar is short for, if any: `plugin: CMD` is `plugin: { command: CMD }`.
+    const SHORT_FOR: Option<&'static str> = None;
+
+    /// Judges what serde cannot: names of fields, ranges that contradict each other, texts that must compile. The path names the setting.
+    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+        Ok(())
+    }
+
+    /// Looks once.
+    fn run(&self, context: &Context<'_>) -> impl Future<Output = Result<Report, CheckError>> + Send;
+}
+
+struct Running<T>(T);
+
+impl<T: CheckKind> Check for Running<T> {
+    fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>> {
+        Box::pin(self.0.run(context))
+    }
+}
+
+/// A kind of check, as the table of kinds lists it.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// The key in `conf.d`.
+    pub name: &'static str,
+    /// Settings that work, as YAML.
+    pub example: &'static str,
+    /// The setting that a bare scalar is short for.
+    pub short_for: Option<&'static str>,
+    build: fn(&Node, &dyn Secrets) -> Result<Arc<dyn Check>, SettingsError>,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl Kind {
+    /// The kind whose settings are `T`.
+    pub const fn of<T: CheckKind>() -> Self {
+        Self {
+            name: T::NAME,
+            example: T::EXAMPLE,
+            short_for: T::SHORT_FOR,
+            build: |node, secrets| {
+                let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
+                settings.validate().map_err(|(path, why)| node.error_at(path, why))?;
+                Ok(Arc::new(Running(settings)))
+            },
+            schema: |generator| T::json_schema(generator),
+        }
+    }
+
+    /// Reads settings into a check that can run.
+    pub fn build(&self, settings: &Node, secrets: &dyn Secrets) -> Result<Arc<dyn Check>, SettingsError> {
+        (self.build)(settings, secrets)
+    }
+
+    /// The JSON schema of the settings, with their descriptions.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        (self.schema)(generator)
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kind").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,175 @@
+//! What runs: definitions as the loader of the configuration resolved them, and what makes them wait or act.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::Action;
+use crate::check::Check;
+use crate::decide::Wants;
+use crate::hold::QuietHours;
+use crate::name::Name;
+use crate::state::{State, StateType};
+use crate::status::{Policy, Transition};
+
+/// One check of the running set. What many checks have alike is shared, not copied.
+#[derive(Clone)]
+pub struct Definition {
+    /// Its name.
+    pub name: Name,
+    /// Its kind's key.
+    pub kind: &'static str,
+    /// What runs.
+    pub check: Arc<dyn Check>,
+    /// From slot to slot.
+    pub interval: Duration,
+    /// From run to run while the state is soft.
+    pub retry_interval: Duration,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// How results are counted.
+    pub policy: Policy,
+    /// The state that a timeout means.
+    pub on_timeout: State,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// Checks whose hard bad makes this one's notices wait.
+    pub depends_on: Arc<[Name]>,
+    /// Actions by name; each exists.
+    pub actions: Arc<[Name]>,
+    /// The environment of its programs.
+    pub env: Arc<[(OsString, OsString)]>,
+    /// Where it is written: `conf.d/web.yaml:12`.
+    pub source: Arc<str>,
+    /// Changes when anything about the definition changes: an unchanged check keeps its schedule over a reload (R54).
+    pub fingerprint: u64,
+}
+
+impl fmt::Debug for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Definition").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// One action of the running set.
+#[derive(Clone, Debug)]
+pub struct ActionDefinition {
+    /// Its name.
+    pub name: Name,
+    /// Its kind's key.
+    pub kind: &'static str,
+    /// What is done.
+    pub action: Action,
+    /// For targets: what it wants to be told.
+    pub wants: Wants,
+    /// For targets: when it is not to be disturbed, in the daemon's time zone.
+    pub quiet: Option<QuietHours>,
+    /// For scripts: what sets it off.
+    pub on: Vec<Trigger>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// For scripts: how long after a run it is not set off again for the same check.
+    pub cooldown: Option<Duration>,
+    /// For scripts: how often at most for one incident.
+    pub limit: Option<u32>,
+    /// Where it is written.
+    pub source: Arc<str>,
+    /// Changes when anything about the definition changes.
+    pub fingerprint: u64,
+}
+
+/// What sets a script off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// The hard state becomes warning.
+    Warning,
+    /// The hard state becomes bad.
+    Bad,
+    /// The hard state becomes unknown.
+    Unknown,
+    /// A hard problem is over.
+    Recovery,
+    /// Every soft attempt too, of the states that are named beside it; of all problem states if none is.
+    Soft,
+}
+
+impl Trigger {
+    /// Whether a transition sets off a script with these triggers.
+    pub fn matches(triggers: &[Self], transition: &Transition) -> bool {
+        if transition.is_recovery() {
+            return triggers.contains(&Self::Recovery);
+        }
+        let of_state = match transition.state {
+            State::Okay => return false,
+            State::Warning => Self::Warning,
+            State::Unknown => Self::Unknown,
+            State::Bad => Self::Bad,
+        };
+        let named = triggers.contains(&of_state);
+        match transition.state_type {
+            StateType::Hard => named,
+            StateType::Soft => {
+                let names_any = triggers.iter().any(|t| matches!(t, Self::Warning | Self::Bad | Self::Unknown));
+                triggers.contains(&Self::Soft) && (named || !names_any)
+            }
+        }
+    }
+}
+
+/// Something in the configuration that cannot be used. The rest runs; this is shown as the check `config/<file>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The file, relative to the configuration directory.
+    pub file: String,
+    /// What is wrong, rendered with file, line, column and the line itself.
+    pub rendered: String,
+    /// The same in one line: `conf.d/web.yaml:4:5: check `shop`: unknown setting `intervall`; did you mean `interval`?`.
+    pub line: String,
+}
+
+/// All that was configured, at one moment.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The name of this host.
+    pub host: Arc<str>,
+    /// The time zone of quiet hours and of what people see.
+    pub zone: jiff::tz::TimeZone,
+    /// How many runs of checks may go on at once.
+    pub concurrency: usize,
+    /// Where the host's files stand.
+    pub sysroot: PathBuf,
+    /// How long history is kept.
+    pub retention: Retention,
+    /// The checks, by name.
+    pub checks: Vec<Definition>,
+    /// The actions, by name.
+    pub actions: Vec<ActionDefinition>,
+    /// What could not be used.
+    pub problems: Vec<ConfigProblem>,
+    /// What is worth a look but works: `insecure_permissions: allow` ..
+    pub warnings: Vec<String>,
+}
+
+/// How long history is kept; the database stays bounded whatever happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Every measured value.
+    pub metrics: Duration,
+    /// Five-minute roll-ups.
+    pub metrics_5m: Duration,
+    /// Hourly roll-ups.
+    pub metrics_1h: Duration,
+    /// Transitions, notices, actions.
+    pub events: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let days = |n: u64| Duration::from_secs(n * 86_400);
+        Self { metrics: days(2), metrics_5m: days(30), metrics_1h: days(400), events: days(400) }
+    }
+}

@@ -1,0 +1,269 @@
+//! Holds: why a notice waits. Suppression sits after the state machine and always names its reason.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+use crate::state::{State, StateType};
+
+/// Why a notice waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Hold {
+    /// Somebody is working on it.
+    Acknowledgement {
+        /// Who.
+        author: String,
+        /// What they said.
+        comment: String,
+        /// When it lapses by itself.
+        until: Option<Timestamp>,
+    },
+    /// Work is planned.
+    Downtime {
+        /// Which downtime.
+        id: u64,
+        /// Who planned it.
+        author: String,
+        /// What for.
+        comment: String,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// What it depends on is broken, or is being looked at again first.
+    Dependency {
+        /// The check that it depends on.
+        parent: Name,
+        /// What is known about that one.
+        why: DependencyHold,
+    },
+    /// It changes too often.
+    Flapping {
+        /// Since when.
+        since: Timestamp,
+        /// When that is over if nothing changes.
+        until: Option<Timestamp>,
+    },
+    /// This target is not to be disturbed now.
+    QuietHours {
+        /// When they end.
+        until: Timestamp,
+    },
+}
+
+/// What is known about a parent whose child has something to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyHold {
+    /// The parent is hard bad: the child's problem is a consequence.
+    ParentBad,
+    /// The parent has a problem that is not confirmed yet.
+    ParentSoft,
+    /// The parent has not been looked at since the child's problem began: it is rechecked first.
+    RecheckParent,
+    /// The parent came back: the child is rechecked first.
+    RecheckChild,
+}
+
+impl Hold {
+    /// When it ends by itself, if that is known.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Acknowledgement { until, .. } | Self::Flapping { until, .. } => *until,
+            Self::Downtime { until, .. } | Self::QuietHours { until } => Some(*until),
+            Self::Dependency { .. } => None,
+        }
+    }
+
+    /// Whether a recovery waits too. Good news ends the worry that a downtime, an acknowledgement or a dependency is about,
+    /// so it passes them; while flapping it may be untrue in a moment, and in quiet hours nobody is to be woken.
+    pub fn holds_recovery(&self) -> bool {
+        matches!(self, Self::Flapping { .. } | Self::QuietHours { .. })
+    }
+
+    /// One word for a table.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Acknowledgement { .. } => "acknowledged",
+            Self::Downtime { .. } => "downtime",
+            Self::Dependency { .. } => "dependency",
+            Self::Flapping { .. } => "flapping",
+            Self::QuietHours { .. } => "quiet hours",
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acknowledgement { author, comment, .. } => write!(f, "acknowledged by {author}: {comment}"),
+            Self::Downtime { author, comment, .. } => write!(f, "downtime by {author}: {comment}"),
+            Self::Dependency { parent, why } => match why {
+                DependencyHold::ParentBad => write!(f, "`{parent}`, on which it depends, is bad"),
+                DependencyHold::ParentSoft => write!(f, "`{parent}`, on which it depends, is being confirmed"),
+                DependencyHold::RecheckParent => write!(f, "`{parent}`, on which it depends, is rechecked first"),
+                DependencyHold::RecheckChild => write!(f, "`{parent}`, on which it depends, came back: this check is rechecked first"),
+            },
+            Self::Flapping { .. } => f.write_str("flapping"),
+            Self::QuietHours { .. } => f.write_str("quiet hours"),
+        }
+    }
+}
+
+/// A stretch of planned work on one check (and its services and instances).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downtime {
+    /// Its number.
+    pub id: u64,
+    /// Which checks: a name or a glob with `*`.
+    pub pattern: String,
+    /// When it begins.
+    pub start: Timestamp,
+    /// When it ends.
+    pub end: Timestamp,
+    /// Who planned it.
+    pub author: String,
+    /// What for.
+    pub comment: String,
+}
+
+impl Downtime {
+    /// The hold that it is for a check at `now`, if it covers both.
+    pub fn hold(&self, check: &str, now: Timestamp) -> Option<Hold> {
+        (self.start <= now && now < self.end && matches(&self.pattern, check)).then(|| Hold::Downtime {
+            id: self.id,
+            author: self.author.clone(),
+            comment: self.comment.clone(),
+            until: self.end,
+        })
+    }
+}
+
+/// Whether a name fits a pattern: `*` stands for any characters, everything else for itself. A check's pattern also covers its
+/// services (`raid` covers `raid/md0`) and instances (`grafana` covers `grafana[a:3000]`).
+pub fn matches(pattern: &str, name: &str) -> bool {
+    if glob(pattern.as_bytes(), name.as_bytes()) {
+        return true;
+    }
+    name.match_indices(['/', '[']).any(|(i, _)| glob(pattern.as_bytes(), &name.as_bytes()[..i]))
+}
+
+/// Linear-time globbing: on a mismatch only the last `*` is widened.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if p < pattern.len() && pattern[p] == b'*' {
+            star = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && pattern[p] == text[t] {
+            p += 1;
+            t += 1;
+        } else if let Some((star_p, star_t)) = star {
+            star = Some((star_p, star_t + 1));
+            p = star_p + 1;
+            t = star_t + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+/// Somebody said that they are working on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub author: String,
+    /// What they said.
+    pub comment: String,
+    /// When it lapses.
+    pub until: Option<Timestamp>,
+    /// Whether it outlives a change from one problem state to another; it never outlives a recovery.
+    pub sticky: bool,
+    /// The state that was acknowledged.
+    pub state: State,
+}
+
+impl Acknowledgement {
+    /// Whether it still stands for a check whose hard state is `hard`.
+    pub fn stands(&self, hard: State, now: Timestamp) -> bool {
+        hard.is_problem() && (self.sticky || hard == self.state) && self.until.is_none_or(|until| now < until)
+    }
+
+    /// The hold that it is.
+    pub fn hold(&self) -> Hold {
+        Hold::Acknowledgement { author: self.author.clone(), comment: self.comment.clone(), until: self.until }
+    }
+}
+
+/// Daily hours in which a target is not to be disturbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietHours {
+    /// When they begin, each day.
+    pub from: jiff::civil::Time,
+    /// When they end; on the next day if that is earlier than the beginning.
+    pub to: jiff::civil::Time,
+}
+
+impl QuietHours {
+    /// When the quiet that reigns at `now` ends, if it does reign. A local time that a clock change skips ends when the gap does.
+    pub fn until(&self, now: Timestamp, zone: &jiff::tz::TimeZone) -> Option<Timestamp> {
+        let local = now.to_zoned(zone.clone());
+        let time = local.time();
+        let quiet = if self.from <= self.to { self.from <= time && time < self.to } else { time >= self.from || time < self.to };
+        if !quiet {
+            return None;
+        }
+        let day = if time < self.to { local.date() } else { local.date().tomorrow().ok()? };
+        day.to_datetime(self.to).to_zoned(zone.clone()).ok().map(|end| end.timestamp())
+    }
+}
+
+/// What a child needs to know about a check that it depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct ParentView<'a> {
+    /// Its name.
+    pub name: &'a Name,
+    /// Its state.
+    pub state: State,
+    /// Whether that is confirmed.
+    pub state_type: StateType,
+    /// When it was last looked at.
+    pub last_check: Option<Timestamp>,
+    /// When its hard state last changed.
+    pub hard_since: Option<Timestamp>,
+}
+
+/// How long a parent's look is fresh enough for a child's problem that began later.
+pub const PARENT_GRACE: Duration = Duration::from_secs(0);
+
+/// Why a child's problem waits because of what it depends on. Level-based: it says what is missing now, and the engine makes the
+/// recheck that it names, so no order of events can lose it.
+pub fn dependency<'a>(problem_since: Timestamp, child_last_check: Timestamp, parents: impl Iterator<Item = ParentView<'a>>) -> Option<Hold> {
+    let mut found: Option<Hold> = None;
+    for parent in parents {
+        let why = match (parent.state, parent.state_type) {
+            (State::Bad, StateType::Hard) => Some(DependencyHold::ParentBad),
+            (State::Bad, StateType::Soft) => Some(DependencyHold::ParentSoft),
+            _ if parent.last_check.is_none_or(|at| at < problem_since) => Some(DependencyHold::RecheckParent),
+            (State::Okay, StateType::Hard) if parent.hard_since.is_some_and(|came_back| came_back > child_last_check) => {
+                Some(DependencyHold::RecheckChild)
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
+            let hold = Hold::Dependency { parent: parent.name.clone(), why };
+            if why == DependencyHold::ParentBad {
+                return Some(hold);
+            }
+            found.get_or_insert(hold);
+        }
+    }
+    found
+}

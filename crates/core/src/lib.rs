@@ -1,0 +1,38 @@
+//! The domain of monchero: states, thresholds, metrics, results, the state machine, holds and notices.
+//!
+//! Nothing here does I/O, reads a clock or knows tokio: every function gets `now` as an argument, so that all that
+//! can be decided without looking at the world is decided here and tested without it.
+
+pub mod action;
+pub mod check;
+pub mod decide;
+pub mod definition;
+pub mod duration;
+pub mod flapping;
+pub mod hold;
+pub mod incident;
+pub mod metric;
+pub mod nagios;
+pub mod name;
+pub mod node;
+pub mod program;
+pub mod quantity;
+pub mod range;
+pub mod report;
+pub mod secret;
+pub mod state;
+pub mod status;
+pub mod text;
+
+pub use action::{ActionError, DeliveryError, Event, Message, Script, Target};
+pub use check::{BoxFuture, Check, CheckError, Context, Kind};
+pub use decide::{Decision, Notice, NoticeKind, Told, decide};
+pub use hold::Hold;
+pub use incident::{Incident, IncidentId};
+pub use metric::Metric;
+pub use name::Name;
+pub use range::Range;
+pub use report::{CheckResult, Finding, Report, ServiceResult, Thresholds};
+pub use secret::Secret;
+pub use state::{State, StateType};
+pub use status::{CheckStatus, Policy, Transition};

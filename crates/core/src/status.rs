@@ -1,0 +1,198 @@
+//! The state machine of one check. Its table stands in `docs/state-machine.md`; a test reads it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::flapping::{Flapping, FlappingPolicy};
+use crate::incident::{Incident, IncidentId};
+use crate::name::Name;
+use crate::state::{State, StateType};
+
+/// How a definition wants results to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How many problem results in a row make a problem hard (`retries + 1`); at least 1.
+    pub max_attempts: u32,
+    /// How many okay results in a row end a hard problem; at least 1.
+    pub recover_after: u32,
+    /// When it counts as flapping; never if none.
+    pub flapping: Option<FlappingPolicy>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { max_attempts: 3, recover_after: 1, flapping: Some(FlappingPolicy::default()) }
+    }
+}
+
+/// What is remembered about one check: all that must survive a restart to go on counting.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The state, confirmed or not.
+    pub state: State,
+    /// Whether it is confirmed.
+    pub state_type: StateType,
+    /// The number of the problem result while soft, `max_attempts` at that time when hard; 1 when okay.
+    pub attempt: u32,
+    /// The last hard state.
+    pub hard_state: State,
+    /// Since when `state` and `state_type` are what they are; none before the first result.
+    pub since: Option<Timestamp>,
+    /// Since when `hard_state` is what it is; none if it never was anything but okay.
+    pub hard_since: Option<Timestamp>,
+    /// When the last result came; none before the first one.
+    pub last_check: Option<Timestamp>,
+    /// The open incident: there is one exactly while the hard state is a problem.
+    pub incident: Option<Incident>,
+    /// How many okay results in a row came while the hard state is a problem.
+    pub recovering: u32,
+    /// Hard changes of late.
+    pub flapping: Flapping,
+    /// Grows with every transition: orders what is told about this check.
+    pub sequence: u64,
+}
+
+/// A change of state, of its confirmation, or of the attempt while soft. On disk before anything is done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When.
+    pub at: Timestamp,
+    /// The check's number of this transition.
+    pub sequence: u64,
+    /// What it was.
+    pub previous_state: State,
+    /// Whether that was confirmed.
+    pub previous_type: StateType,
+    /// What it is now.
+    pub state: State,
+    /// Whether it is confirmed.
+    pub state_type: StateType,
+    /// The attempt.
+    pub attempt: u32,
+    /// How many attempts make it hard.
+    pub max_attempts: u32,
+    /// The incident that this opens, belongs to or ends.
+    pub incident: Option<IncidentId>,
+    /// When that incident began.
+    pub incident_since: Option<Timestamp>,
+}
+
+impl Transition {
+    /// Whether the hard state changed.
+    pub fn is_hard_change(&self) -> bool {
+        self.state_type == StateType::Hard && !self.is_soft_recovery()
+    }
+
+    /// Whether a problem went away before it was confirmed.
+    pub fn is_soft_recovery(&self) -> bool {
+        self.state == State::Okay && self.previous_type == StateType::Soft && self.previous_state.is_problem()
+    }
+
+    /// Whether a hard problem ended.
+    pub fn is_recovery(&self) -> bool {
+        self.state == State::Okay && self.previous_type == StateType::Hard && self.previous_state.is_problem()
+    }
+}
+
+impl CheckStatus {
+    /// Whether no result has come yet.
+    pub fn is_pending(&self) -> bool {
+        self.last_check.is_none()
+    }
+
+    /// Since when the check flaps, if it does.
+    pub fn flapping_since(&self) -> Option<Timestamp> {
+        self.flapping.since()
+    }
+
+    /// Takes one result. The whole of the state machine: attempts, confirmation, recovery, incident, flapping.
+    pub fn apply(&mut self, check: &Name, result: State, policy: &Policy, now: Timestamp) -> Option<Transition> {
+        let before = (self.state, self.state_type, self.attempt, self.hard_state);
+        let ended = self.incident;
+        if self.is_pending() {
+            self.since = Some(now);
+            self.attempt = 1;
+        }
+        self.last_check = Some(now);
+        if result.is_problem() {
+            self.take_problem(result, policy);
+        } else {
+            self.take_okay(policy);
+        }
+        let hard_changed = self.hard_state != before.3;
+        match &policy.flapping {
+            Some(flapping) => self.flapping.update(hard_changed, flapping, now),
+            None => self.flapping.clear(),
+        }
+        if hard_changed {
+            self.hard_since = Some(now);
+        }
+        self.update_incident(check, now);
+        if (self.state, self.state_type) != (before.0, before.1) {
+            self.since = Some(now);
+        }
+        let counted = self.state_type == StateType::Soft && self.attempt != before.2;
+        if (self.state, self.state_type) == (before.0, before.1) && !counted {
+            return None;
+        }
+        self.sequence += 1;
+        let incident = self.incident.or(ended);
+        Some(Transition {
+            at: now,
+            sequence: self.sequence,
+            previous_state: before.0,
+            previous_type: before.1,
+            state: self.state,
+            state_type: self.state_type,
+            attempt: self.attempt,
+            max_attempts: policy.max_attempts,
+            incident: incident.map(|incident| incident.id),
+            incident_since: incident.map(|incident| incident.since),
+        })
+    }
+
+    fn take_problem(&mut self, result: State, policy: &Policy) {
+        self.recovering = 0;
+        self.attempt = match (self.state, self.state_type) {
+            (State::Okay, _) => 1,
+            (_, StateType::Soft) => self.attempt.saturating_add(1),
+            (_, StateType::Hard) => policy.max_attempts,
+        };
+        self.state = result;
+        // A hard problem that changes its state is a hard change at once; a policy that shrank on reload confirms what it has.
+        if self.hard_state.is_problem() || self.attempt >= policy.max_attempts {
+            self.attempt = policy.max_attempts;
+            self.state_type = StateType::Hard;
+            self.hard_state = result;
+        } else {
+            self.state_type = StateType::Soft;
+        }
+    }
+
+    fn take_okay(&mut self, policy: &Policy) {
+        if self.hard_state.is_problem() {
+            self.recovering = self.recovering.saturating_add(1);
+            if self.recovering < policy.recover_after {
+                return;
+            }
+        }
+        self.recovering = 0;
+        self.attempt = 1;
+        self.state = State::Okay;
+        self.state_type = StateType::Hard;
+        self.hard_state = State::Okay;
+    }
+
+    fn update_incident(&mut self, check: &Name, now: Timestamp) {
+        if !self.hard_state.is_problem() {
+            self.incident = None;
+            return;
+        }
+        let incident = self.incident.get_or_insert_with(|| Incident {
+            id: IncidentId::new(check, now),
+            since: now,
+            worst: self.hard_state,
+        });
+        incident.worst = incident.worst.max(self.hard_state);
+    }
+}

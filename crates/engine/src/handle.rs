@@ -1,0 +1,171 @@
+//! How everything outside of the engine talks to it: commands over one bounded queue, each answered once.
+
+
+use jiff::Timestamp;
+use monchero_core::definition::Configuration;
+use monchero_core::hold::Downtime;
+use monchero_core::report::ServiceResult;
+use monchero_core::{Name, Report};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::view::{Detail, Snapshot};
+
+/// How many commands may wait. Clients wait for a place; the check path never does.
+pub const COMMANDS: usize = 64;
+/// How many notices and actions per check are kept in memory for `show`; older ones are in history.
+pub const RECENT: usize = 10;
+
+/// The engine has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct EngineGone;
+
+/// Why a command was not carried out: one line for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such check.
+    #[error("there is no check `{name}`{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    NoSuchCheck {
+        /// What was asked for.
+        name: String,
+        /// The nearest name that there is.
+        near: Option<String>,
+    },
+    /// It makes no sense now.
+    #[error("{0}")]
+    Senseless(String),
+    /// The engine has ended.
+    #[error(transparent)]
+    Gone(#[from] EngineGone),
+}
+
+/// What can be asked of the engine.
+#[derive(Debug)]
+pub enum Command {
+    /// All rows.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// Everything about one check.
+    Show(String, oneshot::Sender<Result<Box<Detail>, Refusal>>),
+    /// Run checks now; each answer is the judged result of that run. A check that is already running answers with that run's result.
+    Run(Name, oneshot::Sender<Result<ServiceResult, Refusal>>),
+    /// A passive result for a check, or for a service that a check may report.
+    Submit(Name, Box<Report>, oneshot::Sender<Result<(), Refusal>>),
+    /// Somebody works on a problem.
+    Acknowledge {
+        /// The check.
+        check: Name,
+        /// Who.
+        author: String,
+        /// What they say.
+        comment: String,
+        /// When it lapses.
+        until: Option<Timestamp>,
+        /// Whether it outlives a change between problem states.
+        sticky: bool,
+        /// The answer.
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Takes an acknowledgement back.
+    Unacknowledge(Name, oneshot::Sender<Result<(), Refusal>>),
+    /// Plans a downtime; `id` is ignored and given by the engine.
+    AddDowntime(Box<Downtime>, oneshot::Sender<Result<Downtime, Refusal>>),
+    /// All downtimes that have not ended.
+    Downtimes(oneshot::Sender<Vec<Downtime>>),
+    /// Ends a downtime.
+    EndDowntime(u64, oneshot::Sender<Result<Downtime, Refusal>>),
+    /// A new configuration, complete and valid; unchanged checks keep state and phase.
+    Configure(Box<Configuration>, oneshot::Sender<ConfigureSummary>),
+    /// A reload failed: the running set stays, `self/config` says why; none clears it.
+    ConfigTrouble(Option<String>),
+}
+
+/// What a new configuration changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigureSummary {
+    /// Checks that were not there before.
+    pub added: usize,
+    /// Checks whose definition changed.
+    pub changed: usize,
+    /// Checks that are gone.
+    pub removed: usize,
+    /// Checks that went on untouched.
+    pub unchanged: usize,
+}
+
+/// A way to the engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+macro_rules! ask {
+    ($self:ident, $answer:ident => $command:expr) => {{
+        let ($answer, receiver) = oneshot::channel();
+        $self.commands.send($command).await.map_err(|_| EngineGone)?;
+        receiver.await.map_err(|_| EngineGone)?
+    }};
+}
+
+impl EngineHandle {
+    /// A handle and the engine's end of the queue.
+    pub fn new() -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        (Self { commands }, receiver)
+    }
+
+    /// All rows.
+    pub async fn snapshot(&self) -> Result<Snapshot, EngineGone> {
+        Ok(ask!(self, answer => Command::Snapshot(answer)))
+    }
+
+    /// Everything about one check.
+    pub async fn show(&self, check: &str) -> Result<Box<Detail>, Refusal> {
+        ask!(self, answer => Command::Show(check.to_owned(), answer))
+    }
+
+    /// Runs a check now and waits for its result.
+    pub async fn run(&self, check: Name) -> Result<ServiceResult, Refusal> {
+        ask!(self, answer => Command::Run(check, answer))
+    }
+
+    /// Hands in a passive result.
+    pub async fn submit(&self, check: Name, report: Report) -> Result<(), Refusal> {
+        ask!(self, answer => Command::Submit(check, Box::new(report), answer))
+    }
+
+    /// Acknowledges a problem.
+    pub async fn acknowledge(&self, check: Name, author: String, comment: String, until: Option<Timestamp>, sticky: bool) -> Result<(), Refusal> {
+        ask!(self, answer => Command::Acknowledge { check, author, comment, until, sticky, answer })
+    }
+
+    /// Takes an acknowledgement back.
+    pub async fn unacknowledge(&self, check: Name) -> Result<(), Refusal> {
+        ask!(self, answer => Command::Unacknowledge(check, answer))
+    }
+
+    /// Plans a downtime.
+    pub async fn add_downtime(&self, downtime: Downtime) -> Result<Downtime, Refusal> {
+        ask!(self, answer => Command::AddDowntime(Box::new(downtime), answer))
+    }
+
+    /// Downtimes that have not ended.
+    pub async fn downtimes(&self) -> Result<Vec<Downtime>, EngineGone> {
+        Ok(ask!(self, answer => Command::Downtimes(answer)))
+    }
+
+    /// Ends a downtime.
+    pub async fn end_downtime(&self, id: u64) -> Result<Downtime, Refusal> {
+        ask!(self, answer => Command::EndDowntime(id, answer))
+    }
+
+    /// Puts a new configuration in force.
+    pub async fn configure(&self, configuration: Configuration) -> Result<ConfigureSummary, EngineGone> {
+        Ok(ask!(self, answer => Command::Configure(Box::new(configuration), answer)))
+    }
+
+    /// Says that a reload failed, or that it is mended.
+    pub async fn config_trouble(&self, trouble: Option<String>) -> Result<(), EngineGone> {
+        self.commands.send(Command::ConfigTrouble(trouble)).await.map_err(|_| EngineGone)
+    }
+}
+

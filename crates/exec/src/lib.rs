@@ -1,0 +1,1 @@
+//! Runs one program: deadline, process group, output cap, no leftovers.
