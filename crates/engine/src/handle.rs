@@ -1,6 +1,5 @@
 //! How everything outside of the engine talks to it: commands over one bounded queue, each answered once.
 
-
 use jiff::Timestamp;
 use monchero_core::definition::Configuration;
 use monchero_core::hold::Downtime;
@@ -134,7 +133,14 @@ impl EngineHandle {
     }
 
     /// Acknowledges a problem.
-    pub async fn acknowledge(&self, check: Name, author: String, comment: String, until: Option<Timestamp>, sticky: bool) -> Result<(), Refusal> {
+    pub async fn acknowledge(
+        &self,
+        check: Name,
+        author: String,
+        comment: String,
+        until: Option<Timestamp>,
+        sticky: bool,
+    ) -> Result<(), Refusal> {
         ask!(self, answer => Command::Acknowledge { check, author, comment, until, sticky, answer })
     }
 
@@ -168,4 +174,3 @@ impl EngineHandle {
         self.commands.send(Command::ConfigTrouble(trouble)).await.map_err(|_| EngineGone)
     }
 }
-

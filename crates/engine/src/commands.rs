@@ -1,0 +1,240 @@
+//! What others ask of the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use monchero_core::hold::{Acknowledgement, Downtime};
+use monchero_core::report::CheckResult;
+use monchero_core::{Name, Report, State, node};
+use monchero_store::Record;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::entry::{Id, Phase};
+use crate::handle::{Command, Refusal};
+use crate::runs::Waiter;
+use crate::view::{Detail, Snapshot, TargetView};
+
+/// The most downtimes that may be planned at once.
+const MAX_DOWNTIMES: usize = 1_000;
+
+impl Engine {
+    /// Carries out one command. A caller that went away needs no answer, so failed sends are nothing.
+    pub(crate) fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Snapshot(answer) => drop(answer.send(self.snapshot())),
+            Command::Show(name, answer) => drop(answer.send(self.show(&name))),
+            Command::Run(name, answer) => self.run_for(&name, answer, now),
+            Command::Submit(name, report, answer) => drop(answer.send(self.submit(&name, *report, now))),
+            Command::Acknowledge { check, author, comment, until, sticky, answer } => {
+                let at = self.wall();
+                let acknowledgement = Acknowledgement { at, author, comment, until, sticky, state: State::Okay };
+                drop(answer.send(self.acknowledge(&check, acknowledgement)));
+            }
+            Command::Unacknowledge(check, answer) => drop(answer.send(self.unacknowledge(&check))),
+            Command::AddDowntime(downtime, answer) => drop(answer.send(self.add_downtime(*downtime))),
+            Command::Downtimes(answer) => drop(answer.send(self.downtimes.clone())),
+            Command::EndDowntime(id, answer) => drop(answer.send(self.end_downtime(id))),
+            Command::Configure(configuration, answer) => drop(answer.send(self.configure(*configuration, now))),
+            Command::ConfigTrouble(trouble) => self.config_trouble(trouble, now),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let rows =
+            self.entries.by_name().filter(|entry| !entry.gone).map(|entry| Arc::clone(entry.visible())).collect();
+        Snapshot { host: Arc::clone(&self.host), now: self.wall(), rows }
+    }
+
+    /// The entry of that name, or the nearest name.
+    fn lookup(&self, name: &str) -> Result<Id, Refusal> {
+        if let Some(id) = self.entries.find(name).filter(|id| self.entries.get(*id).is_some_and(|entry| !entry.gone)) {
+            return Ok(id);
+        }
+        let near = node::nearest(name, self.entries.names().map(|(name, _)| name.as_str())).map(str::to_owned);
+        Err(Refusal::NoSuchCheck { name: name.to_owned(), near })
+    }
+
+    fn show(&self, name: &str) -> Result<Box<Detail>, Refusal> {
+        let id = self.lookup(name)?;
+        let Some(entry) = self.entries.get(id) else {
+            return Err(Refusal::NoSuchCheck { name: name.to_owned(), near: None });
+        };
+        let wall = self.wall();
+        let now = Instant::now();
+        let targets = self.targets_of(id).into_iter().filter_map(|target| {
+            let trouble = self.outbox.trouble(&target.name);
+            Some(TargetView {
+                told: self.outbox.told(id, &target.name),
+                decision: self.decide_for(id, &target)?,
+                retry: trouble
+                    .and_then(|t| Some((t.tries, wall.checked_add(t.until.saturating_duration_since(now)).ok()?))),
+                last_error: trouble.map(|trouble| trouble.why.clone()),
+                target: target.name.clone(),
+            })
+        });
+        let covers = |downtime: &&Downtime| {
+            downtime.end > wall && monchero_core::hold::matches(&downtime.pattern, entry.row.name.as_str())
+        };
+        Ok(Box::new(Detail {
+            row: Arc::clone(entry.visible()),
+            interval: entry.interval,
+            retry_interval: entry.definition.retry_interval,
+            timeout: entry.definition.timeout,
+            source: Arc::clone(&entry.definition.source),
+            depends_on: Arc::clone(&entry.definition.depends_on),
+            actions: Arc::clone(&entry.definition.actions),
+            targets: targets.collect(),
+            acknowledgement: self.acknowledgements.get(&id).cloned(),
+            downtimes: self.downtimes.iter().filter(covers).cloned().collect(),
+            recent_actions: self.scripts.recent(id),
+            recent_notices: self.outbox.recent(id),
+        }))
+    }
+
+    fn run_for(&mut self, name: &Name, answer: Waiter, now: Instant) {
+        let found = self.lookup(name.as_str()).and_then(|id| self.runner_of(id, name));
+        match found {
+            Ok(id) => {
+                self.runs.waiters.entry(id).or_default().push(answer);
+                self.request_run(id, now);
+            }
+            Err(refusal) => drop(answer.send(Err(refusal))),
+        }
+    }
+
+    /// The entry whose run makes the results of this one.
+    fn runner_of(&self, id: Id, name: &Name) -> Result<Id, Refusal> {
+        let Some(entry) = self.entries.get(id) else {
+            return Err(Refusal::NoSuchCheck { name: name.to_string(), near: None });
+        };
+        match &entry.row.parent {
+            Some(parent) => self.lookup(parent.as_str()),
+            None if entry.is_scheduled() => Ok(id),
+            None => Err(Refusal::Senseless(format!("`{name}` is not run: monchero itself reports it"))),
+        }
+    }
+
+    fn submit(&mut self, name: &Name, report: Report, now: Instant) -> Result<(), Refusal> {
+        let id = self.lookup(name.as_str())?;
+        let Some(entry) = self.entries.get(id) else {
+            return Err(Refusal::NoSuchCheck { name: name.to_string(), near: None });
+        };
+        if entry.is_internal() {
+            return Err(Refusal::Senseless(format!(
+                "`{name}` takes no results from outside: monchero itself reports it"
+            )));
+        }
+        let on_timeout = entry.definition.on_timeout;
+        let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, Ok(report), on_timeout);
+        let Some(result) = result else { return Ok(()) };
+        if entry.row.parent.is_some() {
+            self.apply(id, result.result, result.at, Duration::ZERO);
+        } else {
+            let running = matches!(entry.phase, Phase::Running(_));
+            let waiters = if running { self.runs.waiters.remove(&id) } else { None };
+            self.take_result(id, result, now);
+            if let Some(waiters) = waiters {
+                self.runs.waiters.insert(id, waiters);
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, check: &Name, mut acknowledgement: Acknowledgement) -> Result<(), Refusal> {
+        let id = self.lookup(check.as_str())?;
+        let hard = self.entries.get(id).map(|entry| entry.row.status.hard_state).unwrap_or_default();
+        if !hard.is_problem() {
+            return Err(Refusal::Senseless(format!("`{check}` has no confirmed problem that could be acknowledged")));
+        }
+        acknowledgement.state = hard;
+        if !acknowledgement.stands(hard, acknowledgement.at) {
+            return Err(Refusal::Senseless("the acknowledgement would lapse before it begins".to_owned()));
+        }
+        self.acknowledgements.insert(id, acknowledgement.clone());
+        self.write_now(Record::Acknowledgement { check: check.clone(), acknowledgement: Some(acknowledgement) });
+        self.reconcile(id);
+        Ok(())
+    }
+
+    fn unacknowledge(&mut self, check: &Name) -> Result<(), Refusal> {
+        let id = self.lookup(check.as_str())?;
+        if self.acknowledgements.remove(&id).is_none() {
+            return Err(Refusal::Senseless(format!("`{check}` is not acknowledged")));
+        }
+        self.write_now(Record::Acknowledgement { check: check.clone(), acknowledgement: None });
+        self.reconcile(id);
+        Ok(())
+    }
+
+    fn add_downtime(&mut self, mut downtime: Downtime) -> Result<Downtime, Refusal> {
+        let wall = self.wall();
+        if downtime.end <= downtime.start || downtime.end <= wall {
+            return Err(Refusal::Senseless("a downtime ends after it begins, and not in the past".to_owned()));
+        }
+        if self.downtimes.len() >= MAX_DOWNTIMES {
+            return Err(Refusal::Senseless(format!("{MAX_DOWNTIMES} downtimes are planned already; end some first")));
+        }
+        let covered: Vec<Id> = self.covered(&downtime.pattern);
+        if covered.is_empty() {
+            let near = node::nearest(&downtime.pattern, self.entries.names().map(|(name, _)| name.as_str()))
+                .map(str::to_owned);
+            return Err(Refusal::NoSuchCheck { name: downtime.pattern, near });
+        }
+        downtime.id = self.next_id();
+        self.downtimes.push(downtime.clone());
+        self.write_now(Record::Downtime(Box::new(downtime.clone())));
+        self.selfchecks.watch_downtime(downtime.start, downtime.end);
+        for id in covered {
+            self.reconcile(id);
+        }
+        Ok(downtime)
+    }
+
+    fn end_downtime(&mut self, number: u64) -> Result<Downtime, Refusal> {
+        let Some(place) = self.downtimes.iter().position(|downtime| downtime.id == number) else {
+            return Err(Refusal::Senseless(format!(
+                "there is no downtime {number}; `monchero downtime list` shows all"
+            )));
+        };
+        let downtime = self.downtimes.remove(place);
+        self.write_now(Record::DowntimeEnded(number));
+        for id in self.covered(&downtime.pattern) {
+            self.reconcile(id);
+        }
+        Ok(downtime)
+    }
+
+    fn covered(&self, pattern: &str) -> Vec<Id> {
+        self.entries
+            .names()
+            .filter(|(name, _)| monchero_core::hold::matches(pattern, name.as_str()))
+            .map(|(_, id)| id)
+            .collect()
+    }
+
+    /// Downtimes that began or ended since the last look change what holds notices.
+    pub(crate) fn turn_downtimes(&mut self) {
+        let wall = self.wall();
+        if !self.selfchecks.downtime_turned(wall) {
+            return;
+        }
+        let patterns: Vec<String> = self.downtimes.iter().map(|downtime| downtime.pattern.clone()).collect();
+        let (over, left): (Vec<Downtime>, Vec<Downtime>) =
+            self.downtimes.drain(..).partition(|downtime| downtime.end <= wall);
+        self.downtimes = left;
+        for downtime in over {
+            self.write_now(Record::DowntimeEnded(downtime.id));
+        }
+        let next: Vec<_> = self.downtimes.iter().map(|downtime| (downtime.start, downtime.end)).collect();
+        for (start, end) in next {
+            self.selfchecks.watch_downtime(start, end);
+        }
+        let mut ids: Vec<Id> = patterns.iter().flat_map(|pattern| self.covered(pattern)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            self.reconcile(id);
+        }
+    }
+}

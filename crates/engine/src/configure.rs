@@ -1,0 +1,261 @@
+//! Putting a configuration in force: at the start over what the store kept, at a reload over what runs.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use monchero_core::definition::{Configuration, Definition};
+use monchero_core::report::ServiceResult;
+use monchero_core::{Name, State};
+use monchero_store::{Loaded, Record, StoredCheck};
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::entry::{Entry, Id, never_run};
+use crate::handle::ConfigureSummary;
+
+/// The kind of a check that is no longer configured but was told as a problem.
+const GONE_KIND: &str = "gone";
+
+impl Engine {
+    /// Takes up what an earlier daemon left, under the present configuration.
+    pub(crate) fn restore(&mut self, configuration: Configuration, loaded: Loaded, now: Instant) {
+        let mut stored: HashMap<Name, StoredCheck> =
+            loaded.checks.into_iter().map(|check| (check.name.clone(), check)).collect();
+        self.take_settings(&configuration);
+        let problems = self.internal_definitions(&configuration);
+        for definition in configuration.checks.into_iter().chain(problems) {
+            let earlier = stored.remove(&definition.name);
+            self.add(definition, earlier, now);
+        }
+        let (services, orphans): (Vec<_>, Vec<_>) = stored.into_values().partition(|check| {
+            check.parent.as_ref().is_some_and(|parent| self.entries.find(parent.as_str()).is_some())
+        });
+        for service in services {
+            self.add_service(service, now);
+        }
+        let mut gone = Vec::new();
+        for orphan in orphans {
+            let definition = never_run(orphan.name.clone(), GONE_KIND, Arc::from([]));
+            gone.push(self.add(definition, Some(orphan), now));
+        }
+        for (check, target, told) in loaded.told {
+            if let Some(id) = self.entries.find(check.as_str()) {
+                self.outbox.restore(id, target, told);
+            }
+        }
+        for (check, acknowledgement) in loaded.acknowledgements {
+            if let Some(id) = self.entries.find(check.as_str()) {
+                self.acknowledgements.insert(id, acknowledgement);
+            }
+        }
+        for row in loaded.recent_actions.into_iter().chain(loaded.interrupted) {
+            if let Some(id) = self.entries.find(row.check.as_str()) {
+                self.scripts.restore(id, row);
+            }
+        }
+        for downtime in &self.downtimes {
+            self.selfchecks.watch_downtime(downtime.start, downtime.end);
+        }
+        self.link_dependents();
+        for id in gone {
+            self.let_go(id, now);
+        }
+        self.selfchecks.config_problems = configuration.problems;
+        self.report_config_problems(now);
+        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
+        for id in all {
+            self.reconcile(id);
+        }
+    }
+
+    /// Replaces the running set. Unchanged checks are not touched.
+    pub(crate) fn configure(&mut self, configuration: Configuration, now: Instant) -> ConfigureSummary {
+        self.take_settings(&configuration);
+        let mut summary = ConfigureSummary::default();
+        let problems = self.internal_definitions(&configuration);
+        let mut wanted: HashSet<Name> = HashSet::new();
+        for definition in configuration.checks.into_iter().chain(problems) {
+            wanted.insert(definition.name.clone());
+            let own = !matches!(definition.kind, crate::entry::SELF_KIND | crate::entry::CONFIG_KIND);
+            let counter = match self.entries.find(definition.name.as_str()) {
+                Some(id) if self.is_unchanged(id, &definition) => &mut summary.unchanged,
+                Some(id) => {
+                    self.change(id, definition, now);
+                    &mut summary.changed
+                }
+                None => {
+                    self.add(definition, None, now);
+                    &mut summary.added
+                }
+            };
+            *counter += usize::from(own);
+        }
+        let removed: Vec<Id> =
+            self.entries.names().filter(|(name, id)| !self.is_wanted(&wanted, name, *id)).map(|(_, id)| id).collect();
+        for id in removed {
+            summary.removed += usize::from(self.entries.get(id).is_some_and(Entry::is_scheduled));
+            self.let_go(id, now);
+        }
+        self.link_dependents();
+        self.selfchecks.config_problems = configuration.problems;
+        self.report_config_problems(now);
+        self.config_trouble(None, now);
+        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
+        for id in all {
+            self.reconcile(id);
+        }
+        tracing::info!(
+            added = summary.added,
+            changed = summary.changed,
+            removed = summary.removed,
+            unchanged = summary.unchanged,
+            "configuration in force"
+        );
+        summary
+    }
+
+    fn take_settings(&mut self, configuration: &Configuration) {
+        self.host = Arc::clone(&configuration.host);
+        self.zone = configuration.zone.clone();
+        self.sysroot = Arc::from(configuration.sysroot.as_path());
+        self.concurrency = configuration.concurrency.max(1);
+        self.selfchecks.actions = Arc::clone(&configuration.self_actions);
+        let mut actions = BTreeMap::new();
+        for action in &configuration.actions {
+            let unchanged = self.actions.remove(&action.name).filter(|known| known.fingerprint == action.fingerprint);
+            if unchanged.is_none() {
+                self.outbox.unpark(&action.name);
+            }
+            actions.insert(action.name.clone(), unchanged.unwrap_or_else(|| Arc::new(action.clone())));
+        }
+        self.actions = actions;
+    }
+
+    fn is_unchanged(&self, id: Id, definition: &Definition) -> bool {
+        self.entries.get(id).is_some_and(|entry| {
+            !entry.gone
+                && entry.row.parent.is_none()
+                && entry.definition.fingerprint == definition.fingerprint
+                && entry.definition.kind == definition.kind
+                && entry.definition.actions == definition.actions
+        })
+    }
+
+    /// A service stays as long as its check does.
+    fn is_wanted(&self, wanted: &HashSet<Name>, name: &Name, id: Id) -> bool {
+        let parent = self.entries.get(id).and_then(|entry| entry.row.parent.as_ref());
+        wanted.contains(parent.unwrap_or(name))
+    }
+
+    fn add(&mut self, definition: Definition, earlier: Option<StoredCheck>, now: Instant) -> Id {
+        let name = definition.name.clone();
+        let life = self.entries.next_life();
+        let earlier = earlier.map(|stored| StoredCheck { parent: None, ..stored });
+        let id = self.entries.insert(Entry::new(Arc::new(definition), &name, None, earlier, life, now));
+        self.place(id, now);
+        id
+    }
+
+    fn add_service(&mut self, stored: StoredCheck, now: Instant) {
+        let Some(parent) = stored.parent.clone() else { return };
+        let Some(entry) = self.entries.find(parent.as_str()).and_then(|id| self.entries.get_mut(id)) else { return };
+        entry.has_services = true;
+        let definition = Arc::clone(&entry.definition);
+        let name = stored.name.clone();
+        let life = self.entries.next_life();
+        self.entries.insert(Entry::new(definition, &name, Some(parent), Some(stored), life, now));
+    }
+
+    /// A changed definition keeps its state and starts its schedule anew.
+    fn change(&mut self, id: Id, definition: Definition, now: Instant) {
+        self.call_off(id);
+        let definition = Arc::new(definition);
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let same_rhythm = entry.definition.interval == definition.interval && !entry.gone;
+        let name = entry.row.name.clone();
+        entry.gone = false;
+        entry.interval = definition.interval;
+        if !same_rhythm {
+            entry.anchor = None;
+        }
+        entry.definition = Arc::clone(&definition);
+        let row = entry.row_mut();
+        row.kind = definition.kind;
+        row.labels = Arc::clone(&definition.labels);
+        row.max_attempts = definition.policy.max_attempts;
+        row.parent = None;
+        entry.dirty = true;
+        self.place(id, now);
+        let services: Vec<Id> = self.entries.services(&name).collect();
+        for service in services {
+            if let Some(entry) = self.entries.get_mut(service) {
+                entry.definition = Arc::clone(&definition);
+                entry.row_mut().labels = Arc::clone(&definition.labels);
+            }
+        }
+    }
+
+    /// A check is no longer configured. Whoever was told of a problem is told that it is over, then it is forgotten.
+    fn let_go(&mut self, id: Id, now: Instant) {
+        self.call_off(id);
+        let wall = self.wall();
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.gone {
+            return;
+        }
+        let name = entry.row.name.clone();
+        entry.gone = true;
+        entry.place = entry.place.wrapping_add(1);
+        let problem = entry.row.status.state.is_problem() || entry.row.status.hard_state.is_problem();
+        let actions = self.outbox.knowing(id);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.definition = Arc::new(never_run(name, GONE_KIND, actions.into()));
+        }
+        self.acknowledgements.remove(&id);
+        if problem {
+            let message = Box::from("it is no longer configured");
+            self.apply(
+                id,
+                ServiceResult { state: State::Okay, message, ..ServiceResult::default() },
+                wall,
+                Duration::ZERO,
+            );
+        }
+        let _ = now;
+        self.reconcile(id);
+    }
+
+    /// Forgets a check that is gone as soon as nobody has to be told anything about it.
+    pub(crate) fn drop_if_gone(&mut self, id: Id) {
+        let Some(entry) = self.entries.get(id).filter(|entry| entry.gone && entry.unpublished == 0) else { return };
+        let reachable = !self.targets_of(id).is_empty();
+        if self.outbox.owes(id) && reachable {
+            return;
+        }
+        let name = entry.row.name.clone();
+        self.entries.remove(id);
+        self.outbox.forget(id);
+        self.scripts.forget(id);
+        self.write_now(Record::Forget(name));
+    }
+
+    fn link_dependents(&mut self) {
+        let mut dependents: HashMap<Id, Vec<Id>> = HashMap::new();
+        for (_, id) in self.entries.names() {
+            let Some(entry) = self.entries.get(id) else { continue };
+            for parent in entry.definition.depends_on.iter().filter_map(|name| self.entries.find(name.as_str())) {
+                dependents.entry(parent).or_default().push(id);
+            }
+        }
+        self.dependents = dependents;
+    }
+
+    /// Ends all runs without results: the daemon stops (R16).
+    pub(crate) fn call_off_all(&mut self) {
+        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
+        for id in all {
+            self.call_off(id);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The one door for results: state machine, record, publication.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::report::{CheckResult, ServiceResult};
+use monchero_core::{Name, State, StateType};
+use monchero_store::Record;
+use tokio::time::Instant;
+
+use crate::engine::{Effect, Engine};
+use crate::entry::{Entry, Id};
+use crate::schedule::Grid;
+
+/// The shortest interval that a native plugin may ask for.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// The most services that one check may have over its life.
+const MAX_SERVICES: usize = 2_000;
+
+impl Engine {
+    /// Takes a result, whoever made it: a run, `submit`, the engine itself.
+    pub(crate) fn take_result(&mut self, id: Id, result: CheckResult, now: Instant) {
+        let CheckResult { at, duration, result: own, services, interval, check } = result;
+        let could_look = own.state != State::Unknown || !services.is_empty();
+        self.answer_waiters(id, || Ok(own.clone()));
+        if let Some(interval) = interval {
+            self.change_interval(id, interval.max(MIN_INTERVAL), now);
+        }
+        self.apply(id, own, at, duration);
+        let had_services = self.entries.get(id).is_some_and(|entry| entry.has_services);
+        if !services.is_empty() || (had_services && could_look) {
+            self.take_services(id, &check, services, at, duration);
+        }
+        self.schedule_retry(id, now);
+        self.recheck_dependents(id, now);
+    }
+
+    /// Applies one judged result to one entry.
+    pub(crate) fn apply(&mut self, id: Id, result: ServiceResult, at: Timestamp, duration: Duration) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let name = entry.row.name.clone();
+        let policy = entry.definition.policy;
+        let mut status = entry.row.status.clone();
+        let transition = status.apply(&name, result.state, &policy, at);
+        if transition.is_some() && entry.shown.is_none() {
+            entry.shown = Some(Arc::clone(&entry.row));
+        }
+        let points: Vec<_> = result
+            .metrics
+            .iter()
+            .filter_map(|m| Some((m.label.clone(), Box::from(m.unit.as_str()), m.value?)))
+            .collect();
+        let row = entry.row_mut();
+        row.status = status;
+        row.result = result;
+        row.duration = duration;
+        row.max_attempts = policy.max_attempts;
+        entry.dirty = true;
+        if !points.is_empty() {
+            self.records.push(Record::Metrics { check: name.clone(), at, points });
+        }
+        let Some(transition) = transition else {
+            if self.entries.get(id).is_some_and(|entry| entry.awaits_recheck) {
+                self.reconcile(id);
+            }
+            return;
+        };
+        self.record_transition(id, &name, transition);
+    }
+
+    fn record_transition(&mut self, id: Id, name: &Name, transition: monchero_core::Transition) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.dirty = false;
+        entry.unpublished += 1;
+        let message = entry.row.result.message.clone();
+        tracing::info!(
+            check = %name,
+            state = transition.state.as_str(),
+            state_type = transition.state_type.as_str(),
+            attempt = transition.attempt,
+            incident = transition.incident.map(tracing::field::display),
+            message = %monchero_core::text::escape_controls(&message),
+            "transition"
+        );
+        let stored = Box::new(entry.stored());
+        let hard = entry.row.status.hard_state;
+        self.write_now(Record::Check(stored));
+        if let Some(acknowledgement) = self.acknowledgements.get(&id)
+            && !acknowledgement.stands(hard, transition.at)
+        {
+            self.acknowledgements.remove(&id);
+            self.write_now(Record::Acknowledgement { check: name.clone(), acknowledgement: None });
+        }
+        if let (true, Some(incident)) = (transition.is_recovery(), transition.incident) {
+            self.note_end_of_incident(id, name, incident, transition.at);
+        }
+        self.trigger_scripts(id, &transition);
+        self.write_then(Record::Transition { check: name.clone(), transition, message }, Effect::Publish(id));
+    }
+
+    /// A transition is on disk: others may see it, and targets are to know the truth.
+    pub(crate) fn publish(&mut self, id: Id, _now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.unpublished = entry.unpublished.saturating_sub(1);
+        if entry.unpublished == 0 {
+            entry.shown = None;
+        }
+        self.reconcile(id);
+    }
+
+    /// While a problem is soft, the next run comes after the retry interval, off the grid.
+    fn schedule_retry(&mut self, id: Id, now: Instant) {
+        let Some(entry) = self.entries.get(id) else { return };
+        if !entry.is_scheduled() {
+            return;
+        }
+        let is_soft = |entry: &Entry| entry.row.status.state_type == StateType::Soft;
+        let service_is_soft =
+            || self.entries.services(&entry.row.name).any(|id| self.entries.get(id).is_some_and(is_soft));
+        if is_soft(entry) || (entry.has_services && service_is_soft()) {
+            let retry = entry.definition.retry_interval;
+            self.schedule_at(id, now + retry, now);
+        }
+    }
+
+    fn change_interval(&mut self, id: Id, interval: Duration, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.interval != interval {
+            entry.interval = interval;
+            entry.grid = Grid::new(now + interval, interval);
+            entry.anchor = self.clock.now().checked_add(interval).ok();
+            self.schedule_at(id, now + interval, now);
+        }
+    }
+
+    fn take_services(
+        &mut self,
+        id: Id,
+        check: &Name,
+        services: Vec<(Name, ServiceResult)>,
+        at: Timestamp,
+        duration: Duration,
+    ) {
+        let mut missing: Vec<Id> = self.entries.services(check).collect();
+        for (name, result) in services {
+            let Some(service) = self.service_entry(id, check, &name) else { continue };
+            missing.retain(|other| *other != service);
+            self.apply(service, result, at, duration);
+        }
+        for service in missing {
+            let message = Box::from("the last run of its check did not report it");
+            let result = ServiceResult { state: State::Unknown, message, ..ServiceResult::default() };
+            self.apply(service, result, at, duration);
+        }
+    }
+
+    fn service_entry(&mut self, parent: Id, check: &Name, name: &Name) -> Option<Id> {
+        if let Some(found) = self.entries.find(name.as_str()) {
+            // A configured check that happens to have the name of a service keeps its own results.
+            return self
+                .entries
+                .get(found)
+                .and_then(|entry| entry.row.parent.as_ref())
+                .filter(|of| *of == check)
+                .map(|_| found);
+        }
+        if self.entries.services(check).count() >= MAX_SERVICES {
+            tracing::warn!(check = %check, service = %name, "too many services: this one is not kept");
+            return None;
+        }
+        let parent = self.entries.get_mut(parent)?;
+        parent.has_services = true;
+        let definition = Arc::clone(&parent.definition);
+        let life = self.entries.next_life();
+        let id = self.entries.insert(Entry::new(definition, name, Some(check.clone()), None, life, Instant::now()));
+        Some(id)
+    }
+}

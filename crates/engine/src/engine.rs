@@ -1,0 +1,314 @@
+//! The dispatcher: one task that owns all state and takes one thing at a time.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::Name;
+use monchero_core::definition::{ActionDefinition, Configuration};
+use monchero_core::hold::{Acknowledgement, Downtime};
+use monchero_core::program::Spawner;
+use monchero_store::{Committed, Loaded, Record, Urgency};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::entry::Id;
+use crate::handle::Command;
+use crate::journal::Journal;
+use crate::outbox::{Delivery, DeliveryEnd, Outbox};
+use crate::runs::{RUN_ENDS, RunEnd, Runs};
+use crate::schedule::Schedule;
+use crate::scripts::{ScriptEnd, ScriptRun, Scripts};
+use crate::selfcheck::SelfChecks;
+use crate::table::Table;
+
+/// How many ends of deliveries and scripts may wait for the dispatcher; at most as many as can go on at once.
+const ENDS: usize = 256;
+/// How many ended runs are taken before the results of all of them go to the store together.
+const RUNS_AT_ONCE: usize = 256;
+/// The loop turns at least this often, so that its beat can be watched.
+const TURN: Duration = Duration::from_secs(1);
+/// How often results that changed no state go to the store.
+const PERSIST: Duration = Duration::from_secs(5);
+/// How long a stopping engine waits for the store and for deliveries under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// How many runs may count as starting at once, per processor.
+const STARTING_PER_CPU: usize = 4;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// What to run.
+    pub configuration: Configuration,
+    /// What an earlier daemon left.
+    pub loaded: Loaded,
+    /// Where everything is written.
+    pub journal: Arc<dyn Journal>,
+    /// What starts programs.
+    pub spawner: Arc<dyn Spawner>,
+    /// Where checks, scripts and deliveries run.
+    pub runtime: Handle,
+    /// The wall clock.
+    pub clock: Clock,
+    /// The engine's end of [`crate::EngineHandle::new`].
+    pub commands: mpsc::Receiver<Command>,
+    /// Becomes true when the daemon stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What is to be done when a batch is on disk.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Others may see the entry's new state, and its targets are looked at.
+    Publish(Id),
+    /// A message goes out.
+    Deliver(Box<Delivery>),
+    /// A script starts.
+    Script(Box<ScriptRun>),
+}
+
+/// The engine. [`Engine::run`] ends when it is told to stop.
+pub struct Engine {
+    pub(crate) host: Arc<str>,
+    pub(crate) zone: jiff::tz::TimeZone,
+    pub(crate) sysroot: Arc<Path>,
+    pub(crate) concurrency: usize,
+    pub(crate) starting: usize,
+    pub(crate) clock: Clock,
+    pub(crate) runtime: Handle,
+    pub(crate) spawner: Arc<dyn Spawner>,
+    journal: Arc<dyn Journal>,
+    pub(crate) committed: watch::Receiver<Committed>,
+    commands: mpsc::Receiver<Command>,
+    stop: watch::Receiver<bool>,
+    beat: Arc<AtomicU64>,
+
+    pub(crate) entries: Table,
+    pub(crate) schedule: Schedule,
+    pub(crate) runs: Runs,
+    pub(crate) actions: BTreeMap<Name, Arc<ActionDefinition>>,
+    pub(crate) dependents: HashMap<Id, Vec<Id>>,
+    pub(crate) acknowledgements: HashMap<Id, Acknowledgement>,
+    pub(crate) downtimes: Vec<Downtime>,
+    pub(crate) outbox: Outbox,
+    pub(crate) scripts: Scripts,
+    pub(crate) selfchecks: SelfChecks,
+    pub(crate) last_id: u64,
+
+    /// What goes to the store at the end of this turn.
+    pub(crate) records: Vec<Record>,
+    /// Whether any of it must be on disk at once.
+    pub(crate) urgent: bool,
+    /// What is to be done when it is.
+    pub(crate) effects: Vec<Effect>,
+    /// What waits for its ticket.
+    pending: VecDeque<(u64, Vec<Effect>)>,
+    next_persist: Instant,
+
+    pub(crate) run_ends: mpsc::Sender<RunEnd>,
+    run_ends_in: mpsc::Receiver<RunEnd>,
+    pub(crate) delivery_ends: mpsc::Sender<DeliveryEnd>,
+    delivery_ends_in: mpsc::Receiver<DeliveryEnd>,
+    pub(crate) script_ends: mpsc::Sender<ScriptEnd>,
+    script_ends_in: mpsc::Receiver<ScriptEnd>,
+}
+
+impl Engine {
+    /// Puts the parts together and takes up what an earlier daemon left.
+    pub fn new(parts: Parts) -> Self {
+        let (run_ends, run_ends_in) = mpsc::channel(RUN_ENDS);
+        let (delivery_ends, delivery_ends_in) = mpsc::channel(ENDS);
+        let (script_ends, script_ends_in) = mpsc::channel(ENDS);
+        let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+        let now = Instant::now();
+        let mut engine = Self {
+            host: Arc::clone(&parts.configuration.host),
+            zone: parts.configuration.zone.clone(),
+            sysroot: Arc::from(parts.configuration.sysroot.as_path()),
+            concurrency: parts.configuration.concurrency.max(1),
+            starting: STARTING_PER_CPU * cpus,
+            clock: parts.clock,
+            runtime: parts.runtime,
+            spawner: parts.spawner,
+            committed: parts.journal.committed(),
+            journal: parts.journal,
+            commands: parts.commands,
+            stop: parts.stop,
+            beat: Arc::default(),
+            entries: Table::default(),
+            schedule: Schedule::default(),
+            runs: Runs::default(),
+            actions: BTreeMap::new(),
+            dependents: HashMap::new(),
+            acknowledgements: HashMap::new(),
+            downtimes: parts.loaded.downtimes.clone(),
+            outbox: Outbox::default(),
+            scripts: Scripts::default(),
+            selfchecks: SelfChecks::new(now, parts.loaded.repairs.clone()),
+            last_id: parts.loaded.last_id,
+            records: Vec::new(),
+            urgent: false,
+            effects: Vec::new(),
+            pending: VecDeque::new(),
+            next_persist: now + PERSIST,
+            run_ends,
+            run_ends_in,
+            delivery_ends,
+            delivery_ends_in,
+            script_ends,
+            script_ends_in,
+        };
+        engine.restore(parts.configuration, parts.loaded, now);
+        engine
+    }
+
+    /// Grows with every turn of the loop, at least once a second: the watchdog looks at it (R60).
+    pub fn beat(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.beat)
+    }
+
+    /// Runs until it is told to stop; then runs are called off, what is known is written, and deliveries under way get a moment.
+    pub async fn run(mut self) {
+        let mut ended = Vec::with_capacity(RUNS_AT_ONCE);
+        loop {
+            self.finish_turn();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => break,
+                _ = self.committed.changed() => {}
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
+                Some(end) = self.script_ends_in.recv() => self.script_ended(end, Instant::now()),
+                _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE) => {}
+                Some(command) = self.commands.recv() => self.command(command, Instant::now()),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            let now = Instant::now();
+            for end in ended.drain(..) {
+                self.run_ended(end, now);
+            }
+            self.apply_committed(now);
+            self.run_due(now);
+            self.wake_targets(now);
+            self.watch_self(now);
+            self.persist(now);
+            self.beat.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shut_down().await;
+    }
+
+    fn next_wake(&self) -> Instant {
+        let now = Instant::now();
+        let candidates = [self.schedule.next_due(), self.runs.next_place(), self.outbox.next_wake(&self.clock, now)];
+        candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
+    }
+
+    /// Hands what this turn produced to the store; effects wait for the ticket.
+    fn finish_turn(&mut self) {
+        self.pump_outbox(Instant::now());
+        if self.records.is_empty() {
+            debug_assert!(self.effects.is_empty(), "every effect has a record that must be on disk before it");
+            return;
+        }
+        let urgency = if std::mem::take(&mut self.urgent) { Urgency::Now } else { Urgency::Soon };
+        let ticket = self.journal.write(std::mem::take(&mut self.records), urgency);
+        if !self.effects.is_empty() {
+            self.pending.push_back((ticket, std::mem::take(&mut self.effects)));
+        }
+    }
+
+    /// Does what waited for batches that are on disk now.
+    fn apply_committed(&mut self, now: Instant) {
+        let ticket = self.committed.borrow_and_update().ticket;
+        while self.pending.front().is_some_and(|(wanted, _)| *wanted <= ticket) {
+            let Some((_, effects)) = self.pending.pop_front() else { break };
+            for effect in effects {
+                match effect {
+                    Effect::Publish(id) => self.publish(id, now),
+                    Effect::Deliver(delivery) => self.deliver(*delivery),
+                    Effect::Script(run) => self.queue_script(*run),
+                }
+            }
+        }
+        self.start_scripts();
+    }
+
+    /// Something that must be on disk before `effect`.
+    pub(crate) fn write_then(&mut self, record: Record, effect: Effect) {
+        self.write_now(record);
+        self.effects.push(effect);
+    }
+
+    /// Something that must be on disk at once.
+    pub(crate) fn write_now(&mut self, record: Record) {
+        self.records.push(record);
+        self.urgent = true;
+    }
+
+    /// A number that was never given before.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Results that changed no state go to the store from time to time, together.
+    fn persist(&mut self, now: Instant) {
+        if now < self.next_persist {
+            return;
+        }
+        self.next_persist = now + PERSIST;
+        self.persist_dirty();
+    }
+
+    fn persist_dirty(&mut self) {
+        for entry in self.entries.iter_mut() {
+            if std::mem::take(&mut entry.dirty) {
+                self.records.push(Record::Check(Box::new(entry.stored())));
+            }
+        }
+    }
+
+    async fn shut_down(mut self) {
+        self.call_off_all();
+        self.persist_dirty();
+        self.urgent = true;
+        self.finish_turn();
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while !self.pending.is_empty() || self.outbox.in_flight() > 0 || self.scripts.running() > 0 {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {
+                    tracing::warn!("stopped with deliveries or scripts under way; messages are sent again after the next start");
+                    break;
+                }
+                changed = self.committed.changed() => if changed.is_err() { break },
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
+                Some(end) = self.script_ends_in.recv() => self.script_ended(end, Instant::now()),
+            }
+            self.settle_last_turn();
+        }
+    }
+
+    /// While stopping nothing new goes out, but what ended is written.
+    fn settle_last_turn(&mut self) {
+        let ticket = self.committed.borrow_and_update().ticket;
+        self.pending.retain(|(wanted, _)| *wanted > ticket);
+        self.effects.clear();
+        if !self.records.is_empty() {
+            self.journal.write(std::mem::take(&mut self.records), Urgency::Now);
+        }
+    }
+
+    /// The wall time.
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Ends when the daemon stops, or when nobody is left who could say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,13 @@
+//! What the engine needs of the store: to write batches without waiting, and to learn how far they are on disk.
+
+use monchero_store::{Committed, Record, Urgency};
+use tokio::sync::watch;
+
+/// Takes batches of records in order. The store implements it; scenario tests use one in memory that follows the paused clock.
+pub trait Journal: Send + Sync {
+    /// Queues a batch and answers at once with its ticket. Tickets grow and are committed in order.
+    fn write(&self, records: Vec<Record>, urgency: Urgency) -> u64;
+
+    /// How far it got.
+    fn committed(&self) -> watch::Receiver<Committed>;
+}

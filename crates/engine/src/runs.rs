@@ -1,0 +1,335 @@
+//! Runs of checks: who may start, who waits, and what comes back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::report::{CheckResult, ServiceResult};
+use monchero_core::{CheckError, Context, Report};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::entry::{Id, Phase, Running};
+use crate::handle::Refusal;
+use crate::lateness::Histogram;
+use crate::schedule::{Grid, splay, until_next_slot};
+
+/// How many ended runs may wait for the dispatcher. It is always quicker than they are; a full queue only makes tasks wait, which
+/// have nothing else to do.
+pub(crate) const RUN_ENDS: usize = 1_024;
+/// A run counts as starting for this long. Starting is what costs the machine; a run that lasts longer mostly waits for something, and
+/// gives its place to the next, so that a few hung checks delay nobody (promise 8).
+const YOUNG: Duration = Duration::from_millis(100);
+/// A definition's timeout is kept by the check or by `exec`; if both fail, the run is dropped this much later (promise 1).
+const BACKSTOP: Duration = Duration::from_millis(2_900);
+/// A loop that wakes this much too late was stopped or frozen as a whole (SIGSTOP, a paused virtual machine).
+const GAP: Duration = Duration::from_secs(5);
+
+/// The end of a run.
+#[derive(Debug)]
+pub(crate) struct RunEnd {
+    pub(crate) id: Id,
+    pub(crate) started: Instant,
+    pub(crate) answer: Result<Report, CheckError>,
+    pub(crate) panicked: bool,
+}
+
+/// Somebody who asked for a run.
+pub(crate) type Waiter = oneshot::Sender<Result<ServiceResult, Refusal>>;
+
+/// Who runs and who waits.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    /// Due, in the order in which they became so.
+    waiting: VecDeque<(Id, Instant)>,
+    /// How many go on.
+    alive: usize,
+    /// How many of them count as starting.
+    young: usize,
+    /// When the youngest stop counting.
+    ages: VecDeque<(Instant, Id)>,
+    /// Who asked for the result of the next or present run.
+    pub(crate) waiters: HashMap<Id, Vec<Waiter>>,
+    /// How late runs started since the last look of `self/scheduler`.
+    pub(crate) lateness: Histogram,
+    /// Runs that were started, ever.
+    pub(crate) started: u64,
+    /// Slots that were skipped because the run before was not over, ever.
+    pub(crate) skipped: u64,
+    /// Runs that panicked, ever.
+    pub(crate) panics: u64,
+    /// Times that the daemon stood still as a whole, ever.
+    pub(crate) gaps: u64,
+}
+
+impl Runs {
+    /// How many wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When a place will be free although nothing ends.
+    pub(crate) fn next_place(&self) -> Option<Instant> {
+        if self.waiting.is_empty() { None } else { self.ages.front().map(|(at, _)| *at) }
+    }
+}
+
+impl Engine {
+    /// Puts a scheduled entry on its grid: where it was before a restart, or at its own offset if it is new.
+    pub(crate) fn place(&mut self, id: Id, now: Instant) {
+        let wall = self.clock.now();
+        let host = Arc::clone(&self.host);
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if !entry.is_scheduled() {
+            return;
+        }
+        let interval = entry.interval;
+        let offset = splay(&host, entry.row.name.as_str(), interval);
+        let first = match entry.anchor {
+            Some(anchor) => {
+                let next = now + until_next_slot(anchor, interval, wall);
+                entry.grid = Grid::new(next, interval);
+                let last = entry.row.status.last_check;
+                let missed = last.is_none_or(|last| last > wall || wall.duration_since(last) > signed(interval));
+                if missed { next.min(now + offset) } else { next }
+            }
+            None => {
+                entry.anchor = wall.checked_add(offset).ok();
+                entry.grid = Grid::new(now + offset, interval);
+                entry.dirty = true;
+                now + offset
+            }
+        };
+        self.schedule_at(id, first, now);
+    }
+
+    /// Makes `due` the one time at which the entry runs next.
+    pub(crate) fn schedule_at(&mut self, id: Id, due: Instant, now: Instant) {
+        let wall = self.clock.now();
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.place = entry.place.wrapping_add(1);
+        let place = entry.place;
+        entry.row_mut().next_check = wall.checked_add(due.saturating_duration_since(now)).ok();
+        self.schedule.push(due, id.index, place);
+        if self.schedule.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.schedule.retain(|index, place| entries.at(index).is_some_and(|entry| entry.place == place));
+        }
+    }
+
+    /// Queues all that is due, and starts what may.
+    pub(crate) fn run_due(&mut self, now: Instant) {
+        let frozen = self.schedule.next_due().is_some_and(|due| now.saturating_duration_since(due) > GAP);
+        if frozen {
+            self.after_gap(now);
+        }
+        while let Some((due, index, place)) = self.schedule.pop_due(now) {
+            let Some(entry) = self.entries.at_mut(index) else { continue };
+            if entry.place != place {
+                continue;
+            }
+            let id = Id { index, life: entry.life };
+            let (next, passed) = entry.grid.next_after(due, now);
+            if matches!(entry.phase, Phase::Idle) {
+                entry.phase = Phase::Waiting(due);
+                self.runs.waiting.push_back((id, due));
+            } else {
+                self.runs.skipped += 1 + passed;
+                entry.row_mut().skipped += 1 + passed;
+            }
+            self.schedule_at(id, next, now);
+        }
+        self.start_waiting(now);
+    }
+
+    /// After the whole daemon stood still: one run per check, spread, and no verdict over runs that were frozen with it (R19).
+    fn after_gap(&mut self, now: Instant) {
+        self.runs.gaps += 1;
+        tracing::warn!("the daemon stood still; overdue checks are spread and frozen runs are not judged");
+        let host = Arc::clone(&self.host);
+        let mut overdue = Vec::new();
+        while let Some((_, index, place)) = self.schedule.pop_due(now) {
+            if let Some(entry) = self.entries.at(index).filter(|entry| entry.place == place) {
+                let offset = splay(&host, entry.row.name.as_str(), entry.interval);
+                overdue.push((Id { index, life: entry.life }, now + offset));
+            }
+        }
+        for (id, due) in overdue {
+            self.schedule_at(id, due, now);
+        }
+        for entry in self.entries.iter_mut() {
+            if let Phase::Running(running) = &mut entry.phase {
+                running.frozen = true;
+            }
+        }
+    }
+
+    /// Asks for a run as soon as there is a place; nothing if one waits or goes on.
+    pub(crate) fn request_run(&mut self, id: Id, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.is_scheduled() && matches!(entry.phase, Phase::Idle) {
+            entry.phase = Phase::Waiting(now);
+            self.runs.waiting.push_back((id, now));
+        }
+    }
+
+    /// Starts as many as may start.
+    pub(crate) fn start_waiting(&mut self, now: Instant) {
+        while let Some((at, _)) = self.runs.ages.front()
+            && *at <= now
+        {
+            let Some((_, id)) = self.runs.ages.pop_front() else { break };
+            if let Some(Phase::Running(running)) = self.entries.get_mut(id).map(|entry| &mut entry.phase)
+                && running.young
+                && now.saturating_duration_since(running.started) >= YOUNG
+            {
+                running.young = false;
+                self.runs.young -= 1;
+            }
+        }
+        while self.runs.alive < self.concurrency && self.runs.young < self.starting {
+            let Some((id, due)) = self.runs.waiting.pop_front() else { break };
+            self.start(id, due, now);
+        }
+    }
+
+    fn start(&mut self, id: Id, due: Instant, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Some(pid) = entry.stuck {
+            if self.spawner.still_stuck(pid) {
+                entry.phase = Phase::Idle;
+                self.runs.skipped += 1;
+                entry.row_mut().skipped += 1;
+                self.answer_waiters(id, || {
+                    Err(Refusal::Senseless(format!("process {pid} of its last run still hangs in the kernel")))
+                });
+                return;
+            }
+            entry.stuck = None;
+        }
+        self.runs.lateness.record(now.saturating_duration_since(due));
+        let run = Run {
+            definition: Arc::clone(&entry.definition),
+            host: Arc::clone(&self.host),
+            sysroot: Arc::clone(&self.sysroot),
+            spawner: Arc::clone(&self.spawner),
+            now: self.clock.now(),
+        };
+        let ends = self.run_ends.clone();
+        let task = async move {
+            let (answer, panicked) = run.to_end().await;
+            // The engine is gone only when everything stops: then nobody needs the result.
+            let _ = ends.send(RunEnd { id, started: now, answer, panicked }).await;
+        };
+        let abort = self.runtime.spawn(task).abort_handle();
+        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false });
+        entry.row_mut().running = true;
+        self.runs.alive += 1;
+        self.runs.young += 1;
+        self.runs.started += 1;
+        self.runs.ages.push_back((now + YOUNG, id));
+    }
+
+    /// Takes the end of a run: judges it, unless it proves nothing.
+    pub(crate) fn run_ended(&mut self, end: RunEnd, now: Instant) {
+        let Some(entry) = self.entries.get_mut(end.id) else { return };
+        let Phase::Running(running) = &entry.phase else { return };
+        if running.started != end.started {
+            return;
+        }
+        let frozen = running.frozen && matches!(end.answer, Err(CheckError::TimedOut(_)));
+        self.leave_run(end.id);
+        if end.panicked {
+            self.runs.panics += 1;
+        }
+        let Some(entry) = self.entries.get_mut(end.id) else { return };
+        if let Err(CheckError::Stuck(pid)) = end.answer {
+            entry.stuck = Some(pid);
+        }
+        if frozen {
+            self.request_run(end.id, now);
+            return;
+        }
+        let duration = now.saturating_duration_since(end.started);
+        let (name, on_timeout) = (entry.row.name.clone(), entry.definition.on_timeout);
+        match CheckResult::new(name, self.clock.now(), duration, end.answer, on_timeout) {
+            Some(result) => self.take_result(end.id, result, now),
+            None => self.answer_waiters(end.id, || Err(Refusal::Senseless("the run was called off".to_owned()))),
+        }
+    }
+
+    /// The entry no longer runs: its place is free.
+    fn leave_run(&mut self, id: Id) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Phase::Running(running) = std::mem::take(&mut entry.phase) {
+            entry.row_mut().running = false;
+            self.runs.alive -= 1;
+            if running.young {
+                self.runs.young -= 1;
+            }
+        }
+    }
+
+    /// Ends a run without a result: its definition changed or is gone.
+    pub(crate) fn call_off(&mut self, id: Id) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        match &entry.phase {
+            Phase::Running(running) => {
+                running.abort.abort();
+                self.leave_run(id);
+            }
+            Phase::Waiting(_) => {
+                entry.phase = Phase::Idle;
+                self.runs.waiting.retain(|(waiting, _)| *waiting != id);
+            }
+            Phase::Idle => {}
+        }
+        self.answer_waiters(id, || Err(Refusal::Senseless("its definition changed while it was to run".to_owned())));
+    }
+
+    /// Answers all who asked for the result of this run.
+    pub(crate) fn answer_waiters(&mut self, id: Id, answer: impl Fn() -> Result<ServiceResult, Refusal>) {
+        for waiter in self.runs.waiters.remove(&id).unwrap_or_default() {
+            // Somebody who went away needs no answer.
+            let _ = waiter.send(answer());
+        }
+    }
+}
+
+/// All that a run needs, so that it needs nothing of the engine.
+struct Run {
+    definition: Arc<monchero_core::definition::Definition>,
+    host: Arc<str>,
+    sysroot: Arc<std::path::Path>,
+    spawner: Arc<dyn monchero_core::program::Spawner>,
+    now: Timestamp,
+}
+
+impl Run {
+    /// Runs the check to its end, whatever it does; says whether it panicked.
+    async fn to_end(&self) -> (Result<Report, CheckError>, bool) {
+        let timeout = self.definition.timeout;
+        let context = Context {
+            check: self.definition.name.as_str(),
+            host: &self.host,
+            now: self.now,
+            timeout,
+            sysroot: &self.sysroot,
+            spawner: &*self.spawner,
+            env: &self.definition.env,
+        };
+        let run = tokio::time::timeout(timeout + BACKSTOP, self.definition.check.run(&context));
+        match crate::guarded(run).await {
+            Ok(Ok(answer)) => (answer, false),
+            Ok(Err(_)) => (Err(CheckError::TimedOut(timeout)), false),
+            Err(panic) => (Err(CheckError::Unable(format!("the check panicked: {panic}"))), true),
+        }
+    }
+}
+
+/// A span of the wall clock.
+pub(crate) fn signed(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}

@@ -1,0 +1,317 @@
+//! Scripts and remedies: set off by transitions, at most once, serial per check.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, CheckFacts, Event, IncidentFacts};
+use monchero_core::definition::{ActionDefinition, Trigger};
+use monchero_core::incident::IncidentId;
+use monchero_core::{Hold, Name, State, StateType, Transition};
+use monchero_store::record::ActionState;
+use monchero_store::{ActionRow, Record};
+
+use crate::engine::{Effect, Engine};
+use crate::entry::Id;
+use crate::handle::RECENT;
+use crate::runs::signed;
+
+/// How many scripts may run at once; more wait.
+const RUNNING: usize = 16;
+/// How many scripts may wait. Beyond, a script is skipped and its record says so.
+const QUEUE: usize = 1_000;
+/// How many runs per check and script are remembered for `limit` and `cooldown`.
+const REMEMBERED: usize = 64;
+/// A script that does not even end by its timeout and grace is given up this much later.
+const BACKSTOP: Duration = Duration::from_secs(3);
+
+/// A script that is to run: its intent is on disk.
+#[derive(Debug)]
+pub(crate) struct ScriptRun {
+    id: Id,
+    action: Arc<ActionDefinition>,
+    row: ActionRow,
+    event: Event,
+    /// The transition that set it off: if the check has moved on, it does not run (R49).
+    sequence: u64,
+    state: State,
+}
+
+/// The end of a script.
+#[derive(Debug)]
+pub(crate) struct ScriptEnd {
+    id: Id,
+    row: ActionRow,
+    outcome: Result<ActionOutcome, ActionError>,
+}
+
+/// What runs, what waits, and what ran.
+#[derive(Debug, Default)]
+pub(crate) struct Scripts {
+    queue: VecDeque<ScriptRun>,
+    running: HashSet<Id>,
+    history: HashMap<(Id, Name), VecDeque<(Option<IncidentId>, Timestamp)>>,
+    recent: HashMap<Id, VecDeque<ActionRow>>,
+}
+
+impl Scripts {
+    /// How many run.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// The last actions about a check, newest first.
+    pub(crate) fn recent(&self, id: Id) -> Vec<ActionRow> {
+        self.recent.get(&id).map(|rows| rows.iter().rev().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Takes up what an earlier daemon did.
+    pub(crate) fn restore(&mut self, id: Id, row: ActionRow) {
+        if matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted) {
+            self.remember(id, &row);
+        }
+        self.show(id, row);
+    }
+
+    /// Forgets a check.
+    pub(crate) fn forget(&mut self, id: Id) {
+        self.history.retain(|(of, _), _| *of != id);
+        self.recent.remove(&id);
+    }
+
+    fn remember(&mut self, id: Id, row: &ActionRow) {
+        let runs = self.history.entry((id, row.action.clone())).or_default();
+        runs.push_back((row.incident, row.at));
+        if runs.len() > REMEMBERED {
+            runs.pop_front();
+        }
+    }
+
+    fn show(&mut self, id: Id, row: ActionRow) {
+        let rows = self.recent.entry(id).or_default();
+        match rows.iter_mut().find(|known| known.id == row.id) {
+            Some(known) => *known = row,
+            None => rows.push_back(row),
+        }
+        if rows.len() > RECENT {
+            rows.pop_front();
+        }
+    }
+}
+
+impl Engine {
+    /// Writes down the intent to run each script that a transition sets off, or why it is not run.
+    pub(crate) fn trigger_scripts(&mut self, id: Id, transition: &Transition) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let actions: Vec<Arc<ActionDefinition>> = entry
+            .definition
+            .actions
+            .iter()
+            .filter_map(|name| self.actions.get(name))
+            .filter(|action| matches!(action.action, Action::Script(_)) && Trigger::matches(&action.on, transition))
+            .cloned()
+            .collect();
+        for action in actions {
+            self.trigger(id, &action, transition);
+        }
+    }
+
+    fn trigger(&mut self, id: Id, action: &Arc<ActionDefinition>, transition: &Transition) {
+        let reason = reason_of(transition);
+        let Some(event) = self.event(id, transition.previous_state, transition.incident, reason.clone()) else {
+            return;
+        };
+        let refused = self.why_not(id, action, transition);
+        let mut row = ActionRow {
+            id: self.next_id(),
+            at: transition.at,
+            check: event.check.name.clone(),
+            action: action.name.clone(),
+            incident: transition.incident,
+            reason,
+            outcome: ActionState::Intended,
+            ended: None,
+            message: String::new(),
+            output: String::new(),
+        };
+        if let Some(why) = refused {
+            row.outcome = ActionState::Skipped;
+            row.ended = Some(transition.at);
+            row.message = why;
+            self.note_action(id, row);
+            return;
+        }
+        if !transition.is_recovery() {
+            self.scripts.remember(id, &row);
+        }
+        self.scripts.show(id, row.clone());
+        let run = ScriptRun {
+            id,
+            action: Arc::clone(action),
+            row: row.clone(),
+            event,
+            sequence: transition.sequence,
+            state: transition.state,
+        };
+        self.write_then(Record::Action(Box::new(row)), Effect::Script(Box::new(run)));
+    }
+
+    /// Why a script that is set off is not run, if there is a reason.
+    fn why_not(&self, id: Id, action: &ActionDefinition, transition: &Transition) -> Option<String> {
+        if transition.is_recovery() {
+            return None;
+        }
+        if let Some(hold) =
+            self.holds_of(id).iter().find(|hold| matches!(hold, Hold::Downtime { .. } | Hold::Acknowledgement { .. }))
+        {
+            return Some(hold.to_string());
+        }
+        let runs = self.scripts.history.get(&(id, action.name.clone()));
+        if let (Some(cooldown), Some((_, last))) = (action.cooldown, runs.and_then(|runs| runs.back()))
+            && transition.at.duration_since(*last) < signed(cooldown)
+        {
+            return Some(format!("cooldown: it ran less than {} ago", monchero_core::duration::human(cooldown)));
+        }
+        let of_incident =
+            |incident: IncidentId| runs.map_or(0, |runs| runs.iter().filter(|(of, _)| *of == Some(incident)).count());
+        match (action.limit, transition.incident) {
+            (Some(limit), Some(incident)) if of_incident(incident) >= limit as usize => {
+                Some(format!("limit: it ran {limit} times for this incident"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The intent is on disk.
+    pub(crate) fn queue_script(&mut self, mut run: ScriptRun) {
+        if self.scripts.queue.len() < QUEUE {
+            self.scripts.queue.push_back(run);
+            return;
+        }
+        run.row.outcome = ActionState::Skipped;
+        run.row.ended = Some(self.wall());
+        run.row.message = format!("{QUEUE} scripts wait already");
+        self.note_action(run.id, run.row);
+    }
+
+    /// Starts what may start: in order, one per check.
+    pub(crate) fn start_scripts(&mut self) {
+        let mut waiting = std::mem::take(&mut self.scripts.queue);
+        let mut still_waiting = VecDeque::new();
+        while let Some(run) = waiting.pop_front() {
+            if self.scripts.running.len() >= RUNNING {
+                still_waiting.push_back(run);
+                still_waiting.append(&mut waiting);
+                break;
+            }
+            if self.scripts.running.contains(&run.id) {
+                still_waiting.push_back(run);
+            } else {
+                self.start_script(run);
+            }
+        }
+        self.scripts.queue = still_waiting;
+    }
+
+    fn start_script(&mut self, run: ScriptRun) {
+        let ScriptRun { id, action, mut row, event, sequence, state } = run;
+        // A soft attempt more, or a confirmation of the same state, leaves the occasion standing; another state does not.
+        let current = self.entries.get(id).map(|entry| (entry.row.status.sequence, entry.row.status.state));
+        if current.is_none_or(|(now_sequence, now_state)| now_sequence != sequence && now_state != state) {
+            row.outcome = ActionState::Superseded;
+            row.ended = Some(self.wall());
+            row.message = "what set it off was over before it could start".to_owned();
+            self.note_action(id, row);
+            return;
+        }
+        self.scripts.running.insert(id);
+        let (ends, spawner, host, zone) =
+            (self.script_ends.clone(), Arc::clone(&self.spawner), Arc::clone(&self.host), self.zone.clone());
+        self.runtime.spawn(async move {
+            let context = ActionContext { host: &host, spawner: &*spawner, zone: &zone };
+            let outcome = match &action.action {
+                Action::Script(script) => {
+                    let limit = action.timeout + monchero_core::program::KILL_GRACE + BACKSTOP;
+                    match tokio::time::timeout(limit, crate::guarded(script.run(&event, action.timeout, &context)))
+                        .await
+                    {
+                        Ok(Ok(outcome)) => outcome,
+                        Ok(Err(panic)) => Err(ActionError(format!("the action panicked: {panic}"))),
+                        Err(_) => {
+                            Err(ActionError(format!("it did not end within {}", monchero_core::duration::human(limit))))
+                        }
+                    }
+                }
+                Action::Target(_) => Err(ActionError("this action is told, not run".to_owned())),
+            };
+            // The engine is gone only when everything stops: the next start finds the intent and calls it interrupted.
+            let _ = ends.send(ScriptEnd { id, row, outcome }).await;
+        });
+    }
+
+    /// Writes down how a script went.
+    pub(crate) fn script_ended(&mut self, end: ScriptEnd, _now: tokio::time::Instant) {
+        let ScriptEnd { id, mut row, outcome } = end;
+        self.scripts.running.remove(&id);
+        row.ended = Some(self.wall());
+        match outcome {
+            Ok(outcome) => {
+                row.outcome = if outcome.success { ActionState::Done } else { ActionState::Failed };
+                row.message = outcome.message;
+                row.output = outcome.output;
+            }
+            Err(error) => {
+                row.outcome = ActionState::Failed;
+                row.message = error.to_string();
+            }
+        }
+        self.note_action(id, row);
+    }
+
+    fn note_action(&mut self, id: Id, row: ActionRow) {
+        tracing::info!(check = %row.check, action = %row.action, outcome = ?row.outcome, reason = %row.reason,
+            detail = %monchero_core::text::escape_controls(&row.message), "action");
+        self.scripts.show(id, row.clone());
+        self.write_now(Record::Action(Box::new(row)));
+    }
+
+    /// The picture of the moment that scripts and messages are made of.
+    pub(crate) fn event(&self, id: Id, previous: State, incident: Option<IncidentId>, reason: String) -> Option<Event> {
+        let entry = self.entries.get(id)?;
+        let row = &entry.row;
+        let now = self.wall();
+        let known = [row.status.incident, row.status.last_incident];
+        let about = known.into_iter().flatten().find(|known| Some(known.id) == incident);
+        Some(Event {
+            host: self.host.to_string(),
+            check: CheckFacts { name: row.name.clone(), kind: row.kind.to_owned(), labels: (*row.labels).clone() },
+            labels: (*row.labels).clone(),
+            state: row.status.state,
+            previous_state: previous,
+            state_type: row.status.state_type,
+            attempt: row.status.attempt,
+            max_attempts: row.max_attempts,
+            message: row.result.message.to_string(),
+            output: row.result.output.to_string(),
+            metrics: row.result.metrics.to_vec(),
+            incident: about.map(|about| IncidentFacts::new(about.id, about.since, now)),
+            reason,
+            now,
+            drill: false,
+        })
+    }
+}
+
+/// Why a transition sets something off, in words.
+fn reason_of(transition: &Transition) -> String {
+    if transition.is_recovery() {
+        return "recovery".to_owned();
+    }
+    match transition.state_type {
+        StateType::Hard => format!("hard {}", transition.state),
+        StateType::Soft => {
+            format!("soft {} (attempt {}/{})", transition.state, transition.attempt, transition.max_attempts)
+        }
+    }
+}

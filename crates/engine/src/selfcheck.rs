@@ -1,0 +1,228 @@
+//! monchero watches itself: `self/config`, `self/store`, `self/notify`, `self/scheduler` and `config/<file>` are checks like any other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::definition::{ConfigProblem, Configuration, Definition};
+use monchero_core::quantity::Unit;
+use monchero_core::report::CheckResult;
+use monchero_core::{Metric, Name, Report, State};
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::entry::{CONFIG_KIND, SELF_KIND, never_run};
+
+/// How often monchero looks at itself.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// The names of the checks by which it does.
+const NAMES: [&str; 4] = ["self/config", "self/store", "self/notify", "self/scheduler"];
+/// A target that failed this often in a row makes `self/notify` a warning.
+const FAILED_TRIES: u32 = 3;
+/// The most files that are shown as `config/<file>`; `self/config` counts all of them.
+const MAX_FILES: usize = 100;
+
+/// What monchero knows about itself.
+#[derive(Debug)]
+pub(crate) struct SelfChecks {
+    /// The actions of these checks.
+    pub(crate) actions: Arc<[Name]>,
+    /// What of the configuration in force cannot be used.
+    pub(crate) config_problems: Vec<ConfigProblem>,
+    /// Why the last reload failed, if it did.
+    reload_trouble: Option<String>,
+    /// What was lost or mended when the store was opened.
+    repairs: Vec<String>,
+    next_look: Instant,
+    next_downtime: Option<Timestamp>,
+    last_panics: u64,
+}
+
+impl SelfChecks {
+    /// At the start.
+    pub(crate) fn new(now: Instant, repairs: Vec<String>) -> Self {
+        Self {
+            actions: Arc::from([]),
+            config_problems: Vec::new(),
+            reload_trouble: None,
+            repairs,
+            next_look: now,
+            next_downtime: None,
+            last_panics: 0,
+        }
+    }
+
+    /// A downtime begins or ends at these times.
+    pub(crate) fn watch_downtime(&mut self, start: Timestamp, end: Timestamp) {
+        for at in [start, end] {
+            if self.next_downtime.is_none_or(|next| at < next) {
+                self.next_downtime = Some(at);
+            }
+        }
+    }
+
+    /// Whether a downtime began or ended by now.
+    pub(crate) fn downtime_turned(&mut self, now: Timestamp) -> bool {
+        let turned = self.next_downtime.is_some_and(|at| at <= now);
+        if turned {
+            self.next_downtime = None;
+        }
+        turned
+    }
+}
+
+impl Engine {
+    /// The definitions of the checks that monchero reports about itself and its files.
+    pub(crate) fn internal_definitions(&self, configuration: &Configuration) -> Vec<Definition> {
+        let own = NAMES.iter().map(|name| never_run(Name::new(name), SELF_KIND, Arc::clone(&self.selfchecks.actions)));
+        let mut files: Vec<&str> = configuration.problems.iter().map(|problem| problem.file.as_str()).collect();
+        files.sort_unstable();
+        files.dedup();
+        let broken = files
+            .into_iter()
+            .take(MAX_FILES)
+            .map(|file| never_run(file_check(file), CONFIG_KIND, Arc::clone(&self.selfchecks.actions)));
+        own.chain(broken).collect()
+    }
+
+    /// Shows what of the configuration cannot be used, a check per file.
+    pub(crate) fn report_config_problems(&mut self, now: Instant) {
+        let mut by_file: std::collections::BTreeMap<String, Report> = std::collections::BTreeMap::new();
+        for problem in &self.selfchecks.config_problems {
+            let report = by_file.entry(problem.file.clone()).or_default();
+            report.find(State::Bad, problem.line.clone());
+            report.output.push_str(&problem.rendered);
+            report.output.push('\n');
+        }
+        for (file, report) in by_file {
+            self.report(file_check(&file).as_str(), report, now);
+        }
+    }
+
+    /// A reload failed, or the configuration is in order again.
+    pub(crate) fn config_trouble(&mut self, trouble: Option<String>, now: Instant) {
+        self.selfchecks.reload_trouble = trouble;
+        self.report("self/config", self.look_at_config(), now);
+    }
+
+    /// Looks at itself when it is time.
+    pub(crate) fn watch_self(&mut self, now: Instant) {
+        self.turn_downtimes();
+        if now < self.selfchecks.next_look {
+            return;
+        }
+        self.selfchecks.next_look = now + INTERVAL;
+        self.report("self/config", self.look_at_config(), now);
+        self.report("self/store", self.look_at_store(), now);
+        self.report("self/notify", self.look_at_outbox(now), now);
+        let scheduler = self.look_at_scheduler();
+        self.report("self/scheduler", scheduler, now);
+    }
+
+    fn report(&mut self, name: &str, report: Report, now: Instant) {
+        let Some(id) = self.entries.find(name) else { return };
+        let at = self.wall();
+        if let Some(result) = CheckResult::new(Name::new(name), at, Duration::ZERO, Ok(report), State::Unknown) {
+            self.take_result(id, result, now);
+        }
+    }
+
+    fn look_at_config(&self) -> Report {
+        let mut report = Report::default();
+        if let Some(trouble) = &self.selfchecks.reload_trouble {
+            report.find(
+                State::Bad,
+                format!("the last reload failed, the configuration before it is in force: {trouble}"),
+            );
+        }
+        match self.selfchecks.config_problems.as_slice() {
+            [] => {}
+            [one] => report.find(State::Bad, one.line.clone()),
+            [first, rest @ ..] => report.find(
+                State::Bad,
+                format!("{} (and {} more; `monchero config check` shows all)", first.line, rest.len()),
+            ),
+        }
+        let checks = self
+            .entries
+            .names()
+            .filter(|(_, id)| self.entries.get(*id).is_some_and(crate::entry::Entry::is_scheduled))
+            .count();
+        report.find(State::Okay, format!("{checks} checks and {} actions in force", self.actions.len()));
+        report
+    }
+
+    fn look_at_store(&self) -> Report {
+        let mut report = Report::default();
+        if let Some(trouble) = &self.committed.borrow().trouble {
+            report.find(State::Bad, format!("the state is kept in memory only: {trouble}"));
+        }
+        for repair in &self.selfchecks.repairs {
+            report.find(State::Warning, repair.clone());
+        }
+        report.find(State::Okay, "state and history are on disk");
+        report
+    }
+
+    fn look_at_outbox(&self, now: Instant) -> Report {
+        let mut report = Report::default();
+        for (target, trouble) in self.outbox.troubles() {
+            let next = monchero_core::duration::human(trouble.until.saturating_duration_since(now));
+            if trouble.parked {
+                report.find(
+                    State::Bad,
+                    format!("`{target}` refuses: {}; next try in {next}, or after a reload", trouble.why),
+                );
+            } else if trouble.tries >= FAILED_TRIES {
+                report.find(
+                    State::Warning,
+                    format!(
+                        "`{target}` cannot be reached since {} tries: {}; next in {next}",
+                        trouble.tries, trouble.why
+                    ),
+                );
+            }
+        }
+        report.find(State::Okay, "all targets can be told");
+        report.metrics.push(Metric::new("delivered", self.outbox.delivered as f64, Unit::COUNTER));
+        report.metrics.push(Metric::new("failed", self.outbox.failed as f64, Unit::COUNTER));
+        report
+    }
+
+    fn look_at_scheduler(&mut self) -> Report {
+        let mut report = Report::default();
+        let (p50, p99) = (self.runs.lateness.quantile(0.5), self.runs.lateness.quantile(0.99));
+        let human = monchero_core::duration::human;
+        if p99 > Duration::from_secs(10) {
+            report.find(
+                State::Warning,
+                format!("checks start late: {} wait for a place, the latest by {}", self.runs.waiting(), human(p99)),
+            );
+        }
+        let panics = self.runs.panics - self.selfchecks.last_panics;
+        self.selfchecks.last_panics = self.runs.panics;
+        if panics > 0 {
+            report.find(
+                State::Warning,
+                format!("{panics} runs of checks panicked; `monchero status` shows which as unknown"),
+            );
+        }
+        report.find(State::Okay, format!("checks start on time (99 of 100 within {})", human(p99)));
+        for (label, value, unit) in [
+            ("lateness_p50", p50.as_secs_f64(), Unit::SECONDS),
+            ("lateness_p99", p99.as_secs_f64(), Unit::SECONDS),
+            ("waiting", self.runs.waiting() as f64, Unit::NONE),
+            ("runs", self.runs.started as f64, Unit::COUNTER),
+            ("skipped", self.runs.skipped as f64, Unit::COUNTER),
+            ("gaps", self.runs.gaps as f64, Unit::COUNTER),
+        ] {
+            report.metrics.push(Metric::new(label, value, unit));
+        }
+        self.runs.lateness.reset();
+        report
+    }
+}
+
+fn file_check(file: &str) -> Name {
+    Name::new("config").service(file)
+}

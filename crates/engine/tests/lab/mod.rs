@@ -1,0 +1,411 @@
+//! A laboratory for the real engine: a paused clock, a journal in memory that survives restarts, checks and targets that do as told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::action::Target;
+use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Event, Message, Script};
+use monchero_core::check::{BoxFuture, Check, CheckError, Context};
+use monchero_core::decide::Wants;
+use monchero_core::definition::{ActionDefinition, Configuration, Definition, Retention, Trigger};
+use monchero_core::program::{Program, RunEnd, RunError, Spawner};
+use monchero_core::{DeliveryError, Name, Policy, Report, State};
+use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
+use monchero_store::record::ActionState;
+use monchero_store::{Committed, Loaded, Record, StoredCheck, Urgency};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a check answers from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    State(State),
+    TimesOut,
+    Panics,
+}
+
+/// Everything that outlives an engine.
+pub struct Lab {
+    pub answers: Arc<Mutex<HashMap<String, Answer>>>,
+    pub runs: Arc<Mutex<HashMap<String, u32>>>,
+    pub messages: Arc<Mutex<Vec<String>>>,
+    pub target_works: Arc<Mutex<HashMap<String, bool>>>,
+    pub scripts: Arc<Mutex<Vec<String>>>,
+    pub journal: Arc<MemoryJournal>,
+    pub handle: EngineHandle,
+    configuration: Configuration,
+    clock: Clock,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// A check as the laboratory makes it.
+pub struct CheckSpec {
+    pub name: String,
+    pub interval: Duration,
+    pub retry_interval: Duration,
+    pub policy: Policy,
+    pub depends_on: Vec<String>,
+    pub actions: Vec<String>,
+}
+
+impl Lab {
+    pub fn new(
+        checks: &[CheckSpec],
+        targets: &[(String, Wants)],
+        scripts: &[(String, Vec<Trigger>, Option<u32>, Option<Duration>)],
+    ) -> Self {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let answers: Arc<Mutex<HashMap<String, Answer>>> = Arc::default();
+        let runs: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
+        let messages: Arc<Mutex<Vec<String>>> = Arc::default();
+        let target_works: Arc<Mutex<HashMap<String, bool>>> = Arc::default();
+        let script_log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let definitions = checks.iter().map(|spec| definition(spec, &answers, &runs)).collect();
+        let mut actions: Vec<ActionDefinition> = Vec::new();
+        for (name, wants) in targets {
+            let target =
+                FakeTarget { name: name.clone(), messages: Arc::clone(&messages), works: Arc::clone(&target_works) };
+            actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
+        }
+        for (name, on, limit, cooldown) in scripts {
+            let script = FakeScript { name: name.clone(), log: Arc::clone(&script_log) };
+            let mut made = action(name, Action::Script(Arc::new(script)), Wants { states: Vec::new(), remind: None });
+            made.on.clone_from(on);
+            made.limit = *limit;
+            made.cooldown = *cooldown;
+            actions.push(made);
+        }
+        let configuration = Configuration {
+            host: Arc::from("lab"),
+            zone: jiff::tz::TimeZone::UTC,
+            concurrency: 64,
+            sysroot: PathBuf::from("/"),
+            retention: Retention::default(),
+            checks: definitions,
+            actions,
+            self_actions: Arc::from([]),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let clock = Clock::following_tokio(start);
+        let mut lab = Self {
+            answers,
+            runs,
+            messages,
+            target_works,
+            scripts: script_log,
+            journal: Arc::new(MemoryJournal::default()),
+            handle: EngineHandle::new().0,
+            configuration,
+            clock,
+            stop: watch::channel(false).0,
+            task: None,
+        };
+        lab.start();
+        lab
+    }
+
+    fn start(&mut self) {
+        let (handle, commands) = EngineHandle::new();
+        let (stop, stopping) = watch::channel(false);
+        let engine = Engine::new(Parts {
+            configuration: self.configuration.clone(),
+            loaded: self.journal.load(),
+            journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
+            spawner: Arc::new(NoPrograms),
+            runtime: tokio::runtime::Handle::current(),
+            clock: self.clock.clone(),
+            commands,
+            stop: stopping,
+        });
+        self.handle = handle;
+        self.stop = stop;
+        self.task = Some(tokio::spawn(engine.run()));
+    }
+
+    /// A clean stop and start.
+    pub async fn restart(&mut self) {
+        self.stop.send(true).unwrap();
+        self.task.take().unwrap().await.unwrap();
+        self.start();
+    }
+
+    /// As if by SIGKILL: what is in the journal is all that is left.
+    pub async fn kill(&mut self) {
+        let task = self.task.take().unwrap();
+        task.abort();
+        let _ = task.await;
+        self.start();
+    }
+
+    /// A configuration without these checks takes force.
+    pub async fn remove(&mut self, name: &str) {
+        self.configuration.checks.retain(|check| check.name.as_str() != name);
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn answer(&self, check: &str, answer: Answer) {
+        self.answers.lock().unwrap().insert(check.to_owned(), answer);
+    }
+
+    /// `bad soft 2/3`, `okay hard`, `pending`.
+    pub async fn state(&self, check: &str) -> String {
+        let snapshot = self.handle.snapshot().await.unwrap();
+        let row = snapshot.rows.iter().find(|row| row.name.as_str() == check);
+        let Some(row) = row else { return "gone".to_owned() };
+        if row.status.is_pending() {
+            return "pending".to_owned();
+        }
+        let held = if row.holds.is_empty() { String::new() } else { format!(" ({})", row.holds[0].word()) };
+        match row.status.state_type {
+            monchero_core::StateType::Soft => {
+                format!("{} soft {}/{}{held}", row.status.state, row.status.attempt, row.max_attempts)
+            }
+            monchero_core::StateType::Hard => format!("{} hard{held}", row.status.state),
+        }
+    }
+
+    pub fn take_messages(&self) -> Vec<String> {
+        std::mem::take(&mut self.messages.lock().unwrap())
+    }
+
+    pub fn take_scripts(&self) -> Vec<String> {
+        std::mem::take(&mut self.scripts.lock().unwrap())
+    }
+}
+
+fn definition(
+    spec: &CheckSpec,
+    answers: &Arc<Mutex<HashMap<String, Answer>>>,
+    runs: &Arc<Mutex<HashMap<String, u32>>>,
+) -> Definition {
+    let check = FakeCheck { name: spec.name.clone(), answers: Arc::clone(answers), runs: Arc::clone(runs) };
+    Definition {
+        name: Name::new(&spec.name),
+        kind: "fake",
+        check: Arc::new(check),
+        interval: spec.interval,
+        retry_interval: spec.retry_interval,
+        timeout: Duration::from_secs(5),
+        policy: spec.policy,
+        on_timeout: State::Unknown,
+        labels: Arc::default(),
+        depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
+        actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
+        env: Arc::from([]),
+        source: Arc::from("lab"),
+        fingerprint: 1,
+    }
+}
+
+fn action(name: &str, action: Action, wants: Wants) -> ActionDefinition {
+    ActionDefinition {
+        name: Name::new(name),
+        kind: "fake",
+        action,
+        wants,
+        quiet: None,
+        on: Vec::new(),
+        timeout: Duration::from_secs(10),
+        cooldown: None,
+        limit: None,
+        source: Arc::from("lab"),
+        fingerprint: 1,
+    }
+}
+
+struct FakeCheck {
+    name: String,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    runs: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Check for FakeCheck {
+    fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>> {
+        Box::pin(async move {
+            *self.runs.lock().unwrap().entry(self.name.clone()).or_default() += 1;
+            let answer = self.answers.lock().unwrap().get(&self.name).copied().unwrap_or(Answer::State(State::Okay));
+            match answer {
+                Answer::State(state) => Ok(Report::of(state, format!("{} is {state}", self.name))),
+                Answer::TimesOut => {
+                    tokio::time::sleep(context.timeout).await;
+                    Err(CheckError::TimedOut(context.timeout))
+                }
+                Answer::Panics => panic!("as told"),
+            }
+        })
+    }
+}
+
+struct FakeTarget {
+    name: String,
+    messages: Arc<Mutex<Vec<String>>>,
+    works: Arc<Mutex<HashMap<String, bool>>>,
+}
+
+impl Target for FakeTarget {
+    fn deliver<'a>(
+        &'a self,
+        message: &'a Message,
+        _: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<String, DeliveryError>> {
+        Box::pin(async move {
+            if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
+                return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
+            }
+            let missed =
+                if message.missed.is_empty() { String::new() } else { format!(" ({} missed)", message.missed.len()) };
+            let text = format!(
+                "{}: {} {} {}{missed}",
+                self.name,
+                message.kind.as_str(),
+                message.event.check.name,
+                message.event.state
+            );
+            self.messages.lock().unwrap().push(text);
+            Ok("taken".to_owned())
+        })
+    }
+}
+
+struct FakeScript {
+    name: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script for FakeScript {
+    fn run<'a>(
+        &'a self,
+        event: &'a Event,
+        _: Duration,
+        _: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<ActionOutcome, ActionError>> {
+        Box::pin(async move {
+            self.log.lock().unwrap().push(format!("{}: {} {}", self.name, event.check.name, event.reason));
+            Ok(ActionOutcome { success: true, message: "exit status 0".to_owned(), output: String::new() })
+        })
+    }
+}
+
+/// The laboratory's checks start no programs.
+struct NoPrograms;
+
+impl Spawner for NoPrograms {
+    fn run(&self, _: Program) -> BoxFuture<'_, Result<RunEnd, RunError>> {
+        Box::pin(async { Err(RunError::Start { program: String::new(), why: "no programs here".to_owned() }) })
+    }
+
+    fn still_stuck(&self, _: i32) -> bool {
+        false
+    }
+
+    fn containment(&self) -> &'static str {
+        "none"
+    }
+}
+
+/// Keeps what the store would keep, and commits at once.
+pub struct MemoryJournal {
+    kept: Mutex<Kept>,
+    committed: watch::Sender<Committed>,
+    pub transitions: Mutex<u64>,
+}
+
+#[derive(Default)]
+struct Kept {
+    ticket: u64,
+    checks: BTreeMap<Name, StoredCheck>,
+    told: BTreeMap<(Name, Name), monchero_core::Told>,
+    acknowledgements: BTreeMap<Name, monchero_core::hold::Acknowledgement>,
+    downtimes: BTreeMap<u64, monchero_core::hold::Downtime>,
+    actions: BTreeMap<u64, monchero_store::ActionRow>,
+    last_id: u64,
+}
+
+impl Default for MemoryJournal {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::default(),
+            committed: watch::channel(Committed::default()).0,
+            transitions: Mutex::default(),
+        }
+    }
+}
+
+impl MemoryJournal {
+    fn load(&self) -> Loaded {
+        let mut kept = self.kept.lock().unwrap();
+        let mut interrupted = Vec::new();
+        for row in kept.actions.values_mut().filter(|row| row.outcome == ActionState::Intended) {
+            row.outcome = ActionState::Interrupted;
+            interrupted.push(row.clone());
+        }
+        Loaded {
+            checks: kept.checks.values().cloned().collect(),
+            told: kept
+                .told
+                .iter()
+                .map(|((check, target), told)| (check.clone(), target.clone(), told.clone()))
+                .collect(),
+            acknowledgements: kept.acknowledgements.iter().map(|(check, ack)| (check.clone(), ack.clone())).collect(),
+            downtimes: kept.downtimes.values().cloned().collect(),
+            interrupted,
+            recent_actions: kept
+                .actions
+                .values()
+                .filter(|row| row.outcome != ActionState::Interrupted)
+                .cloned()
+                .collect(),
+            last_id: kept.last_id,
+            repairs: Vec::new(),
+        }
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn write(&self, records: Vec<Record>, _: Urgency) -> u64 {
+        let mut kept = self.kept.lock().unwrap();
+        for record in records {
+            match record {
+                Record::Check(check) => drop(kept.checks.insert(check.name.clone(), *check)),
+                Record::Transition { .. } => *self.transitions.lock().unwrap() += 1,
+                Record::Told { check, target, told } => drop(kept.told.insert((check, target), told)),
+                Record::Action(row) => {
+                    kept.last_id = kept.last_id.max(row.id);
+                    kept.actions.insert(row.id, *row);
+                }
+                Record::Acknowledgement { check, acknowledgement: Some(ack) } => {
+                    drop(kept.acknowledgements.insert(check, ack))
+                }
+                Record::Acknowledgement { check, acknowledgement: None } => drop(kept.acknowledgements.remove(&check)),
+                Record::Downtime(downtime) => {
+                    kept.last_id = kept.last_id.max(downtime.id);
+                    kept.downtimes.insert(downtime.id, *downtime);
+                }
+                Record::DowntimeEnded(id) => drop(kept.downtimes.remove(&id)),
+                Record::Forget(name) => {
+                    kept.checks.remove(&name);
+                    kept.told.retain(|(check, _), _| *check != name);
+                }
+                Record::Metrics { .. } | Record::Notice(_) => {}
+            }
+        }
+        kept.ticket += 1;
+        let ticket = kept.ticket;
+        drop(kept);
+        self.committed.send_replace(Committed { ticket, trouble: None });
+        ticket
+    }
+
+    fn committed(&self) -> watch::Receiver<Committed> {
+        self.committed.subscribe()
+    }
+}

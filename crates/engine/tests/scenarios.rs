@@ -1,0 +1,229 @@
+//! Runs the pages of `tests/scenarios/` on the real engine with a paused clock.
+//!
+//! A page is prose, a list of what is configured, and a table. Each row says what happens at a time (`event`), what each check answers from
+//! then on (`shop =`), and, just before the next row, what is expected: the state of checks (`shop`), the messages that targets got and the
+//! scripts that ran since the row (`told`, `scripts`; `;` between several, `-` for none).
+
+mod lab;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lab::{Answer, CheckSpec, Lab};
+use monchero_core::decide::Wants;
+use monchero_core::definition::Trigger;
+use monchero_core::flapping::FlappingPolicy;
+use monchero_core::hold::Downtime;
+use monchero_core::{Name, Policy, Report, State, duration};
+
+struct Page {
+    checks: Vec<CheckSpec>,
+    targets: Vec<(String, Wants)>,
+    scripts: Vec<(String, Vec<Trigger>, Option<u32>, Option<Duration>)>,
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+#[test]
+fn every_page_is_true() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios");
+    let mut pages: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    assert!(pages.len() >= 8, "the pages are in {}", folder.display());
+    let mut wrong = Vec::new();
+    for path in &pages {
+        let page = parse(&std::fs::read_to_string(path).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        wrong.extend(
+            runtime
+                .block_on(play(&page))
+                .into_iter()
+                .map(|why| format!("{}: {why}", path.file_name().unwrap().display())),
+        );
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+async fn play(page: &Page) -> Vec<String> {
+    let mut lab = Lab::new(&page.checks, &page.targets, &page.scripts);
+    let mut wrong = Vec::new();
+    let mut now = Duration::ZERO;
+    let times: Vec<Duration> = page.rows.iter().map(|row| duration::parse(&row[0]).unwrap()).collect();
+    for (index, row) in page.rows.iter().enumerate() {
+        assert!(times[index] >= now, "times grow: {}", row[0]);
+        tokio::time::sleep(times[index] - now).await;
+        for (column, cell) in page.columns.iter().zip(row) {
+            if let Some(check) = column.strip_suffix(" =") {
+                set_answer(&lab, check, cell);
+            }
+        }
+        for (column, cell) in page.columns.iter().zip(row) {
+            if column == "event" {
+                for event in cell.split(';').map(str::trim).filter(|event| !event.is_empty()) {
+                    happen(&mut lab, event).await;
+                }
+            }
+        }
+        now = times[index];
+        // Just before the next row, or a minute after the last one.
+        let until = times.get(index + 1).copied().unwrap_or(now + Duration::from_secs(60)) - Duration::from_millis(1);
+        tokio::time::sleep(until.saturating_sub(now)).await;
+        now = until.max(now);
+        let (told, scripts) = (lab.take_messages(), lab.take_scripts());
+        for (column, cell) in page.columns.iter().zip(row) {
+            let found = match column.as_str() {
+                "time" | "event" => continue,
+                column if column.ends_with(" =") => continue,
+                "told" => list(&told),
+                "scripts" => list(&scripts),
+                check => lab.state(check).await,
+            };
+            if !cell.is_empty() && *cell != found {
+                wrong.push(format!("row {}: {column}: expected `{cell}`, found `{found}`", row[0]));
+            }
+        }
+    }
+    wrong
+}
+
+fn list(texts: &[String]) -> String {
+    if texts.is_empty() { "-".to_owned() } else { texts.join("; ") }
+}
+
+fn set_answer(lab: &Lab, check: &str, cell: &str) {
+    match cell {
+        "" => {}
+        "times out" => lab.answer(check, Answer::TimesOut),
+        "panics" => lab.answer(check, Answer::Panics),
+        state => {
+            lab.answer(check, Answer::State(State::from_word(state).unwrap_or_else(|| panic!("no answer: {state}"))))
+        }
+    }
+}
+
+async fn happen(lab: &mut Lab, event: &str) {
+    let words: Vec<&str> = event.split_whitespace().collect();
+    match words.as_slice() {
+        ["restart"] => lab.restart().await,
+        ["kill"] => lab.kill().await,
+        ["remove", check] => lab.remove(check).await,
+        [target, "down"] => drop(lab.target_works.lock().unwrap().insert((*target).to_owned(), false)),
+        [target, "up"] => drop(lab.target_works.lock().unwrap().insert((*target).to_owned(), true)),
+        ["submit", check, state] => {
+            let report = Report::of(State::from_word(state).unwrap(), "submitted");
+            lab.handle.submit(Name::new(check), report).await.unwrap();
+        }
+        ["ack", check, rest @ ..] => {
+            let until =
+                rest.first().filter(|word| **word != "sticky").map(|word| lab.now() + duration::parse(word).unwrap());
+            let sticky = rest.contains(&"sticky");
+            lab.handle
+                .acknowledge(Name::new(check), "ann".to_owned(), "on it".to_owned(), until, sticky)
+                .await
+                .unwrap();
+        }
+        ["unack", check] => lab.handle.unacknowledge(Name::new(check)).await.unwrap(),
+        ["downtime", pattern, length] => {
+            let start = lab.now();
+            let end = start + duration::parse(length).unwrap();
+            let (author, comment) = ("ann".to_owned(), "work".to_owned());
+            let downtime = Downtime { id: 0, pattern: (*pattern).to_owned(), start, end, author, comment };
+            lab.handle.add_downtime(downtime).await.unwrap();
+        }
+        _ => panic!("no event: {event}"),
+    }
+}
+
+fn parse(text: &str) -> Page {
+    let mut page =
+        Page { checks: Vec::new(), targets: Vec::new(), scripts: Vec::new(), columns: Vec::new(), rows: Vec::new() };
+    for line in text.lines() {
+        if let Some(item) = line.strip_prefix("- ") {
+            parse_item(&mut page, item);
+        } else if let Some(cells) = line.strip_prefix('|') {
+            let cells: Vec<String> =
+                cells.trim_end().trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+            if page.columns.is_empty() {
+                page.columns = cells;
+            } else if !cells[0].starts_with("--") {
+                assert_eq!(cells.len(), page.columns.len(), "{line}");
+                page.rows.push(cells);
+            }
+        }
+    }
+    assert!(!page.rows.is_empty() && !page.checks.is_empty(), "a page has checks and a table");
+    page
+}
+
+/// ``- check `shop`: interval 1m, retries 2, retry 10s, depends on `router`, actions `ops` ``
+fn parse_item(page: &mut Page, item: &str) {
+    let (head, settings) = item.split_once(": ").unwrap_or((item, ""));
+    let mut head = head.split('`');
+    let (what, name) = (head.next().unwrap().trim(), head.next().unwrap().to_owned());
+    let settings: HashMap<&str, Vec<String>> = settings
+        .split(", ")
+        .filter(|setting| !setting.is_empty())
+        .map(|setting| {
+            let key = [
+                "depends on",
+                "interval",
+                "retries",
+                "retry",
+                "recover after",
+                "flapping",
+                "actions",
+                "states",
+                "remind",
+                "on",
+                "limit",
+                "cooldown",
+            ]
+            .into_iter()
+            .find(|key| setting.starts_with(key))
+            .unwrap_or_else(|| panic!("no setting: {setting}"));
+            let values =
+                setting[key.len()..].split(['`', ' ']).filter(|value| !value.is_empty()).map(str::to_owned).collect();
+            (key, values)
+        })
+        .collect();
+    let one = |key: &str| settings.get(key).and_then(|values| values.first());
+    let span = |key: &str| one(key).map(|value| duration::parse(value).unwrap());
+    let number = |key: &str, default: u32| one(key).map_or(default, |value| value.parse().unwrap());
+    match what {
+        "check" => {
+            let interval = span("interval").unwrap_or(Duration::from_secs(60));
+            page.checks.push(CheckSpec {
+                name,
+                interval,
+                retry_interval: span("retry").unwrap_or(interval),
+                policy: Policy {
+                    max_attempts: number("retries", 0) + 1,
+                    recover_after: number("recover after", 1),
+                    flapping: (one("flapping").map(String::as_str) != Some("off")).then(FlappingPolicy::default),
+                },
+                depends_on: settings.get("depends on").cloned().unwrap_or_default(),
+                actions: settings.get("actions").cloned().unwrap_or_default(),
+            });
+        }
+        "target" => {
+            let states = settings.get("states").map_or(vec![State::Warning, State::Unknown, State::Bad], |words| {
+                words.iter().map(|word| State::from_word(word).unwrap()).collect()
+            });
+            page.targets.push((name, Wants { states, remind: span("remind") }));
+        }
+        "script" => {
+            let on = settings["on"].iter().map(|word| match word.as_str() {
+                "warning" => Trigger::Warning,
+                "bad" => Trigger::Bad,
+                "unknown" => Trigger::Unknown,
+                "recovery" => Trigger::Recovery,
+                "soft" => Trigger::Soft,
+                other => panic!("no trigger: {other}"),
+            });
+            page.scripts.push((name, on.collect(), one("limit").map(|n| n.parse().unwrap()), span("cooldown")));
+        }
+        other => panic!("no such item: {other}"),
+    }
+}
