@@ -10,7 +10,7 @@ use monchero_store::Record;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::entry::{Id, Phase};
+use crate::entry::{Id, Phase, SELF_KIND};
 use crate::handle::{Command, Refusal};
 use crate::runs::Waiter;
 use crate::view::{Detail, Snapshot, TargetView};
@@ -97,7 +97,11 @@ impl Engine {
         match found {
             Ok(id) => {
                 self.runs.waiters.entry(id).or_default().push(answer);
-                self.request_run(id, now);
+                if self.entries.get(id).is_some_and(|entry| entry.definition.kind == SELF_KIND) {
+                    self.look_at_self(now);
+                } else {
+                    self.request_run(id, now);
+                }
             }
             Err(refusal) => drop(answer.send(Err(refusal))),
         }
@@ -110,7 +114,7 @@ impl Engine {
         };
         match &entry.row.parent {
             Some(parent) => self.lookup(parent.as_str()),
-            None if entry.is_scheduled() => Ok(id),
+            None if entry.is_scheduled() || entry.definition.kind == SELF_KIND => Ok(id),
             None => Err(Refusal::Senseless(format!("`{name}` is not run: monchero itself reports it"))),
         }
     }

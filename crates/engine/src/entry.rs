@@ -28,8 +28,8 @@ pub(crate) enum Phase {
     /// Nothing to do until it is due.
     #[default]
     Idle,
-    /// Due since then, waits for a place to run.
-    Waiting(Instant),
+    /// Due, waits for a place to run.
+    Waiting,
     /// Runs.
     Running(Running),
 }
@@ -49,6 +49,10 @@ pub(crate) struct Running {
 
 /// A check or service.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing that no other field says; none excludes another"
+)]
 pub(crate) struct Entry {
     /// What runs; of a service, the check that reports it.
     pub(crate) definition: Arc<Definition>,

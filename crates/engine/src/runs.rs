@@ -133,7 +133,7 @@ impl Engine {
             let id = Id { index, life: entry.life };
             let (next, passed) = entry.grid.next_after(due, now);
             if matches!(entry.phase, Phase::Idle) {
-                entry.phase = Phase::Waiting(due);
+                entry.phase = Phase::Waiting;
                 self.runs.waiting.push_back((id, due));
             } else {
                 self.runs.skipped += 1 + passed;
@@ -170,7 +170,7 @@ impl Engine {
     pub(crate) fn request_run(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.is_scheduled() && matches!(entry.phase, Phase::Idle) {
-            entry.phase = Phase::Waiting(now);
+            entry.phase = Phase::Waiting;
             self.runs.waiting.push_back((id, now));
         }
     }
@@ -280,7 +280,7 @@ impl Engine {
                 running.abort.abort();
                 self.leave_run(id);
             }
-            Phase::Waiting(_) => {
+            Phase::Waiting => {
                 entry.phase = Phase::Idle;
                 self.runs.waiting.retain(|(waiting, _)| *waiting != id);
             }

@@ -108,10 +108,14 @@ impl Engine {
     /// Looks at itself when it is time.
     pub(crate) fn watch_self(&mut self, now: Instant) {
         self.turn_downtimes();
-        if now < self.selfchecks.next_look {
-            return;
+        if now >= self.selfchecks.next_look {
+            self.selfchecks.next_look = now + INTERVAL;
+            self.look_at_self(now);
         }
-        self.selfchecks.next_look = now + INTERVAL;
+    }
+
+    /// Looks at itself.
+    pub(crate) fn look_at_self(&mut self, now: Instant) {
         self.report("self/config", self.look_at_config(), now);
         self.report("self/store", self.look_at_store(), now);
         self.report("self/notify", self.look_at_outbox(now), now);

@@ -1,1 +1,41 @@
-fn main() {}
+//! Developer tasks: `cargo xtask <task>`.
+
+mod arrows;
+mod bench;
+mod generate;
+mod packages;
+mod run;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <task>
+  test            all tests; as root on Debian it installs what they need, otherwise it names what is missing
+  gen [--check]   make all generated files, or verify that they are as they would be made
+  arrows          prove that crates depend on each other only as ARCHITECTURE.md says
+  bench [--quick] measure, as ratios to a raw posix_spawn loop in the same run
+  ci              fmt, clippy, gen --check, arrows, test: what .ci/run does";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test", rest @ ..] => run::test(rest),
+        ["gen"] => generate::generate(false),
+        ["gen", "--check"] => generate::generate(true),
+        ["arrows"] => arrows::prove(),
+        ["bench"] => bench::bench(false),
+        ["bench", "--quick"] => bench::bench(true),
+        ["ci"] => run::ci(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

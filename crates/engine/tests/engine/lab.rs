@@ -21,21 +21,21 @@ use tokio::task::JoinHandle;
 
 /// What a check answers from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     State(State),
     TimesOut,
     Panics,
 }
 
 /// Everything that outlives an engine.
-pub struct Lab {
-    pub answers: Arc<Mutex<HashMap<String, Answer>>>,
-    pub runs: Arc<Mutex<HashMap<String, u32>>>,
-    pub messages: Arc<Mutex<Vec<String>>>,
-    pub target_works: Arc<Mutex<HashMap<String, bool>>>,
-    pub scripts: Arc<Mutex<Vec<String>>>,
-    pub journal: Arc<MemoryJournal>,
-    pub handle: EngineHandle,
+pub(crate) struct Lab {
+    pub(crate) answers: Arc<Mutex<HashMap<String, Answer>>>,
+    pub(crate) runs: Arc<Mutex<HashMap<String, u32>>>,
+    pub(crate) messages: Arc<Mutex<Vec<String>>>,
+    pub(crate) target_works: Arc<Mutex<HashMap<String, bool>>>,
+    pub(crate) scripts: Arc<Mutex<Vec<String>>>,
+    pub(crate) journal: Arc<MemoryJournal>,
+    pub(crate) handle: EngineHandle,
     configuration: Configuration,
     clock: Clock,
     stop: watch::Sender<bool>,
@@ -43,21 +43,25 @@ pub struct Lab {
 }
 
 /// A check as the laboratory makes it.
-pub struct CheckSpec {
-    pub name: String,
-    pub interval: Duration,
-    pub retry_interval: Duration,
-    pub policy: Policy,
-    pub depends_on: Vec<String>,
-    pub actions: Vec<String>,
+pub(crate) struct CheckSpec {
+    pub(crate) name: String,
+    pub(crate) interval: Duration,
+    pub(crate) retry_interval: Duration,
+    pub(crate) policy: Policy,
+    pub(crate) depends_on: Vec<String>,
+    pub(crate) actions: Vec<String>,
+}
+
+/// A script as the laboratory makes it.
+pub(crate) struct ScriptSpec {
+    pub(crate) name: String,
+    pub(crate) on: Vec<Trigger>,
+    pub(crate) limit: Option<u32>,
+    pub(crate) cooldown: Option<Duration>,
 }
 
 impl Lab {
-    pub fn new(
-        checks: &[CheckSpec],
-        targets: &[(String, Wants)],
-        scripts: &[(String, Vec<Trigger>, Option<u32>, Option<Duration>)],
-    ) -> Self {
+    pub(crate) fn new(checks: &[CheckSpec], targets: &[(String, Wants)], scripts: &[ScriptSpec]) -> Self {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         let answers: Arc<Mutex<HashMap<String, Answer>>> = Arc::default();
         let runs: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
@@ -71,7 +75,7 @@ impl Lab {
                 FakeTarget { name: name.clone(), messages: Arc::clone(&messages), works: Arc::clone(&target_works) };
             actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
         }
-        for (name, on, limit, cooldown) in scripts {
+        for ScriptSpec { name, on, limit, cooldown } in scripts {
             let script = FakeScript { name: name.clone(), log: Arc::clone(&script_log) };
             let mut made = action(name, Action::Script(Arc::new(script)), Wants { states: Vec::new(), remind: None });
             made.on.clone_from(on);
@@ -128,14 +132,14 @@ impl Lab {
     }
 
     /// A clean stop and start.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.stop.send(true).unwrap();
         self.task.take().unwrap().await.unwrap();
         self.start();
     }
 
     /// As if by SIGKILL: what is in the journal is all that is left.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         let task = self.task.take().unwrap();
         task.abort();
         let _ = task.await;
@@ -143,21 +147,21 @@ impl Lab {
     }
 
     /// A configuration without these checks takes force.
-    pub async fn remove(&mut self, name: &str) {
+    pub(crate) async fn remove(&mut self, name: &str) {
         self.configuration.checks.retain(|check| check.name.as_str() != name);
         self.handle.configure(self.configuration.clone()).await.unwrap();
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    pub fn answer(&self, check: &str, answer: Answer) {
+    pub(crate) fn answer(&self, check: &str, answer: Answer) {
         self.answers.lock().unwrap().insert(check.to_owned(), answer);
     }
 
     /// `bad soft 2/3`, `okay hard`, `pending`.
-    pub async fn state(&self, check: &str) -> String {
+    pub(crate) async fn state(&self, check: &str) -> String {
         let snapshot = self.handle.snapshot().await.unwrap();
         let row = snapshot.rows.iter().find(|row| row.name.as_str() == check);
         let Some(row) = row else { return "gone".to_owned() };
@@ -173,11 +177,11 @@ impl Lab {
         }
     }
 
-    pub fn take_messages(&self) -> Vec<String> {
+    pub(crate) fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut self.messages.lock().unwrap())
     }
 
-    pub fn take_scripts(&self) -> Vec<String> {
+    pub(crate) fn take_scripts(&self) -> Vec<String> {
         std::mem::take(&mut self.scripts.lock().unwrap())
     }
 }
@@ -313,10 +317,10 @@ impl Spawner for NoPrograms {
 }
 
 /// Keeps what the store would keep, and commits at once.
-pub struct MemoryJournal {
+pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
-    pub transitions: Mutex<u64>,
+    pub(crate) transitions: Mutex<u64>,
 }
 
 #[derive(Default)]
@@ -383,7 +387,7 @@ impl Journal for MemoryJournal {
                     kept.actions.insert(row.id, *row);
                 }
                 Record::Acknowledgement { check, acknowledgement: Some(ack) } => {
-                    drop(kept.acknowledgements.insert(check, ack))
+                    drop(kept.acknowledgements.insert(check, ack));
                 }
                 Record::Acknowledgement { check, acknowledgement: None } => drop(kept.acknowledgements.remove(&check)),
                 Record::Downtime(downtime) => {

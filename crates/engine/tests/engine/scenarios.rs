@@ -4,13 +4,11 @@
 //! then on (`shop =`), and, just before the next row, what is expected: the state of checks (`shop`), the messages that targets got and the
 //! scripts that ran since the row (`told`, `scripts`; `;` between several, `-` for none).
 
-mod lab;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lab::{Answer, CheckSpec, Lab};
+use crate::lab::{Answer, CheckSpec, Lab, ScriptSpec};
 use monchero_core::decide::Wants;
 use monchero_core::definition::Trigger;
 use monchero_core::flapping::FlappingPolicy;
@@ -20,7 +18,7 @@ use monchero_core::{Name, Policy, Report, State, duration};
 struct Page {
     checks: Vec<CheckSpec>,
     targets: Vec<(String, Wants)>,
-    scripts: Vec<(String, Vec<Trigger>, Option<u32>, Option<Duration>)>,
+    scripts: Vec<ScriptSpec>,
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
 }
@@ -53,7 +51,7 @@ async fn play(page: &Page) -> Vec<String> {
     let times: Vec<Duration> = page.rows.iter().map(|row| duration::parse(&row[0]).unwrap()).collect();
     for (index, row) in page.rows.iter().enumerate() {
         assert!(times[index] >= now, "times grow: {}", row[0]);
-        tokio::time::sleep(times[index] - now).await;
+        tokio::time::sleep(times[index].saturating_sub(now)).await;
         for (column, cell) in page.columns.iter().zip(row) {
             if let Some(check) = column.strip_suffix(" =") {
                 set_answer(&lab, check, cell);
@@ -68,7 +66,11 @@ async fn play(page: &Page) -> Vec<String> {
         }
         now = times[index];
         // Just before the next row, or a minute after the last one.
-        let until = times.get(index + 1).copied().unwrap_or(now + Duration::from_secs(60)) - Duration::from_millis(1);
+        let until = times
+            .get(index + 1)
+            .copied()
+            .unwrap_or(now + Duration::from_secs(60))
+            .saturating_sub(Duration::from_millis(1));
         tokio::time::sleep(until.saturating_sub(now)).await;
         now = until.max(now);
         let (told, scripts) = (lab.take_messages(), lab.take_scripts());
@@ -98,7 +100,7 @@ fn set_answer(lab: &Lab, check: &str, cell: &str) {
         "times out" => lab.answer(check, Answer::TimesOut),
         "panics" => lab.answer(check, Answer::Panics),
         state => {
-            lab.answer(check, Answer::State(State::from_word(state).unwrap_or_else(|| panic!("no answer: {state}"))))
+            lab.answer(check, Answer::State(State::from_word(state).unwrap_or_else(|| panic!("no answer: {state}"))));
         }
     }
 }
@@ -222,7 +224,8 @@ fn parse_item(page: &mut Page, item: &str) {
                 "soft" => Trigger::Soft,
                 other => panic!("no trigger: {other}"),
             });
-            page.scripts.push((name, on.collect(), one("limit").map(|n| n.parse().unwrap()), span("cooldown")));
+            let limit = one("limit").map(|n| n.parse().unwrap());
+            page.scripts.push(ScriptSpec { name, on: on.collect(), limit, cooldown: span("cooldown") });
         }
         other => panic!("no such item: {other}"),
     }

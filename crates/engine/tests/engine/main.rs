@@ -1,0 +1,6 @@
+//! The real engine on a paused clock.
+
+mod delivery;
+mod lab;
+mod scenarios;
+mod schedule;

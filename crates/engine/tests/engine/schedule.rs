@@ -1,0 +1,92 @@
+//! The schedule on the real engine: phase, overlap, concurrency, gaps.
+
+use std::time::Duration;
+
+use monchero_core::{Policy, State};
+
+use crate::lab::{Answer, CheckSpec, Lab};
+
+fn spec(name: &str, interval: Duration) -> CheckSpec {
+    CheckSpec {
+        name: name.to_owned(),
+        interval,
+        retry_interval: interval,
+        policy: Policy::default(),
+        depends_on: Vec::new(),
+        actions: Vec::new(),
+    }
+}
+
+fn runs(lab: &Lab, check: &str) -> u32 {
+    lab.runs.lock().unwrap().get(check).copied().unwrap_or_default()
+}
+
+/// R21: the phase does not drift with the time that runs take, and restarts cost no run (R23).
+#[tokio::test(start_paused = true)]
+async fn intervals_do_not_drift() {
+    let mut lab = Lab::new(&[spec("a", Duration::from_secs(1)), spec("rare", Duration::from_secs(3_600))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!((299..=301).contains(&runs(&lab, "a")), "{}", runs(&lab, "a"));
+    assert_eq!(runs(&lab, "rare"), 1);
+    for _ in 0..10 {
+        lab.restart().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    assert_eq!(runs(&lab, "rare"), 1, "a restart is no reason to run");
+    assert!((895..=905).contains(&runs(&lab, "a")), "{}", runs(&lab, "a"));
+}
+
+/// R8: a run that outlasts its interval is not overtaken; the slots are skipped and counted.
+#[tokio::test(start_paused = true)]
+async fn runs_do_not_overlap() {
+    let lab = Lab::new(&[spec("slow", Duration::from_secs(1))], &[], &[]);
+    // It takes its whole timeout of 5 s.
+    lab.answer("slow", Answer::TimesOut);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!((9..=12).contains(&runs(&lab, "slow")), "{}", runs(&lab, "slow"));
+    let snapshot = lab.handle.snapshot().await.unwrap();
+    let row = snapshot.rows.iter().find(|row| row.name.as_str() == "slow").unwrap();
+    assert!((40..=55).contains(&row.skipped), "{}", row.skipped);
+    assert_eq!(row.status.state, State::Unknown);
+    assert!(row.result.message.contains("timed out after 5.0s"), "{}", row.result.message);
+}
+
+/// Promise 8: checks that hang to their timeout delay nothing else.
+#[tokio::test(start_paused = true)]
+async fn hung_checks_delay_nobody() {
+    let mut specs: Vec<CheckSpec> = (0..20).map(|i| spec(&format!("hung{i}"), Duration::from_secs(10))).collect();
+    specs.push(spec("quick", Duration::from_secs(1)));
+    let lab = Lab::new(&specs, &[], &[]);
+    for i in 0..20 {
+        lab.answer(&format!("hung{i}"), Answer::TimesOut);
+    }
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(runs(&lab, "quick") >= 118, "{}", runs(&lab, "quick"));
+}
+
+/// R59: a check that panics is unknown; everything else goes on.
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_result() {
+    let lab = Lab::new(&[spec("bomb", Duration::from_secs(1)), spec("calm", Duration::from_secs(1))], &[], &[]);
+    lab.answer("bomb", Answer::Panics);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(lab.state("bomb").await, "unknown hard");
+    assert_eq!(lab.state("calm").await, "okay hard");
+    assert!(runs(&lab, "calm") >= 28);
+}
+
+/// R16: stopping and starting makes no results, and so no transitions.
+#[tokio::test(start_paused = true)]
+async fn a_restart_makes_no_transition() {
+    let mut lab = Lab::new(&[spec("slow", Duration::from_secs(7)), spec("quick", Duration::from_secs(1))], &[], &[]);
+    lab.answer("slow", Answer::State(State::Okay));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = *lab.journal.transitions.lock().unwrap();
+    lab.answer("slow", Answer::TimesOut);
+    for _ in 0..100 {
+        lab.restart().await;
+        // Shorter than the timeout: each restart finds a run under way and calls it off.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+    }
+    assert_eq!(*lab.journal.transitions.lock().unwrap(), before);
+}

@@ -1,0 +1,57 @@
+//! The small C programs that the bench needs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Where they are.
+pub(crate) struct Programs {
+    folder: tempfile::TempDir,
+}
+
+impl Programs {
+    /// Compiles them into a folder that goes when this does.
+    pub(crate) fn compile() -> Result<Self> {
+        let folder = tempfile::tempdir().context("making a folder for the bench's programs")?;
+        for (name, source) in
+            [("raw_loop", include_str!("raw_loop.c")), ("plugin", include_str!("plugin.c")), ("stamp", include_str!("stamp.c"))]
+        {
+            let file = folder.path().join(format!("{name}.c"));
+            std::fs::write(&file, source)?;
+            let output = folder.path().join(name);
+            let paths = [output.display().to_string(), file.display().to_string()];
+            crate::run::command("cc", &["-O2", "-static", "-o", &paths[0], &paths[1]])?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The smallest plugin.
+    pub(crate) fn plugin(&self) -> String {
+        self.path("plugin").display().to_string()
+    }
+
+    /// The plugin that writes down when it ran.
+    pub(crate) fn stamp(&self) -> String {
+        self.path("stamp").display().to_string()
+    }
+
+    /// Runs the raw loop over the smallest plugin; answers what it printed.
+    #[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
+    pub(crate) fn raw_loop(&self, seconds: u32) -> Result<String> {
+        let output = Command::new(self.path("raw_loop")).arg(self.path("plugin")).arg(seconds.to_string()).stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            bail!("the raw loop failed: {}", output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}

@@ -1,0 +1,39 @@
+//! What the tests need besides the Rust toolchain: real plugins, a real mail server.
+
+use anyhow::{Result, bail};
+
+use crate::run::{command, succeeds};
+
+/// A program that a test needs, and Debian's package that has it.
+const NEEDED: &[(&str, &str)] = &[
+    ("/usr/lib/nagios/plugins/check_dummy", "monitoring-plugins-basic"),
+    ("/usr/lib/nagios/plugins/check_swap", "monitoring-plugins-basic"),
+    ("/usr/bin/cc", "gcc"),
+    ("/usr/bin/unshare", "util-linux"),
+    ("/usr/bin/python3", "python3-minimal"),
+];
+
+/// Installs what is missing when that is possible, and names it otherwise: no test is skipped silently.
+pub(crate) fn provide() -> Result<()> {
+    let missing: Vec<&(&str, &str)> = NEEDED.iter().filter(|(program, _)| !std::path::Path::new(program).exists()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let list = packages.join(" ");
+    let can_install = succeeds("id", &["-u"], |output| output.trim() == "0") && std::path::Path::new("/usr/bin/apt-get").exists();
+    if !can_install {
+        bail!("the tests need {list}; install them (`apt-get install {list}` as root on Debian) and try again");
+    }
+    eprintln!("xtask: installing {list}");
+    command("apt-get", &["update", "-q"])?;
+    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
+    arguments.extend(packages);
+    command("apt-get", &arguments)?;
+    match NEEDED.iter().find(|(program, _)| !std::path::Path::new(program).exists()) {
+        None => Ok(()),
+        Some((program, package)) => bail!("`{package}` is installed, but there is no `{program}`"),
+    }
+}

@@ -1,0 +1,53 @@
+//! Running cargo and other programs, one after another.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::packages;
+
+/// Runs a program with our terminal; an exit status other than 0 is an error.
+#[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
+pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
+    let line = format!("{program} {}", arguments.join(" "));
+    eprintln!("xtask: {line}");
+    let status = Command::new(program)
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("running `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Whether a program runs and its output is as wanted.
+#[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
+pub(crate) fn succeeds(program: &str, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> bool {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success() && wanted(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// All tests. What stands behind `test` goes to `cargo test`.
+pub(crate) fn test(rest: &[&str]) -> Result<()> {
+    packages::provide()?;
+    let mut arguments = vec!["test", "--workspace", "--locked"];
+    arguments.extend(rest);
+    command(&cargo(), &arguments)
+}
+
+/// What a change must pass.
+pub(crate) fn ci() -> Result<()> {
+    command(&cargo(), &["fmt", "--all", "--check"])?;
+    command(&cargo(), &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    crate::generate::generate(true)?;
+    crate::arrows::prove()?;
+    test(&[])
+}
+
+/// The cargo that runs us.
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
