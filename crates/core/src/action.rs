@@ -149,12 +149,19 @@ pub struct ActionOutcome {
 pub trait Script: Send + Sync {
     /// Does it once. It ends within `timeout` and a little.
     fn run<'a>(&'a self, event: &'a Event, timeout: Duration, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<ActionOutcome, ActionError>>;
+
+    /// The labels that a check must have so that this can run: those that its template names without a default.
+    fn needed_labels(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What actions may use.
 pub struct ActionContext<'a> {
     /// The name of this host.
     pub host: &'a str,
+    /// The time zone in which people read times.
+    pub zone: &'a jiff::tz::TimeZone,
     /// Starts programs.
     pub spawner: &'a dyn Spawner,
 }
@@ -209,6 +216,11 @@ pub trait ScriptKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         Ok(())
     }
 
+    /// The labels that a check must have so that this can run: those that its template names without a default.
+    fn needed_labels(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Does it once.
     fn run(&self, event: &Event, timeout: Duration, context: &ActionContext<'_>) -> impl Future<Output = Result<ActionOutcome, ActionError>> + Send;
 }
@@ -224,6 +236,10 @@ impl<T: TargetKind> Target for Running<T> {
 impl<T: ScriptKind> Script for Running<T> {
     fn run<'a>(&'a self, event: &'a Event, timeout: Duration, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<ActionOutcome, ActionError>> {
         Box::pin(self.0.run(event, timeout, context))
+    }
+
+    fn needed_labels(&self) -> Vec<String> {
+        self.0.needed_labels()
     }
 }
 

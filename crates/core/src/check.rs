@@ -101,6 +101,9 @@ impl<T: CheckKind> Check for Running<T> {
     }
 }
 
+/// Makes a check of its settings.
+type Build = fn(&Node, &dyn Secrets) -> Result<Arc<dyn Check>, SettingsError>;
+
 /// A kind of check, as the table of kinds lists it.
 #[derive(Clone, Copy)]
 pub struct Kind {
@@ -110,7 +113,7 @@ pub struct Kind {
     pub example: &'static str,
     /// The setting that a bare scalar is short for.
     pub short_for: Option<&'static str>,
-    build: fn(&Node, &dyn Secrets) -> Result<Arc<dyn Check>, SettingsError>,
+    build: Build,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
 

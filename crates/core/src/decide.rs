@@ -1,7 +1,8 @@
 //! The whole of notification: compare what is so with what this target was last *successfully* told.
 //!
 //! A downtime that ends over a standing problem, a restart between problem and recovery, a failed delivery, a blip, a target that
-//! is added later: all of them are differences between the two, and none needs code of its own.
+//! is added later: all of them are differences between the two, and none needs code of its own. `docs/decide.md` has the table; a
+//! test reads it.
 
 use std::time::Duration;
 
@@ -26,27 +27,33 @@ pub struct Hard {
 
 /// What one target knows about one check: what it was last successfully told, and what it should have been told but was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Told {
     /// The state that it was told; okay if it was never told anything.
     pub state: State,
-    /// The incident that it was told about.
+    /// The incident that it was told about, if that state is a problem.
     pub incident: Option<IncidentId>,
     /// When.
     pub at: Option<Timestamp>,
     /// How many messages it has been told about this check: the part of the delivery id that grows.
     pub count: u64,
-    /// Problems that were to be told but were over before any delivery succeeded; oldest first, at most [`MAX_MISSED`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Whether the last thing that it was told is that the check flaps.
+    pub flapping: bool,
+    /// Whether something else was sent since, and nobody knows whether it arrived. Then the truth is told even if nothing seems to
+    /// have changed: the target may have seen a state that is no longer so.
+    pub doubt: bool,
+    /// Problems that were to be told and whose end it does not know, oldest first, at most [`MAX_MISSED`]. The one that it was told
+    /// of is among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missed: Vec<Missed>,
-    /// How many more were missed than `missed` holds.
-    #[serde(default)]
+    /// How many more there were than `missed` holds.
     pub missed_more: u32,
 }
 
-/// How many missed incidents are remembered one by one; more are counted.
+/// How many missed incidents are remembered one by one, so that a target that is down for a year costs no memory; more are counted.
 pub const MAX_MISSED: usize = 20;
 
-/// A problem that was to be told but was over before a delivery succeeded.
+/// A problem that was to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missed {
     /// Which.
@@ -73,9 +80,17 @@ pub enum NoticeKind {
     Recovery,
     /// It was broken and is over, and nothing could be told in between.
     Missed,
+    /// It changes too often: nothing more is told until that ends (R44).
+    FlappingStarted,
+    /// It has stopped changing all the time: this is how it is now, whatever that is (R44).
+    FlappingEnded,
 }
 
 impl NoticeKind {
+    /// All kinds of messages.
+    pub const ALL: [Self; 7] =
+        [Self::Problem, Self::Change, Self::Reminder, Self::Recovery, Self::Missed, Self::FlappingStarted, Self::FlappingEnded];
+
     /// The word as it stands in files, JSON and messages.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,6 +99,8 @@ impl NoticeKind {
             Self::Reminder => "reminder",
             Self::Recovery => "recovery",
             Self::Missed => "missed",
+            Self::FlappingStarted => "flapping_started",
+            Self::FlappingEnded => "flapping_ended",
         }
     }
 }
@@ -101,14 +118,20 @@ pub struct Notice {
     pub incident: Option<IncidentId>,
     /// Since when what is so is so.
     pub since: Option<Timestamp>,
-    /// Problems that nobody could be told of in time.
+    /// Other problems that came and went, as far as the target does not know that yet.
     pub missed: Vec<Missed>,
+    /// How many more there were than `missed` lists.
+    #[serde(default)]
+    pub missed_more: u32,
 }
 
 impl Notice {
     /// The id under which this notice is delivered: the same for the same notice after a crash, another for any other (R37).
+    /// `told` is what the target knew when the notice was decided.
     pub fn delivery_id(&self, host: &str, check: &Name, target: &Name, told: &Told) -> String {
         let incident = self.incident.map_or(0, IncidentId::as_u64);
+        // A problem that changes to and fro while no delivery succeeds makes notices that differ in nothing else.
+        let since = self.since.map_or(0, Timestamp::as_millisecond);
         let hash = stable_hash(&[
             host.as_bytes(),
             check.as_str().as_bytes(),
@@ -116,9 +139,15 @@ impl Notice {
             self.kind.as_str().as_bytes(),
             self.state.as_str().as_bytes(),
             &incident.to_be_bytes(),
+            &since.to_be_bytes(),
             &told.count.to_be_bytes(),
         ]);
         format!("{hash:016x}")
+    }
+
+    /// Whether there is nothing to worry about any more.
+    fn is_good_news(&self) -> bool {
+        self.state == State::Okay && self.kind != NoticeKind::FlappingStarted
     }
 }
 
@@ -144,46 +173,80 @@ pub enum Decision {
 
 /// Compares what is so with what the target knows.
 ///
-/// `hold` is the strongest hold on this check and target, if there is one. The answer depends on nothing else, so it may be asked as
-/// often as one likes.
-pub fn decide(hard: &Hard, told: &Told, hold: Option<&Hold>, wants: &Wants, now: Timestamp) -> Decision {
-    let Some(kind) = difference(hard, told, wants, now) else {
+/// `holds` are all the holds on this check and target, in any order. The answer depends on nothing else, so it may be asked as often
+/// as one likes.
+pub fn decide<'h>(hard: &Hard, told: &Told, holds: impl IntoIterator<Item = &'h Hold>, wants: &Wants, now: Timestamp) -> Decision {
+    let holds = Holds::sort(holds);
+    let Some(kind) = difference(hard, told, holds.flapping.is_some(), wants, now) else {
         return Decision::Nothing(next_reminder(hard, told, wants));
     };
-    let notice = Notice {
-        kind,
-        state: hard.state,
-        told: told.state,
-        incident: hard.incident.map(|incident| incident.id).or(told.incident).or(told.missed.last().map(|missed| missed.incident)),
-        since: hard.since,
-        missed: told.missed.clone(),
-    };
-    let good_news = matches!(kind, NoticeKind::Recovery | NoticeKind::Missed);
-    match hold {
-        Some(hold) if !good_news || hold.holds_recovery() => Decision::Held(notice, hold.clone()),
-        _ => Decision::Tell(notice),
+    let notice = notice(kind, hard, told);
+    // While it flaps, the only message is the one that says so.
+    let flapping = holds.flapping.filter(|_| kind != NoticeKind::FlappingStarted);
+    match flapping.or(if notice.is_good_news() { holds.of_all } else { holds.any }) {
+        Some(hold) => Decision::Held(notice, hold.clone()),
+        None => Decision::Tell(notice),
     }
 }
 
-fn difference(hard: &Hard, told: &Told, wants: &Wants, now: Timestamp) -> Option<NoticeKind> {
+/// Holds by what they hold.
+struct Holds<'h> {
+    flapping: Option<&'h Hold>,
+    /// The first other one that holds good news too.
+    of_all: Option<&'h Hold>,
+    /// The first other one.
+    any: Option<&'h Hold>,
+}
+
+impl<'h> Holds<'h> {
+    fn sort(holds: impl IntoIterator<Item = &'h Hold>) -> Self {
+        let mut sorted = Self { flapping: None, of_all: None, any: None };
+        for hold in holds {
+            if matches!(hold, Hold::Flapping { .. }) {
+                sorted.flapping = Some(hold);
+                continue;
+            }
+            sorted.any = sorted.any.or(Some(hold));
+            if hold.holds_recovery() {
+                sorted.of_all = sorted.of_all.or(Some(hold));
+            }
+        }
+        sorted
+    }
+}
+
+fn difference(hard: &Hard, told: &Told, flapping: bool, wants: &Wants, now: Timestamp) -> Option<NoticeKind> {
+    if told.flapping {
+        return Some(NoticeKind::FlappingEnded);
+    }
+    let otherwise = difference_of_states(hard, told, wants, now);
+    if flapping {
+        // Who would hear of it anyway, or knows of a problem, is told that it flaps; nobody else is concerned.
+        return (otherwise.is_some() || told.state.is_problem()).then_some(NoticeKind::FlappingStarted);
+    }
+    otherwise
+}
+
+fn difference_of_states(hard: &Hard, told: &Told, wants: &Wants, now: Timestamp) -> Option<NoticeKind> {
     let told_of_problem = told.state.is_problem();
     let Some(incident) = hard.incident else {
         return if told_of_problem {
             Some(NoticeKind::Recovery)
-        } else if told.missed.is_empty() {
-            None
-        } else {
+        } else if !told.missed.is_empty() {
             Some(NoticeKind::Missed)
+        } else {
+            // All that can have been sent without being told of or missing a problem is that it flaps.
+            told.doubt.then_some(NoticeKind::FlappingEnded)
         };
     };
     if !told_of_problem {
-        return wants.states.contains(&hard.state).then_some(NoticeKind::Problem);
+        return (wants.states.contains(&hard.state) || told.doubt).then_some(NoticeKind::Problem);
     }
     if told.incident != Some(incident.id) {
         // It knows of an older problem whose end it was never told; the new one is a problem of its own.
         return Some(NoticeKind::Problem);
     }
-    if told.state != hard.state {
+    if told.state != hard.state || told.doubt {
         return Some(NoticeKind::Change);
     }
     let due = next_reminder(hard, told, wants)?;
@@ -191,26 +254,63 @@ fn difference(hard: &Hard, told: &Told, wants: &Wants, now: Timestamp) -> Option
 }
 
 fn next_reminder(hard: &Hard, told: &Told, wants: &Wants) -> Option<Timestamp> {
-    if !hard.state.is_problem() || !wants.states.contains(&hard.state) {
+    // Nothing is repeated to who was told nothing.
+    if !told.state.is_problem() || !wants.states.contains(&hard.state) || hard.incident.is_none() {
         return None;
     }
     told.at?.checked_add(wants.remind?).ok()
 }
 
+fn notice(kind: NoticeKind, hard: &Hard, told: &Told) -> Notice {
+    let (about, over_by) = match hard.incident {
+        Some(incident) => (Some(incident.id), Some(incident.since)),
+        None => (told.incident, hard.since),
+    };
+    let missed = told.missed.iter().filter(|missed| Some(missed.incident) != about);
+    Notice {
+        kind,
+        state: hard.state,
+        told: told.state,
+        incident: about.or(told.missed.last().map(|missed| missed.incident)),
+        since: hard.since,
+        // An end that a crash kept from being noted was not later than what came next.
+        missed: missed.map(|missed| Missed { until: missed.until.or(over_by), ..*missed }).collect(),
+        missed_more: told.missed_more,
+    }
+}
+
 impl Told {
     /// After a delivery of `notice` succeeded.
     pub fn delivered(&mut self, notice: &Notice, now: Timestamp) {
+        let is_problem = notice.state.is_problem();
+        // What came while the message was under way is still to be told, and so is the end of the problem that it told of.
+        self.missed.retain(|missed| {
+            let listed = notice.missed.iter().any(|listed| listed.incident == missed.incident);
+            let over = !is_problem && Some(missed.incident) == notice.incident;
+            !listed && !over
+        });
+        self.missed_more = self.missed_more.saturating_sub(notice.missed_more);
         self.state = notice.state;
-        self.incident = if notice.state.is_problem() { notice.incident } else { None };
+        self.incident = if is_problem { notice.incident } else { None };
         self.at = Some(now);
         self.count += 1;
-        self.missed.clear();
-        self.missed_more = 0;
+        self.flapping = notice.kind == NoticeKind::FlappingStarted;
+        self.doubt = false;
     }
 
-    /// Before the first try to deliver `notice`: if the problem is over before a delivery succeeds, it was missed, not untold.
-    /// Answers whether that changed anything.
+    /// Before each try to deliver `notice`, and on disk before it: a try whose end nobody sees may have been seen by the target, and
+    /// a problem that is over before a delivery succeeds was missed, not untold. To list every missed problem, call it as soon as
+    /// [`decide`] says `Tell`, also when the try itself has to wait. Answers whether that changed anything.
     pub fn attempted(&mut self, notice: &Notice, hard: &Hard) -> bool {
+        let is_news = notice.state != self.state
+            || notice.incident.filter(|_| notice.state.is_problem()) != self.incident
+            || matches!(notice.kind, NoticeKind::FlappingStarted | NoticeKind::FlappingEnded);
+        let begins_doubt = is_news && !self.doubt;
+        self.doubt |= is_news;
+        self.note_missed(notice, hard) || begins_doubt
+    }
+
+    fn note_missed(&mut self, notice: &Notice, hard: &Hard) -> bool {
         let Some(incident) = hard.incident.filter(|_| notice.kind == NoticeKind::Problem) else { return false };
         if self.missed.iter().any(|missed| missed.incident == incident.id) {
             return false;
@@ -223,7 +323,7 @@ impl Told {
         true
     }
 
-    /// When an incident ended: takes note of the end of what was missed. Answers whether that changed anything.
+    /// When an incident ended: takes note of the end of what was told or missed. Answers whether that changed anything.
     pub fn ended(&mut self, incident: IncidentId, now: Timestamp) -> bool {
         match self.missed.iter_mut().find(|missed| missed.incident == incident && missed.until.is_none()) {
             Some(missed) => {
@@ -232,5 +332,20 @@ impl Told {
             }
             None => false,
         }
+    }
+
+    /// Whether the target is to hear something once the check is okay, or gone.
+    pub fn is_owed(&self) -> bool {
+        self.state.is_problem() || self.flapping || self.doubt || !self.missed.is_empty()
+    }
+
+    /// After the wall clock stepped back: nothing that is remembered lies in the future, or reminders would wait for it (R18).
+    /// Answers whether that changed anything.
+    pub fn settle(&mut self, now: Timestamp) -> bool {
+        let ahead = self.at.is_some_and(|at| at > now);
+        if ahead {
+            self.at = Some(now);
+        }
+        ahead
     }
 }

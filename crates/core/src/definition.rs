@@ -93,7 +93,8 @@ pub enum Trigger {
     Unknown,
     /// A hard problem is over.
     Recovery,
-    /// Every soft attempt too, of the states that are named beside it; of all problem states if none is.
+    /// Every soft attempt too, of the states that are named beside it; of warning and bad if none is. Unknown must be named: what is
+    /// not known is no reason to mend anything (R95).
     Soft,
 }
 
@@ -114,7 +115,7 @@ impl Trigger {
             StateType::Hard => named,
             StateType::Soft => {
                 let names_any = triggers.iter().any(|t| matches!(t, Self::Warning | Self::Bad | Self::Unknown));
-                triggers.contains(&Self::Soft) && (named || !names_any)
+                triggers.contains(&Self::Soft) && (named || !names_any && of_state != Self::Unknown)
             }
         }
     }
@@ -148,6 +149,8 @@ pub struct Configuration {
     pub checks: Vec<Definition>,
     /// The actions, by name.
     pub actions: Vec<ActionDefinition>,
+    /// What is done about `self/..` and `config/..`: the actions of the global defaults (`defaults:` in `monchero.yaml`).
+    pub self_actions: Arc<[Name]>,
     /// What could not be used.
     pub problems: Vec<ConfigProblem>,
     /// What is worth a look but works: `insecure_permissions: allow` ..

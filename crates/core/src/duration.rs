@@ -1,17 +1,24 @@
 //! Spans of time as people write them: `30s`, `1m30s`, `4h`, `1d`, `100ms`.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-/// Reads a span of time with units (`ms`, `s`, `m`, `h`, `d`, `w`). A day has 24 hours. Months and years vary, so they are refused,
-/// as are bare numbers, negative spans and zero where the caller says so.
+use crate::text::quote;
+
+/// The longest span of time that a setting may ask for: more is a slip of the pen, and nothing that is computed with it overflows.
+pub const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+
+/// Reads a span of time with units (`ms`, `s`, `m`, `h`, `d`, `w`), at most [`LONGEST`]. A day has 24 hours. Months and years vary,
+/// so they are refused, as are bare numbers and negative spans.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let span: jiff::Span = text.trim().parse().map_err(|_| expected(text))?;
+    let text = text.trim();
+    let span: jiff::Span = text.parse().map_err(|_| expected(text))?;
     if span.get_years() != 0 || span.get_months() != 0 {
-        return Err(format!("`{text}`: months and years vary in length; write days or weeks"));
+        return Err(format!("{}: months and years vary in length; write days or weeks", quote(text)));
     }
-    if span.is_negative() || text.trim().starts_with(['P', 'p', '-', '+']) {
+    if span.is_negative() || text.starts_with(['P', 'p', '-', '+']) {
         return Err(expected(text));
     }
     let days = i64::from(span.get_days()) + 7 * i64::from(span.get_weeks());
@@ -20,31 +27,40 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let rest = Duration::try_from(rest).map_err(|_| expected(text))?;
     let days = u64::try_from(days).ok().and_then(|d| d.checked_mul(86_400)).ok_or_else(|| expected(text))?;
     let total = rest.checked_add(Duration::from_secs(days)).ok_or_else(|| expected(text))?;
-    if total > Duration::from_secs(10 * 366 * 86_400) {
-        return Err(format!("`{text}` is longer than ten years"));
+    if total > LONGEST {
+        return Err(format!("{} is longer than ten years", quote(text)));
     }
     Ok(total)
 }
 
 fn expected(text: &str) -> String {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return format!("`{text}` has no unit: write `{text}s`, `{text}m` or `{text}h`");
+    if text.parse::<f64>().is_ok_and(|number| number >= 0.0) {
+        let with = |unit: &str| quote(&format!("{text}{unit}"));
+        return format!("{} has no unit: write {}, {} or {}", quote(text), with("s"), with("m"), with("h"));
     }
-    format!("`{text}` is no span of time: write a number with a unit, as in `500ms`, `30s`, `5m`, `4h`, `1d` or `1h30m`")
+    format!("{} is no span of time: write a number with a unit, as in `500ms`, `30s`, `5m`, `4h`, `1d` or `1h30m`", quote(text))
 }
 
 /// The shortest exact way to write a span of time: the inverse of [`parse`].
 pub fn format(duration: Duration) -> String {
-    let mut millis = duration.as_millis();
-    if millis == 0 {
-        return if duration.is_zero() { "0s".to_owned() } else { format!("{}us", duration.as_micros()) };
+    const UNITS: [(&str, u128); 7] = [
+        ("d", 86_400_000_000_000),
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ];
+    if duration.is_zero() {
+        return "0s".to_owned();
     }
+    let mut rest = duration.as_nanos();
     let mut out = String::new();
-    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-        if millis >= size {
-            out.push_str(&(millis / size).to_string());
-            out.push_str(unit);
-            millis %= size;
+    for (unit, size) in UNITS {
+        if rest >= size {
+            let _ = write!(out, "{}{unit}", rest / size);
+            rest %= size;
         }
     }
     out
@@ -98,7 +114,6 @@ pub mod option {
     }
 
     /// Writes the text form.
-    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
     pub fn serialize<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => serializer.serialize_str(&super::format(*duration)),
@@ -129,10 +144,12 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "5", "-5s", "1 month", "1y", "abc", "5 parsecs", "PT5S", "99999999999999w", "400000d"] {
+        for text in ["", ".", "nan", "5", "-5s", "5s ago", "1 month", "1y", "abc", "5 parsecs", "PT5S", "99999999999999w", "400000d"] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse("30").unwrap_err().contains("`30s`"));
+        assert!(parse(".").unwrap_err().contains("is no span of time"));
+        assert!(parse("2 months").unwrap_err().contains("days or weeks"));
     }
 
     #[test]
@@ -140,13 +157,14 @@ mod tests {
         assert_eq!(human(Duration::from_millis(340)), "340ms");
         assert_eq!(human(Duration::from_secs(725)), "12m 5s");
         assert_eq!(human(Duration::from_secs(86_400 * 3 + 4 * 3_600 + 59)), "3d 4h");
-        assert_eq!(human(Duration::from_secs(3_600)), "1h");
+        assert_eq!(human(Duration::from_hours(1)), "1h");
     }
 
     proptest! {
         #[test]
-        fn format_is_the_inverse_of_parse(millis in 0u64..300_000_000_000) {
-            let duration = Duration::from_millis(millis);
+        fn format_is_the_inverse_of_parse(seconds in 0u64..300_000_000, nanos in 0u32..1_000_000_000, unit in 0..4) {
+            let nanos = nanos - nanos % [1, 1_000, 1_000_000, 1_000_000_000][usize::try_from(unit).unwrap()];
+            let duration = Duration::new(seconds, nanos);
             prop_assert_eq!(parse(&format(duration)), Ok(duration));
         }
 

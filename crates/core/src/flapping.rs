@@ -8,22 +8,31 @@ use serde::{Deserialize, Serialize};
 /// When a check counts as flapping (R44): `enter` or more hard changes within `window`; it is over when at most `exit` are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlappingPolicy {
-    /// How far back changes count.
+    /// How far back changes count; ten minutes by default.
     pub window: Duration,
-    /// How many changes make it flap.
+    /// How many changes make it flap, at least 1; 6 by default.
     pub enter: u8,
-    /// How few end it.
+    /// How few end it, always less than `enter`; 2 by default.
     pub exit: u8,
+}
+
+impl FlappingPolicy {
+    /// The numbers that make and end flapping; whatever was asked for, they are apart.
+    fn limits(&self) -> (usize, usize) {
+        let enter = usize::from(self.enter).max(1);
+        (enter, usize::from(self.exit).min(enter - 1))
+    }
 }
 
 impl Default for FlappingPolicy {
     fn default() -> Self {
-        Self { window: Duration::from_secs(600), enter: 6, exit: 2 }
+        Self { window: Duration::from_mins(10), enter: 6, exit: 2 }
     }
 }
 
 /// The hard changes of late.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Flapping {
     /// When hard changes happened, oldest first; never more than `enter`.
     changes: Vec<Timestamp>,
@@ -33,19 +42,29 @@ pub struct Flapping {
 
 impl Flapping {
     /// Takes note of a hard change, if there was one, and forgets what is too old. Whether that began or ended flapping is seen by
-    /// comparing [`Flapping::since`] before and after.
+    /// comparing [`Flapping::since`] before and after. To call it without a change, at any time, makes no difference later on.
     pub fn update(&mut self, changed: bool, policy: &FlappingPolicy, now: Timestamp) {
+        let (enter, exit) = policy.limits();
+        self.settle(now);
         let oldest = now.checked_sub(policy.window).unwrap_or(Timestamp::MIN);
-        self.changes.retain(|at| *at > oldest && *at <= now);
+        self.changes.retain(|at| *at > oldest);
+        if self.changes.len() <= exit {
+            self.since = None;
+        }
         if changed {
             self.changes.push(now);
-            let excess = self.changes.len().saturating_sub(usize::from(policy.enter).max(1));
+            let excess = self.changes.len().saturating_sub(enter);
             self.changes.drain(..excess);
         }
-        if self.since.is_none() && self.changes.len() >= usize::from(policy.enter) {
+        if self.since.is_none() && self.changes.len() >= enter {
             self.since = Some(now);
-        } else if self.since.is_some() && self.changes.len() <= usize::from(policy.exit) {
-            self.since = None;
+        }
+    }
+
+    /// After the wall clock stepped back: nothing lies in the future. That neither begins nor ends flapping (R18).
+    pub(crate) fn settle(&mut self, now: Timestamp) {
+        for at in self.changes.iter_mut().chain(&mut self.since) {
+            *at = (*at).min(now);
         }
     }
 
@@ -62,7 +81,7 @@ impl Flapping {
     /// When it will be over if nothing changes any more.
     pub fn ends(&self, policy: &FlappingPolicy) -> Option<Timestamp> {
         self.since?;
-        let last_counting = self.changes.len().checked_sub(usize::from(policy.exit) + 1)?;
+        let last_counting = self.changes.len().checked_sub(policy.limits().1 + 1)?;
         self.changes.get(last_counting)?.checked_add(policy.window).ok()
     }
 }
@@ -94,14 +113,46 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_a_clock_that_steps_back_forgets() {
+    fn looking_more_often_changes_nothing() {
+        let policy = FlappingPolicy { window: Duration::from_secs(100), enter: 3, exit: 1 };
+        let (mut asked, mut unasked) = (Flapping::default(), Flapping::default());
+        for second in [0, 10, 20, 115, 118, 250, 300, 310, 320] {
+            unasked.update(true, &policy, at(second));
+            asked.update(false, &policy, at(second - 1));
+            asked.update(true, &policy, at(second));
+            assert_eq!(asked, unasked, "after {second} s");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_senseless_limits_do_no_harm() {
         let policy = FlappingPolicy::default();
         let mut flapping = Flapping::default();
         for i in 0..1_000 {
             flapping.update(true, &policy, at(i));
         }
         assert!(flapping.changes.len() <= 6);
-        flapping.update(false, &policy, at(-10_000));
+        let policy = FlappingPolicy { enter: 0, exit: 9, window: Duration::from_mins(1) };
+        let mut flapping = Flapping::default();
+        flapping.update(false, &policy, at(0));
+        assert_eq!(flapping.since(), None);
+        flapping.update(true, &policy, at(1));
+        assert_eq!(flapping.since(), Some(at(1)));
+        flapping.update(false, &policy, at(2));
+        assert_eq!(flapping.ends(&policy), Some(at(61)));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_neither_begins_nor_ends_it() {
+        let policy = FlappingPolicy::default();
+        let mut flapping = Flapping::default();
+        for i in 0..6 {
+            flapping.update(true, &policy, at(i));
+        }
+        flapping.update(false, &policy, at(-86_400));
+        assert_eq!(flapping.since(), Some(at(-86_400)));
+        assert_eq!(flapping.ends(&policy), Some(at(-86_400 + 600)));
+        flapping.update(false, &policy, at(-86_400 + 600));
         assert_eq!(flapping.since(), None);
     }
 }

@@ -1,8 +1,10 @@
 //! Holds: why a notice waits. Suppression sits after the state machine and always names its reason.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
 
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -54,13 +56,13 @@ pub enum Hold {
     },
 }
 
-/// What is known about a parent whose child has something to tell.
+/// What is known about a parent whose child has something to tell. A parent is whatever the child depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DependencyHold {
     /// The parent is hard bad: the child's problem is a consequence.
     ParentBad,
-    /// The parent has a problem that is not confirmed yet.
+    /// The parent is bad, but that is not confirmed yet.
     ParentSoft,
     /// The parent has not been looked at since the child's problem began: it is rechecked first.
     RecheckParent,
@@ -113,12 +115,12 @@ impl fmt::Display for Hold {
     }
 }
 
-/// A stretch of planned work on one check (and its services and instances).
+/// A stretch of planned work on checks, with their services and instances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downtime {
     /// Its number.
     pub id: u64,
-    /// Which checks: a name or a glob with `*`.
+    /// Which checks: a name, or a glob with `*`, as [`matches`] reads it.
     pub pattern: String,
     /// When it begins.
     pub start: Timestamp,
@@ -151,7 +153,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     name.match_indices(['/', '[']).any(|(i, _)| glob(pattern.as_bytes(), &name.as_bytes()[..i]))
 }
 
-/// Linear-time globbing: on a mismatch only the last `*` is widened.
+/// Globbing without recursion: on a mismatch only the last `*` is widened, so the work is at most pattern times text.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -191,7 +193,8 @@ pub struct Acknowledgement {
 }
 
 impl Acknowledgement {
-    /// Whether it still stands for a check whose hard state is `hard`.
+    /// Whether it still stands for a check whose hard state is `hard`. Who keeps it asks at every transition and drops it when it
+    /// does not, so it never stands for an incident that it was not made for.
     pub fn stands(&self, hard: State, now: Timestamp) -> bool {
         hard.is_problem() && (self.sticky || hard == self.state) && self.until.is_none_or(|until| now < until)
     }
@@ -202,26 +205,54 @@ impl Acknowledgement {
     }
 }
 
-/// Daily hours in which a target is not to be disturbed.
+/// Daily hours in which a target is not to be disturbed. The same time for both means never.
+///
+/// They begin and end when the local clock first shows the time, or something later where a clock change skips it. So a doubled hour
+/// neither begins nor ends them twice (R20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuietHours {
     /// When they begin, each day.
-    pub from: jiff::civil::Time,
+    pub from: Time,
     /// When they end; on the next day if that is earlier than the beginning.
-    pub to: jiff::civil::Time,
+    pub to: Time,
 }
 
 impl QuietHours {
-    /// When the quiet that reigns at `now` ends, if it does reign. A local time that a clock change skips ends when the gap does.
-    pub fn until(&self, now: Timestamp, zone: &jiff::tz::TimeZone) -> Option<Timestamp> {
-        let local = now.to_zoned(zone.clone());
-        let time = local.time();
-        let quiet = if self.from <= self.to { self.from <= time && time < self.to } else { time >= self.from || time < self.to };
-        if !quiet {
-            return None;
+    /// When the quiet that reigns at `now` ends, if it does reign.
+    pub fn until(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        // Local clocks have been set by up to a day, so hours that began two dates ago may still go on.
+        let today = now.to_zoned(zone.clone()).date();
+        let mut date = today.yesterday().ok()?.yesterday().ok()?;
+        let mut until = None;
+        for _ in 0..4 {
+            let (from, to) = self.on(date, zone)?;
+            // Where a clock change makes one night's hours end in the next one's, the quiet goes on.
+            if from < to && from <= until.unwrap_or(now) && until.unwrap_or(now) < to {
+                until = Some(to);
+            }
+            date = date.tomorrow().ok()?;
         }
-        let day = if time < self.to { local.date() } else { local.date().tomorrow().ok()? };
-        day.to_datetime(self.to).to_zoned(zone.clone()).ok().map(|end| end.timestamp())
+        until
+    }
+
+    /// When the hours that belong to a date begin and end.
+    fn on(&self, date: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+        let last = if self.to < self.from { date.tomorrow().ok()? } else { date };
+        Some((first_at(date.to_datetime(self.from), zone)?, first_at(last.to_datetime(self.to), zone)?))
+    }
+}
+
+/// When the local clock first shows `local`, or something later if a change skips it.
+fn first_at(local: DateTime, zone: &TimeZone) -> Option<Timestamp> {
+    match zone.to_ambiguous_timestamp(local).offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok(),
+        AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local).ok(),
+        AmbiguousOffset::Gap { before, .. } => {
+            // By the old offset it would be after the change.
+            let after = before.to_timestamp(local).ok()?;
+            let change = zone.preceding(after.checked_add(jiff::Span::new().nanoseconds(1)).ok()?).next();
+            Some(change.map_or(after, |change| change.timestamp()))
+        }
     }
 }
 
@@ -234,36 +265,51 @@ pub struct ParentView<'a> {
     pub state: State,
     /// Whether that is confirmed.
     pub state_type: StateType,
-    /// When it was last looked at.
+    /// When it was last looked at. For one that cannot be looked at again now (passive, or its last run hangs), this is now: nobody
+    /// waits for a look that does not come.
     pub last_check: Option<Timestamp>,
-    /// When its hard state last changed.
+    /// When its state last changed, confirmed or not.
     pub hard_since: Option<Timestamp>,
 }
 
-/// How long a parent's look is fresh enough for a child's problem that began later.
-pub const PARENT_GRACE: Duration = Duration::from_secs(0);
-
 /// Why a child's problem waits because of what it depends on. Level-based: it says what is missing now, and the engine makes the
 /// recheck that it names, so no order of events can lose it.
+///
+/// `parents` are all checks that the child depends on, directly or not ([`ancestors`]): what a parent depends on explains the
+/// child's problem too. Only bad parents explain it; warning and unknown prove nothing. Of several reasons a confirmed bad parent
+/// is named before what is still to be found out.
+///
+/// Equal times count as looked at: they come from one run that reported both.
 pub fn dependency<'a>(problem_since: Timestamp, child_last_check: Timestamp, parents: impl Iterator<Item = ParentView<'a>>) -> Option<Hold> {
-    let mut found: Option<Hold> = None;
+    let mut found = None;
     for parent in parents {
         let why = match (parent.state, parent.state_type) {
-            (State::Bad, StateType::Hard) => Some(DependencyHold::ParentBad),
-            (State::Bad, StateType::Soft) => Some(DependencyHold::ParentSoft),
-            _ if parent.last_check.is_none_or(|at| at < problem_since) => Some(DependencyHold::RecheckParent),
-            (State::Okay, StateType::Hard) if parent.hard_since.is_some_and(|came_back| came_back > child_last_check) => {
-                Some(DependencyHold::RecheckChild)
-            }
-            _ => None,
+            (State::Bad, StateType::Hard) => DependencyHold::ParentBad,
+            (State::Bad, StateType::Soft) => DependencyHold::ParentSoft,
+            _ if parent.last_check.is_none_or(|at| at < problem_since) => DependencyHold::RecheckParent,
+            (_, StateType::Hard) if parent.hard_since.is_some_and(|came_back| came_back > child_last_check) => DependencyHold::RecheckChild,
+            _ => continue,
         };
-        if let Some(why) = why {
-            let hold = Hold::Dependency { parent: parent.name.clone(), why };
-            if why == DependencyHold::ParentBad {
-                return Some(hold);
-            }
-            found.get_or_insert(hold);
+        if why == DependencyHold::ParentBad || found.is_none() {
+            found = Some(Hold::Dependency { parent: parent.name.clone(), why });
+        }
+        if why == DependencyHold::ParentBad {
+            break;
         }
     }
     found
+}
+
+/// All that a check depends on, directly or not, nearest first, each once, never the check itself.
+pub fn ancestors<'a>(check: &'a Name, parents_of: impl Fn(&Name) -> &'a [Name]) -> Vec<&'a Name> {
+    let mut found: Vec<&Name> = Vec::new();
+    let mut seen = HashSet::from([check]);
+    let mut next = 0;
+    let mut current = check;
+    loop {
+        found.extend(parents_of(current).iter().filter(|parent| seen.insert(parent)));
+        let Some(name) = found.get(next) else { return found };
+        current = name;
+        next += 1;
+    }
 }

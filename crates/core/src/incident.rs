@@ -8,16 +8,22 @@ use serde::{Deserialize, Serialize};
 use crate::name::Name;
 use crate::state::State;
 
-/// Joins everything about an incident: transitions, notices, actions. Made of the check's name and the moment of its first hard
-/// problem, so the same story told twice gives the same id.
+/// Joins everything about an incident: transitions, notices, actions. Made of the check's name and the moment and number of the
+/// transition that opened it, so the same story told twice gives the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IncidentId(u64);
 
 impl IncidentId {
-    /// The id of the incident of `check` that began at `since`.
+    /// The id of the first incident of `check`, which began at `since`.
     pub fn new(check: &Name, since: Timestamp) -> Self {
-        let hash = stable_hash(&[check.as_str().as_bytes(), &since.as_millisecond().to_be_bytes()]);
+        Self::opened(check, since, 1)
+    }
+
+    /// The id of the incident of `check` that its transition number `sequence` opened at `since`. The number tells apart what a
+    /// clock that stepped back, or two results within a millisecond, would not.
+    pub fn opened(check: &Name, since: Timestamp, sequence: u64) -> Self {
+        let hash = stable_hash(&[check.as_str().as_bytes(), &since.as_millisecond().to_be_bytes(), &sequence.to_be_bytes()]);
         // SQLite and JSON readers keep 53 bits exactly.
         Self(hash & ((1 << 53) - 1))
     }
@@ -77,6 +83,9 @@ mod tests {
         assert_eq!(id, IncidentId::new(&Name::new("a"), at));
         assert_ne!(id, IncidentId::new(&Name::new("b"), at));
         assert_ne!(id, IncidentId::new(&Name::new("a"), later));
+        assert_ne!(id, IncidentId::opened(&Name::new("a"), at, 2));
+        assert_eq!(IncidentId::from_u64(id.as_u64()), id);
+        assert!(id.as_u64() < 1 << 53);
         assert_eq!(id.to_string().len(), 14);
     }
 

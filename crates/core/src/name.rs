@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::incident::stable_hash;
+
 /// The name of a check (`root-disk`), of one of its services (`raid/md0`), of an instance (`grafana[a:3000]`) or of an action.
 /// Cheap to clone: it is shared, not copied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,7 +40,8 @@ impl Name {
         }
     }
 
-    /// The name of a service that a check reported: `check/service`, with what a name cannot hold replaced by `_`.
+    /// The name of a service that a check reported: `check/service`, with what a name cannot hold replaced by `_`. One that is too
+    /// long is cut, and ends in a mark that tells it from others that begin alike.
     #[must_use]
     pub fn service(&self, service: &str) -> Self {
         let mut full = String::with_capacity(self.0.len() + 1 + service.len());
@@ -49,8 +52,12 @@ impl Name {
         if full.len() == start {
             full.push('_');
         }
-        crate::text::truncate_at_char(&mut full, MAX_NAME);
-        Self::new(full.trim_end())
+        if full.len() > MAX_NAME {
+            let mark = format!("_{:016x}", stable_hash(&[self.0.as_bytes(), service.as_bytes()]));
+            crate::text::truncate_at_char(&mut full, MAX_NAME - mark.len());
+            full.push_str(&mark);
+        }
+        Self::new(&full)
     }
 
     /// The text of the name.
@@ -107,6 +114,13 @@ mod tests {
         assert_eq!(check.service("md0").as_str(), "local/md0");
         assert_eq!(check.service("a\n$b").as_str(), "local/a__b");
         assert_eq!(check.service("").as_str(), "local/_");
-        assert!(check.service(&"ü".repeat(200)).as_str().len() <= MAX_NAME);
+        let long = "ü".repeat(200);
+        let (one, other) = (check.service(&format!("{long}1")), check.service(&format!("{long}2")));
+        assert!(one.as_str().len() <= MAX_NAME && one != other, "{one} {other}");
+        let check = Name::new(&"x".repeat(MAX_NAME));
+        assert_ne!(check.service("a"), check.service("b"));
+        for service in [one.as_str(), check.service("a").as_str(), check.service(" a ").as_str()] {
+            assert!(Name::parse(service).is_ok(), "{service}");
+        }
     }
 }

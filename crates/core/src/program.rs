@@ -118,6 +118,9 @@ pub trait Spawner: Send + Sync {
     /// program started is left unless `allow_background` says so (promise 2). Dropping the future ends the program.
     fn run(&self, program: Program) -> BoxFuture<'_, Result<RunEnd, RunError>>;
 
+    /// Whether a process that a run gave up as [`Exit::Stuck`] still exists.
+    fn still_stuck(&self, pid: i32) -> bool;
+
     /// How what a program starts is held together, for `status` and the log: `subreaper`, or what stands in for it.
     fn containment(&self) -> &'static str;
 }

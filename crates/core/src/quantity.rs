@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::quote;
+
 /// The unit of a metric, as perfdata writes it (`s`, `ms`, `%`, `B`, `c`, or none). Known units cost no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -119,37 +121,38 @@ pub fn parse(text: &str) -> Result<(f64, Dimension), String> {
         .find(|(i, c)| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-') || is_exponent(text, *i)))
         .map_or(text.len(), |(i, _)| i);
     let (number, unit) = text.split_at(split);
-    let value: f64 = number.parse().map_err(|_| format!("`{text}` is no number"))?;
-    if !value.is_finite() {
-        return Err(format!("`{text}` is no finite number"));
-    }
+    let value: f64 = number.parse().map_err(|_| format!("{} is no number", quote(text)))?;
     let unit = unit.trim();
-    if unit.is_empty() {
-        return Ok((value, Dimension::Plain));
-    }
-    match scale(unit) {
-        Some((dimension, factor)) => Ok((value * factor, dimension)),
+    let (dimension, factor) = match scale(unit) {
+        Some(known) => known,
+        None if unit.is_empty() => (Dimension::Plain, 1.0),
         None if matches!(unit, "K" | "k" | "M" | "G" | "T") => {
             let unit = unit.to_uppercase();
-            Err(format!("`{text}` is ambiguous: write `{number}{unit}iB` (powers of 1024) or `{number}{unit}B` (powers of 1000)"))
+            let (binary, decimal) = (quote(&format!("{number}{unit}iB")), quote(&format!("{number}{unit}B")));
+            return Err(format!("{} is ambiguous: write {binary} (powers of 1024) or {decimal} (powers of 1000)", quote(text)));
         }
-        None => Err(format!("`{unit}` is no unit that thresholds know: use %, ms, s, m, h, d, B, KB, MB, GB, TB, KiB, MiB, GiB or TiB")),
-    }
+        None => {
+            let known = "%, ms, s, m, h, d, B, KB, MB, GB, TB, KiB, MiB, GiB or TiB";
+            return Err(format!("{} is no unit that thresholds know: use {known}", quote(unit)));
+        }
+    };
+    let value = value * factor;
+    if value.is_finite() { Ok((value, dimension)) } else { Err(format!("{} is too large", quote(text))) }
 }
 
 /// Whether the character at `i` is the `e` of `1e-5`.
 fn is_exponent(text: &str, i: usize) -> bool {
-    let bytes = text.as_bytes();
-    matches!(bytes[i], b'e' | b'E')
-        && i > 0
-        && bytes[i - 1].is_ascii_digit()
-        && bytes[i + 1..].iter().find(|b| !matches!(b, b'+' | b'-')).is_some_and(u8::is_ascii_digit)
+    let (before, from) = text.split_at(i);
+    let Some(power) = from.strip_prefix(['e', 'E']) else { return false };
+    before.ends_with(|c: char| c.is_ascii_digit()) && power.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// A value in its unit for people: `1.5 GiB`, `82.3 %`, `340 ms`.
 pub fn human(value: f64, unit: &Unit) -> String {
     let base = unit.to_base(value);
     match unit.dimension() {
+        // More bytes than a number can say.
+        _ if !base.is_finite() => format!("{} {unit}", trim(value)),
         Dimension::Percent => format!("{}%", trim(value)),
         Dimension::Bytes => {
             let mut scaled = base;
@@ -180,9 +183,10 @@ pub fn human(value: f64, unit: &Unit) -> String {
     }
 }
 
-/// A number with at most two digits behind the point, and three significant ones if it is small.
+/// A number with at most two digits behind the point, and three significant ones if it is very small or large.
 pub fn trim(value: f64) -> String {
-    if value != 0.0 && value.abs() < 0.01 {
+    let magnitude = value.abs();
+    if (magnitude < 0.01 && value != 0.0) || (magnitude >= 1e15 && value.is_finite()) {
         return format!("{value:.2e}");
     }
     let text = format!("{value:.2}");
@@ -208,7 +212,8 @@ mod tests {
             assert_eq!(parse(text), Ok((value, dimension)), "{text}");
         }
         assert!(parse("10G").unwrap_err().contains("10GiB"));
-        for text in ["", "x", "1e999", "--5", "5 parsecs", "nan", "inf", "%", "e5"] {
+        assert!(parse("10 M").unwrap_err().contains("`10MiB`"));
+        for text in ["", "x", "1e999", "1e308TiB", "--5", "5 parsecs", "nan", "inf", "%", "e5", "1e+-5", "5\u{fffd}"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
@@ -221,5 +226,8 @@ mod tests {
         assert_eq!(human(0.0, &Unit::SECONDS), "0 ms");
         assert_eq!(human(90_000.0, &Unit::SECONDS), "1d 1h");
         assert_eq!(human(3.0, &Unit::NONE), "3");
+        assert_eq!(human(1e300, &Unit::NONE), "1.00e300");
+        assert_eq!(human(1e308, &Unit::new("TiB")), "1.00e308 TiB");
+        assert_eq!(human(-0.0, &Unit::PERCENT), "0%");
     }
 }

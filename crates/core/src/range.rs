@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::quantity::{self, Dimension};
+use crate::text::quote;
 
 /// When a number alerts. Written in the syntax of the monitoring-plugins guidelines ("Threshold and Ranges"):
 ///
@@ -78,10 +79,10 @@ impl Range {
         let dimension = match (start.1, end.1) {
             (Dimension::Plain, dimension) | (dimension, Dimension::Plain) => dimension,
             (a, b) if a == b => a,
-            (a, b) => return Err(format!("`{text}` begins with {a} and ends with {b}")),
+            (a, b) => return Err(format!("{} begins with {a} and ends with {b}", quote(text))),
         };
         if start.0 > end.0 {
-            return Err(format!("`{text}` starts above its end"));
+            return Err(format!("{} starts above its end: write the smaller number first", quote(text)));
         }
         Ok(Self { start: start.0, end: end.0, alerts_inside, dimension })
     }
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn impossible_ranges_are_refused() {
-        for text in ["", "@", "20:10", "a", "10:b", "1:2:3", "> ", ">", "10%:5s", "nan", "1e999", "--1"] {
+        for text in ["", "@", "20:10", "a", "10:b", "1:2:3", "> ", ">", "10%:5s", "nan", "1e999", "> 1e308GiB", "--1"] {
             assert!(Range::parse(text).is_err(), "{text}");
         }
     }

@@ -107,7 +107,8 @@ impl Report {
     }
 }
 
-fn describe_metric(metric: &Metric) -> String {
+/// A metric that alerts, in words: `time is 740 ms, above 500 ms`.
+pub fn describe_metric(metric: &Metric) -> String {
     let range = if metric.state() == State::Bad { metric.bad } else { metric.warning };
     let value = metric.value.map_or_else(|| "U".to_owned(), |value| quantity::human(value, &metric.unit));
     match range {
@@ -194,7 +195,36 @@ pub struct Thresholds {
     fields: BTreeMap<String, Range>,
 }
 
+/// What a kind alerts about as long as the user says nothing about the field.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The name of the field.
+    pub field: &'static str,
+    /// When it is a warning, as a user would write it.
+    pub warning: &'static str,
+    /// When it is bad, as a user would write it.
+    pub bad: &'static str,
+}
+
 impl Thresholds {
+    /// Judges both settings of a kind as [`Thresholds::validate`] does, then fills in the kind's own limits, field by field: only where
+    /// neither `warning` nor `bad` says anything about that field, so that a user's `warning: 95%` never meets a `bad` of 90%.
+    pub fn settle(warning: &mut Self, bad: &mut Self, fields: &[Field], limits: &[Limit]) -> Result<(), (&'static str, String)> {
+        warning.validate("warning", fields)?;
+        bad.validate("bad", fields)?;
+        for limit in limits {
+            let is_main = fields.first().is_some_and(|field| field.name == limit.field);
+            let says = |thresholds: &Self| thresholds.fields.contains_key(limit.field) || (is_main && thresholds.main.is_some());
+            if says(warning) || says(bad) {
+                continue;
+            }
+            for (thresholds, setting, range) in [(&mut *warning, "warning", limit.warning), (&mut *bad, "bad", limit.bad)] {
+                thresholds.fields.insert(limit.field.to_owned(), Range::parse(range).map_err(|why| (setting, why))?);
+            }
+        }
+        Ok(())
+    }
+
     /// The range for a field of a kind whose main field is the first one.
     pub fn range(&self, field: &Field, is_main: bool) -> Option<Range> {
         self.fields.get(field.name).copied().or(if is_main { self.main } else { None })
@@ -291,32 +321,82 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Adds an item to a report: a metric for each value, a finding for each that alerts, and an okay finding with `summary` if none does.
-    /// The item's name stands before its texts and labels if it has one.
+    /// Adds an item to a report: a metric for each value, a finding for each that alerts, worst first and followed by `summary` in
+    /// brackets, and an okay finding with `summary` if none does. The item's name stands before its texts and labels if it has one.
     pub fn item(&self, report: &mut Report, name: &str, values: &[(&str, f64)], summary: impl FnOnce() -> String) {
-        let mut worst = State::Okay;
+        let mut alerts = Vec::new();
         for (label, value) in values {
-            let Some(index) = self.fields.iter().position(|field| field.name == *label) else {
+            let Some((index, field)) = self.fields.iter().enumerate().find(|(_, field)| field.name == *label) else {
                 debug_assert!(false, "`{label}` is not among the fields of this kind");
                 continue;
             };
-            let field = &self.fields[index];
             let mut metric = Metric::new(&join(name, " ", label), *value, Unit::new(field.unit));
             metric.warning = self.warning.range(field, index == 0);
             metric.bad = self.bad.range(field, index == 0);
             let state = metric.state();
             if state.is_problem() {
-                worst = worst.max(state);
-                report.find(state, describe_metric(&metric));
+                alerts.push(Finding { state, text: describe_metric(&metric) });
             }
             report.metrics.push(metric);
         }
-        if worst == State::Okay {
-            report.find(State::Okay, join(name, ": ", &summary()));
+        alerts.sort_by_key(|finding| std::cmp::Reverse(finding.state));
+        match alerts.last_mut() {
+            Some(last) => last.text = format!("{} ({})", last.text, summary()),
+            None => report.find(State::Okay, join(name, ": ", &summary())),
         }
+        report.findings.append(&mut alerts);
     }
 }
 
 fn join(name: &str, separator: &str, text: &str) -> String {
     if name.is_empty() { text.to_owned() } else { format!("{name}{separator}{text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: &[Field] =
+        &[Field { name: "used", unit: "%", help: "space" }, Field { name: "inodes", unit: "%", help: "inodes" }];
+    const LIMITS: &[Limit] = &[
+        Limit { field: "used", warning: "80%", bad: "90%" },
+        Limit { field: "inodes", warning: "70%", bad: "75%" },
+    ];
+
+    fn thresholds(main: Option<&str>, fields: &[(&str, &str)]) -> Thresholds {
+        let range = |text: &str| Range::parse(text).unwrap();
+        Thresholds { main: main.map(range), fields: fields.iter().map(|(name, text)| ((*name).to_owned(), range(text))).collect() }
+    }
+
+    #[test]
+    fn own_limits_count_only_where_the_user_says_nothing() {
+        let (mut warning, mut bad) = (thresholds(Some("95%"), &[]), Thresholds::default());
+        Thresholds::settle(&mut warning, &mut bad, FIELDS, LIMITS).unwrap();
+        assert_eq!(warning.range(&FIELDS[0], true), Some(Range::parse("95%").unwrap()));
+        assert_eq!(bad.range(&FIELDS[0], true), None);
+        assert_eq!(warning.range(&FIELDS[1], false), Some(Range::parse("70%").unwrap()));
+        assert_eq!(bad.range(&FIELDS[1], false), Some(Range::parse("75%").unwrap()));
+    }
+
+    #[test]
+    fn limits_of_unknown_fields_and_wrong_units_are_refused() {
+        let settle = |mut warning: Thresholds| Thresholds::settle(&mut warning, &mut Thresholds::default(), FIELDS, LIMITS);
+        let (setting, why) = settle(thresholds(None, &[("usd", "80%")])).unwrap_err();
+        assert!(setting == "warning" && why.contains("`usd`") && why.contains("did you mean `used`?"), "{why}");
+        assert!(settle(thresholds(Some("> 10GiB"), &[])).unwrap_err().1.contains("a percentage"));
+    }
+
+    #[test]
+    fn an_alerting_item_names_value_and_limit_and_every_item_gives_its_summary() {
+        let (warning, bad) = (thresholds(Some("80%"), &[]), thresholds(Some("90%"), &[]));
+        let judge = Judge { fields: FIELDS, warning: &warning, bad: &bad };
+        let mut report = Report::default();
+        judge.item(&mut report, "/", &[("used", 93.0), ("inodes", 5.0)], || "93% used, 1 GiB free".to_owned());
+        judge.item(&mut report, "/srv", &[("used", 10.0), ("inodes", 5.0)], || "10% used".to_owned());
+        assert_eq!(report.worst(), State::Bad);
+        let result = report.judge();
+        assert_eq!(&*result.message, "/ used is 93%, above 90% (93% used, 1 GiB free)");
+        assert_eq!(result.metrics.len(), 4);
+        assert_eq!(&*result.metrics[2].label, "/srv used");
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use crate::node::SECRET_TOKEN;
+use crate::node::{MAYBE_SECRET_TOKEN, SECRET_TOKEN};
 
 /// A password, token or key. It has no `Display` and no `Serialize`, and its `Debug` hides it; only [`Secret::reveal`] gives it away,
 /// so that a search for that word finds every use.
@@ -63,6 +63,62 @@ impl JsonSchema for Secret {
                 { "type": "object", "properties": { "credential": { "type": "string" } }, "required": ["credential"], "additionalProperties": false },
             ],
         })
+    }
+}
+
+/// A text that may be a secret, such as the value of a header: a text that anybody may read, or a [`Secret`] that stands elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MaybeSecret {
+    /// A text as it stands in the configuration, whoever may read that.
+    Plain(String),
+    /// `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`.
+    Secret(Secret),
+}
+
+impl MaybeSecret {
+    /// The text, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(secret) => secret.reveal(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MaybeSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = MaybeSecret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a secret")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<MaybeSecret, E> {
+                Ok(MaybeSecret::Plain(text.to_owned()))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<MaybeSecret, D::Error> {
+                String::deserialize(inner).map(Secret).map(MaybeSecret::Secret)
+            }
+        }
+        deserializer.deserialize_newtype_struct(MAYBE_SECRET_TOKEN, Visitor)
+    }
+}
+
+impl JsonSchema for MaybeSecret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "MaybeSecret".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = Secret::json_schema(generator);
+        schema.insert(
+            "description".to_owned(),
+            "A text, or a secret that stands elsewhere: `{ file: PATH }`, `{ env: NAME }` or `{ credential: NAME }` (systemd).".into(),
+        );
+        schema
     }
 }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::Hard;
 use crate::flapping::{Flapping, FlappingPolicy};
 use crate::incident::{Incident, IncidentId};
 use crate::name::Name;
@@ -11,9 +12,9 @@ use crate::state::{State, StateType};
 /// How a definition wants results to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How many problem results in a row make a problem hard (`retries + 1`); at least 1.
+    /// How many problem results in a row make a problem hard (`retries + 1`); at least 1, 3 by default.
     pub max_attempts: u32,
-    /// How many okay results in a row end a hard problem; at least 1.
+    /// How many okay results in a row end a hard problem; at least 1, which is the default.
     pub recover_after: u32,
     /// When it counts as flapping; never if none.
     pub flapping: Option<FlappingPolicy>,
@@ -25,14 +26,16 @@ impl Default for Policy {
     }
 }
 
-/// What is remembered about one check: all that must survive a restart to go on counting.
+/// What is remembered about one check: all that must survive a restart to go on counting. Fields that an older daemon did not write
+/// have their defaults, those of a newer one are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CheckStatus {
     /// The state, confirmed or not.
     pub state: State,
     /// Whether it is confirmed.
     pub state_type: StateType,
-    /// The number of the problem result while soft, `max_attempts` at that time when hard; 1 when okay.
+    /// The number of the problem result while soft, `max_attempts` at that time when hard; 1 when okay; 0 before the first result.
     pub attempt: u32,
     /// The last hard state.
     pub hard_state: State,
@@ -44,6 +47,8 @@ pub struct CheckStatus {
     pub last_check: Option<Timestamp>,
     /// The open incident: there is one exactly while the hard state is a problem.
     pub incident: Option<Incident>,
+    /// The incident that ended last: what a recovery that is told late is about.
+    pub last_incident: Option<Incident>,
     /// How many okay results in a row came while the hard state is a problem.
     pub recovering: u32,
     /// Hard changes of late.
@@ -105,39 +110,55 @@ impl CheckStatus {
         self.flapping.since()
     }
 
+    /// What is confirmed: what targets are to know.
+    pub fn hard(&self) -> Hard {
+        Hard { state: self.hard_state, since: self.hard_since, incident: self.incident }
+    }
+
+    /// After the wall clock stepped back: nothing that is remembered lies in the future (R18). [`CheckStatus::apply`] does it first;
+    /// who compares the times of checks with each other does it for all of them.
+    pub fn settle(&mut self, now: Timestamp) {
+        for at in [&mut self.since, &mut self.hard_since, &mut self.last_check].into_iter().flatten() {
+            *at = (*at).min(now);
+        }
+        for incident in [&mut self.incident, &mut self.last_incident].into_iter().flatten() {
+            incident.since = incident.since.min(now);
+        }
+        self.flapping.settle(now);
+    }
+
     /// Takes one result. The whole of the state machine: attempts, confirmation, recovery, incident, flapping.
     pub fn apply(&mut self, check: &Name, result: State, policy: &Policy, now: Timestamp) -> Option<Transition> {
-        let before = (self.state, self.state_type, self.attempt, self.hard_state);
-        let ended = self.incident;
+        self.settle(now);
+        let before = (self.state, self.state_type, self.attempt);
+        let (hard_before, ended) = (self.hard_state, self.incident);
         if self.is_pending() {
             self.since = Some(now);
-            self.attempt = 1;
         }
         self.last_check = Some(now);
+        let max_attempts = policy.max_attempts.max(1);
         if result.is_problem() {
-            self.take_problem(result, policy);
+            self.take_problem(result, max_attempts);
         } else {
-            self.take_okay(policy);
+            self.take_okay(policy.recover_after);
         }
-        let hard_changed = self.hard_state != before.3;
+        let hard_changed = self.hard_state != hard_before;
+        if hard_changed {
+            self.hard_since = Some(now);
+        }
         match &policy.flapping {
             Some(flapping) => self.flapping.update(hard_changed, flapping, now),
             None => self.flapping.clear(),
         }
-        if hard_changed {
-            self.hard_since = Some(now);
-        }
-        self.update_incident(check, now);
-        if (self.state, self.state_type) != (before.0, before.1) {
+        let changed = (self.state, self.state_type) != (before.0, before.1);
+        if changed {
             self.since = Some(now);
         }
         let counted = self.state_type == StateType::Soft && self.attempt != before.2;
-        if (self.state, self.state_type) == (before.0, before.1) && !counted {
-            return None;
-        }
-        self.sequence += 1;
+        self.sequence += u64::from(changed || counted);
+        self.update_incident(check, now);
         let incident = self.incident.or(ended);
-        Some(Transition {
+        (changed || counted).then(|| Transition {
             at: now,
             sequence: self.sequence,
             previous_state: before.0,
@@ -145,34 +166,31 @@ impl CheckStatus {
             state: self.state,
             state_type: self.state_type,
             attempt: self.attempt,
-            max_attempts: policy.max_attempts,
+            max_attempts,
             incident: incident.map(|incident| incident.id),
             incident_since: incident.map(|incident| incident.since),
         })
     }
 
-    fn take_problem(&mut self, result: State, policy: &Policy) {
+    fn take_problem(&mut self, result: State, max_attempts: u32) {
         self.recovering = 0;
-        self.attempt = match (self.state, self.state_type) {
-            (State::Okay, _) => 1,
-            (_, StateType::Soft) => self.attempt.saturating_add(1),
-            (_, StateType::Hard) => policy.max_attempts,
-        };
+        let attempt = if self.state_type == StateType::Soft { self.attempt.saturating_add(1) } else { 1 };
         self.state = result;
         // A hard problem that changes its state is a hard change at once; a policy that shrank on reload confirms what it has.
-        if self.hard_state.is_problem() || self.attempt >= policy.max_attempts {
-            self.attempt = policy.max_attempts;
+        if self.hard_state.is_problem() || attempt >= max_attempts {
+            self.attempt = max_attempts;
             self.state_type = StateType::Hard;
             self.hard_state = result;
         } else {
+            self.attempt = attempt;
             self.state_type = StateType::Soft;
         }
     }
 
-    fn take_okay(&mut self, policy: &Policy) {
+    fn take_okay(&mut self, recover_after: u32) {
         if self.hard_state.is_problem() {
             self.recovering = self.recovering.saturating_add(1);
-            if self.recovering < policy.recover_after {
+            if self.recovering < recover_after {
                 return;
             }
         }
@@ -185,11 +203,11 @@ impl CheckStatus {
 
     fn update_incident(&mut self, check: &Name, now: Timestamp) {
         if !self.hard_state.is_problem() {
-            self.incident = None;
+            self.last_incident = self.incident.take().or(self.last_incident);
             return;
         }
         let incident = self.incident.get_or_insert_with(|| Incident {
-            id: IncidentId::new(check, now),
+            id: IncidentId::opened(check, now, self.sequence),
             since: now,
             worst: self.hard_state,
         });

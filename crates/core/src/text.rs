@@ -60,16 +60,26 @@ pub fn truncate_at_char(text: &mut String, max: usize) {
     }
 }
 
-/// At most `max` bytes of the text; what was cut is counted in a mark at the end (R42).
+/// Room for the mark of [`shorten`]: its words and a number of ten digits.
+const MARK: usize = 28;
+
+/// At most `max` bytes of the text; what was cut is counted in a mark at the end (R42), unless there is no room for that.
 pub fn shorten(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
-    }
     let mut out = text.to_owned();
-    truncate_at_char(&mut out, max.saturating_sub(28));
-    let cut = text.len() - out.len();
-    let _ = write!(out, " … ({cut} bytes cut)");
+    if text.len() > max {
+        truncate_at_char(&mut out, if max < MARK { max } else { max - MARK });
+        if max >= MARK {
+            let cut = text.len() - out.len();
+            let _ = write!(out, " … ({cut} bytes cut)");
+        }
+    }
     out
+}
+
+/// What somebody wrote, for an error message: in backticks, short, and without control characters.
+pub fn quote(text: &str) -> String {
+    const LONGEST: usize = 60;
+    format!("`{}`", escape_controls(&shorten(text, LONGEST)))
 }
 
 #[cfg(test)]
@@ -98,5 +108,15 @@ mod tests {
         let long = "ü".repeat(100);
         let cut = shorten(&long, 60);
         assert!(cut.len() <= 60 && cut.ends_with("bytes cut)"), "{cut}");
+        for max in 0..100 {
+            assert!(shorten(&long, max).len() <= max, "{max}");
+        }
+    }
+
+    #[test]
+    fn quotes_are_short_and_harmless() {
+        assert_eq!(quote("5 parsecs"), "`5 parsecs`");
+        assert_eq!(quote("a\u{1b}[2J"), "`a\\e[2J`");
+        assert!(quote(&"x".repeat(10_000)).len() < 70);
     }
 }

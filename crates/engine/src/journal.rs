@@ -11,3 +11,13 @@ pub trait Journal: Send + Sync {
     /// How far it got.
     fn committed(&self) -> watch::Receiver<Committed>;
 }
+
+impl Journal for monchero_store::Store {
+    fn write(&self, records: Vec<Record>, urgency: Urgency) -> u64 {
+        Self::write(self, records, urgency)
+    }
+
+    fn committed(&self) -> watch::Receiver<Committed> {
+        Self::committed(self)
+    }
+}

@@ -7,7 +7,7 @@ const BUCKETS: usize = 128;
 
 /// Counts durations; answers quantiles with an error of at most 19 %.
 #[derive(Clone, Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: [u32; BUCKETS],
     total: u64,
     max: Duration,
@@ -21,7 +21,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts one.
-    pub fn record(&mut self, duration: Duration) {
+    pub(crate) fn record(&mut self, duration: Duration) {
         let bucket = &mut self.counts[bucket_of(duration)];
         *bucket = bucket.saturating_add(1);
         self.total += 1;
@@ -29,7 +29,7 @@ impl Histogram {
     }
 
     /// The upper bound of the bucket in which the quantile lies; zero if nothing was counted.
-    pub fn quantile(&self, quantile: f64) -> Duration {
+    pub(crate) fn quantile(&self, quantile: f64) -> Duration {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a quantile of a count is a count")]
         let wanted = (self.total as f64 * quantile).ceil() as u64;
         let mut seen = 0;
@@ -43,7 +43,7 @@ impl Histogram {
     }
 
     /// Starts anew.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 }

@@ -244,11 +244,8 @@ impl Engine {
         let hard = Hard { state: status.hard_state, since: status.hard_since, incident: status.incident };
         let quiet =
             target.quiet.and_then(|quiet| quiet.until(wall, &self.zone)).map(|until| Hold::QuietHours { until });
-        let mut holds = self.holds_of(id).into_iter().chain(quiet);
-        // Good news passes some holds and waits for others: the first that would hold it counts, or else any.
-        let holds: Vec<Hold> = holds.by_ref().collect();
-        let hold = holds.iter().find(|hold| hold.holds_recovery()).or(holds.first());
-        Some(decide(&hard, &told, hold, &target.wants, wall))
+        let holds: Vec<Hold> = self.holds_of(id).into_iter().chain(quiet).collect();
+        Some(decide(&hard, &told, &holds, &target.wants, wall))
     }
 
     /// What holds notices about a check, whatever the target.
@@ -390,8 +387,8 @@ impl Engine {
             NoticeKind::Reminder => "reminder: the problem stands",
             NoticeKind::Recovery => "recovery",
             NoticeKind::Missed => "a problem came and went while this target could not be told",
-            #[expect(unreachable_patterns, reason = "kinds of notices may be added in core")]
-            other => other.as_str(),
+            NoticeKind::FlappingStarted => "it changes too often: nothing more is told until that ends",
+            NoticeKind::FlappingEnded => "it has stopped changing all the time",
         };
         Some(Message {
             kind: notice.kind,

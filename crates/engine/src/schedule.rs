@@ -9,10 +9,10 @@ use monchero_core::incident::stable_hash;
 use tokio::time::Instant;
 
 /// First runs and runs that were missed are spread over at most this long (R22, R23).
-pub const MAX_SPLAY: Duration = Duration::from_secs(30);
+pub(crate) const MAX_SPLAY: Duration = Duration::from_secs(30);
 
 /// A check's offset within its interval: the same after every restart, different on every host (R22).
-pub fn splay(host: &str, check: &str, interval: Duration) -> Duration {
+pub(crate) fn splay(host: &str, check: &str, interval: Duration) -> Duration {
     let span = interval.min(MAX_SPLAY).as_micros().max(1);
     let hash = u128::from(stable_hash(&[host.as_bytes(), check.as_bytes()]));
     Duration::from_micros(u64::try_from(hash % span).unwrap_or(0))
@@ -20,7 +20,7 @@ pub fn splay(host: &str, check: &str, interval: Duration) -> Duration {
 
 /// The first slot after `now` of the grid `anchor + k * interval`. The anchor may lie in the past or, after the wall clock was set
 /// back, in the future; the answer is never further away than one interval (R18).
-pub fn until_next_slot(anchor: Timestamp, interval: Duration, now: Timestamp) -> Duration {
+pub(crate) fn until_next_slot(anchor: Timestamp, interval: Duration, now: Timestamp) -> Duration {
     let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
     let phase = (now.as_millisecond() - anchor.as_millisecond()).rem_euclid(interval_ms);
     Duration::from_millis(u64::try_from(interval_ms - phase).unwrap_or(0))
@@ -28,19 +28,19 @@ pub fn until_next_slot(anchor: Timestamp, interval: Duration, now: Timestamp) ->
 
 /// The grid of one check on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub struct Grid {
+pub(crate) struct Grid {
     origin: Instant,
     interval: Duration,
 }
 
 impl Grid {
     /// Slots at `origin + k * interval`.
-    pub fn new(origin: Instant, interval: Duration) -> Self {
+    pub(crate) fn new(origin: Instant, interval: Duration) -> Self {
         Self { origin, interval }
     }
 
     /// The first slot after `now`, and how many slots after `previous` were passed over to get there.
-    pub fn next_after(&self, previous: Instant, now: Instant) -> (Instant, u64) {
+    pub(crate) fn next_after(&self, previous: Instant, now: Instant) -> (Instant, u64) {
         let step = self.interval.as_nanos().max(1);
         let index = |at: Instant| at.saturating_duration_since(self.origin).as_nanos() / step;
         if now < self.origin {
@@ -55,23 +55,23 @@ impl Grid {
 
 /// What is due when. An entry that was rescheduled leaves its old place in the heap behind; `epoch` tells which one counts.
 #[derive(Debug, Default)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     heap: BinaryHeap<Reverse<(Instant, u32, u32)>>,
 }
 
 impl Schedule {
     /// Puts `id` at `due`.
-    pub fn push(&mut self, due: Instant, id: u32, epoch: u32) {
+    pub(crate) fn push(&mut self, due: Instant, id: u32, epoch: u32) {
         self.heap.push(Reverse((due, id, epoch)));
     }
 
     /// When the next one is due.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((due, ..))| *due)
     }
 
     /// The next one that is due by `now`.
-    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, u32, u32)> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, u32, u32)> {
         let Reverse((due, ..)) = self.heap.peek()?;
         if *due > now {
             return None;
@@ -80,12 +80,12 @@ impl Schedule {
     }
 
     /// How many places there are, stale ones included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 
     /// Drops stale places: called when they outnumber the entries.
-    pub fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) {
         self.heap.retain(|Reverse((_, id, epoch))| keep(*id, *epoch));
     }
 }

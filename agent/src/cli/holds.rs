@@ -1,0 +1,297 @@
+//! `monchero ack` and `monchero downtime`: what makes notices wait, with author and comment.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use monchero_api::Client;
+use monchero_api::types::{AcknowledgementRequest, Downtime, DowntimePlanned, DowntimeRequest};
+
+use super::exit::{Ended, Failed};
+use super::history::span;
+use super::screen::{self, Screen};
+use super::table::{Cell, Column, Narrow, Table};
+
+/// How many names of covered checks are told.
+const TOLD: usize = 5;
+/// The exit status of a shell for a command that is not there.
+const NOT_STARTED: u8 = 127;
+/// What a shell adds to the number of the signal that ended a command.
+const BY_SIGNAL: i32 = 128;
+
+/// Options of `monchero ack`.
+#[derive(Args, Debug)]
+pub(super) struct AckArgs {
+    /// The check.
+    check: String,
+    /// What you say about it.
+    #[arg(default_value = "")]
+    comment: String,
+    /// For how long; until the problem is over or changes if missing.
+    #[arg(long = "for", value_name = "DURATION", value_parser = span)]
+    lasting: Option<Duration>,
+    /// Keep it when the problem changes, from warning to bad for example. It always ends with the problem.
+    #[arg(long)]
+    sticky: bool,
+    /// Take the acknowledgement back.
+    #[arg(long, conflicts_with_all = ["comment", "lasting", "sticky", "author"])]
+    remove: bool,
+    /// Who says so, beside the user that you are.
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+}
+
+/// Runs `monchero ack`.
+pub(super) async fn ack(client: &Client, screen: &Screen, args: AckArgs) -> Ended {
+    let done = if args.remove {
+        client.unacknowledge(&args.check).await?
+    } else {
+        let until = args.lasting.map(|lasting| screen.now.checked_add(lasting)).transpose();
+        let until = until.map_err(|error| Failed::usage(format!("`--for`: {error}")))?;
+        let request =
+            AcknowledgementRequest { check: args.check, author: args.author.or_else(behind_sudo), comment: args.comment, until, sticky: args.sticky };
+        client.acknowledge(&request).await?
+    };
+    screen::print(&format!("{}\n", screen::line(&done.value()?.done)))?;
+    Ok(0.into())
+}
+
+/// Who called `sudo`: root alone says little about who it was.
+fn behind_sudo() -> Option<String> {
+    std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty())
+}
+
+/// `monchero downtime ..`.
+#[derive(Subcommand, Debug)]
+pub(super) enum DowntimeCommand {
+    /// Plan a downtime: notices about problems wait until it is over.
+    Add(AddArgs),
+    /// List the downtimes that have not ended.
+    List {
+        /// Print JSON, as `GET /v1/downtime` of the API answers.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a downtime, or take one back that has not begun.
+    End {
+        /// Its number, as `downtime list` shows it.
+        id: u64,
+    },
+    /// Run a command in a downtime that ends with it.
+    Run(RunArgs),
+}
+
+/// Options of `monchero downtime add`.
+#[derive(Args, Debug)]
+pub(super) struct AddArgs {
+    /// Which checks: a name or a pattern with `*`. A check's name covers its services and instances.
+    pattern: String,
+    /// How long: `30m`, `4h`.
+    #[arg(value_parser = span)]
+    duration: Duration,
+    /// What for.
+    #[arg(default_value = "")]
+    comment: String,
+    /// When it begins: a span from now (`2h`) or a moment (`2026-01-31T22:00`); now if missing.
+    #[arg(long, value_name = "WHEN")]
+    start: Option<String>,
+    /// Who plans it, beside the user that you are.
+    #[arg(long, value_name = "NAME")]
+    author: Option<String>,
+}
+
+/// Options of `monchero downtime run`.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Which checks: a name or a pattern with `*`.
+    pattern: String,
+    /// How long at most: the downtime ends then even if the command does not.
+    #[arg(value_parser = span)]
+    duration: Duration,
+    /// What for; the command itself if missing.
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// The command and its arguments. Its exit status becomes that of `monchero`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs `monchero downtime`.
+pub(super) async fn downtime(client: &Client, screen: &Screen, command: DowntimeCommand) -> Ended {
+    match command {
+        DowntimeCommand::Add(args) => add(client, screen, args).await,
+        DowntimeCommand::List { json } => {
+            let answer = client.downtimes().await?;
+            if json {
+                screen::print_json(answer.json())?;
+            } else {
+                screen::print(&list(screen, &answer.value()?.downtimes))?;
+            }
+            Ok(0.into())
+        }
+        DowntimeCommand::End { id } => {
+            let done = client.end_downtime(id).await?.value()?;
+            screen::print(&format!("{}\n", screen::line(&done.done)))?;
+            Ok(0.into())
+        }
+        DowntimeCommand::Run(args) => run(client, args).await,
+    }
+}
+
+async fn add(client: &Client, screen: &Screen, args: AddArgs) -> Ended {
+    let start = args.start.map(|text| begin(screen, &text)).transpose()?;
+    let request = DowntimeRequest {
+        pattern: args.pattern,
+        start,
+        end: None,
+        duration: Some(monchero_core::duration::format(args.duration)),
+        author: args.author.or_else(behind_sudo),
+        comment: args.comment,
+    };
+    let planned = client.add_downtime(&request).await?.value()?;
+    screen::print(&told(screen, &planned))?;
+    Ok(0.into())
+}
+
+/// When a downtime begins: so long from now, or at a moment.
+fn begin(screen: &Screen, text: &str) -> Result<jiff::Timestamp, Failed> {
+    let begin = match span(text) {
+        Ok(span) => screen.now.checked_add(span).map_err(|error| error.to_string()),
+        Err(_) => super::history::moment(screen, text),
+    };
+    begin.map_err(|why| Failed::usage(format!("`--start`: {why}")))
+}
+
+fn told(screen: &Screen, planned: &DowntimePlanned) -> String {
+    let DowntimePlanned { downtime, covers } = planned;
+    let mut names = covers.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
+    if covers.len() > TOLD {
+        names.push_str(&format!(" and {} more", covers.len() - TOLD));
+    }
+    let when = if downtime.start > screen.now { format!("from {} ", screen.time(downtime.start)) } else { String::new() };
+    format!("downtime {} {when}until {}: {}\n", downtime.id, screen.time(downtime.end), screen::line(&names))
+}
+
+fn list(screen: &Screen, downtimes: &[Downtime]) -> String {
+    let mut table = Table::new([
+        Column::new("ID"),
+        Column::narrow("CHECKS", Narrow::Shrinks),
+        Column::new("FROM"),
+        Column::new("UNTIL"),
+        Column::narrow("AUTHOR", Narrow::Leaves),
+        Column::new("COMMENT"),
+    ]);
+    for downtime in downtimes {
+        table.push([
+            Cell::made(downtime.id.to_string()),
+            Cell::new(&downtime.pattern),
+            Cell::made(screen.time(downtime.start)),
+            Cell::made(screen.time(downtime.end)),
+            Cell::new(&downtime.author),
+            Cell::new(&downtime.comment),
+        ]);
+    }
+    if downtimes.is_empty() { "no downtimes\n".to_owned() } else { table.render(screen) }
+}
+
+/// Runs a command in a downtime. Ctrl-C reaches the command as it would without us; we stay, to end the downtime when it is over.
+async fn run(client: &Client, args: RunArgs) -> Ended {
+    let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+    let request = DowntimeRequest {
+        pattern: args.pattern,
+        start: None,
+        end: None,
+        duration: Some(monchero_core::duration::format(args.duration)),
+        author: behind_sudo(),
+        comment: args.comment.unwrap_or_else(|| shell_words::join(&words)),
+    };
+    let id = client.add_downtime(&request).await?.value()?.downtime.id;
+    let ended = supervise(&args.command).await;
+    let status = match ended {
+        Ok(status) => exit_code(status),
+        Err(error) => {
+            let failed = Failed::new(format!("cannot run `{}`: {error}", words.join(" ")));
+            client.end_downtime(id).await?;
+            return Err(Failed { exit: NOT_STARTED, ..failed });
+        }
+    };
+    if let Err(error) = client.end_downtime(id).await {
+        // The command's status counts; that the downtime goes on to its end is said, not more.
+        let failed = Failed::from(error);
+        super::complain(&Failed { error: format!("downtime {id} could not be ended: {}", failed.error), ..failed });
+    }
+    Ok(status)
+}
+
+/// The command with our own standard streams, to its end.
+#[expect(clippy::disallowed_methods, reason = "the user's own command on the user's own terminal: no deadline, and nothing to capture")]
+async fn supervise(command: &[OsString]) -> std::io::Result<ExitStatus> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // The terminal sends SIGINT to the command as well; who ends us with SIGTERM means both.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let Some((program, arguments)) = command.split_first() else { return Err(std::io::ErrorKind::InvalidInput.into()) };
+    let mut child = Command::new(program).args(arguments).spawn()?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let ended = tokio::task::spawn_blocking(move || child.wait());
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            status = &mut ended => return status.unwrap_or_else(|error| Err(std::io::Error::other(error))),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {
+                // It may have ended a moment ago, which is what was wanted.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        }
+    }
+}
+
+/// As a shell would say it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| BY_SIGNAL + signal)).unwrap_or(BY_SIGNAL);
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::cli::status::tests::screen;
+
+    fn downtime() -> Downtime {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        Downtime { id: 7, pattern: "raid*".into(), start: at(0), end: at(1_800), author: "maria (root)".into(), comment: "new \u{1b}disk".into() }
+    }
+
+    #[test]
+    fn downtimes_are_listed() {
+        let expected = "\
+ID  CHECKS  FROM                 UNTIL                AUTHOR        COMMENT
+7   raid*   2027-01-15 08:00:00  2027-01-15 08:30:00  maria (root)  new \\edisk
+";
+        assert_eq!(list(&screen(None), &[downtime()]), expected);
+        assert_eq!(list(&screen(None), &[]), "no downtimes\n");
+    }
+
+    #[test]
+    fn who_plans_is_told_what_is_covered() {
+        let names = |count: usize| (0..count).map(|i| format!("raid/{i}")).collect();
+        let planned = DowntimePlanned { downtime: downtime(), covers: names(2) };
+        assert_eq!(told(&screen(None), &planned), "downtime 7 until 2027-01-15 08:30:00: raid/0, raid/1\n");
+        let many = DowntimePlanned { downtime: downtime(), covers: names(9) };
+        assert!(told(&screen(None), &many).ends_with("raid/4 and 4 more\n"));
+    }
+
+    #[tokio::test]
+    async fn the_status_of_the_command_counts() {
+        let run = async |words: &[&str]| supervise(&words.iter().map(OsString::from).collect::<Vec<_>>()).await;
+        let code = |status: ExitStatus| format!("{:?}", exit_code(status));
+        assert_eq!(code(run(&["sh", "-c", "exit 7"]).await.unwrap()), format!("{:?}", ExitCode::from(7)));
+        assert_eq!(code(run(&["sh", "-c", "kill -9 $$"]).await.unwrap()), format!("{:?}", ExitCode::from(137)));
+        assert!(run(&["/no/such/program"]).await.is_err());
+    }
+}

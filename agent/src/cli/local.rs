@@ -1,0 +1,119 @@
+//! What needs no daemon: `monchero config`, `kinds`, `schema`, `paths`, `completions`.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use clap_complete::Shell;
+use serde_json::json;
+
+use super::exit::{self, Ended, Failed};
+use super::screen::{self, Screen};
+use super::table::{Cell, Column, Table};
+use crate::config::{self, LoadOptions, Loaded, Paths};
+use crate::daemon;
+
+/// `monchero config ..`.
+#[derive(Subcommand, Debug)]
+pub(super) enum ConfigCommand {
+    /// Read the configuration and say what is wrong with it. The exit status is 65 if anything is.
+    Check {
+        /// Print JSON: `{"checks", "actions", "problems": [{"file", "line", "column", "message", ..}], "warnings"}`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the configuration fully resolved, each value with the place that it comes from. Secrets are not shown.
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs `monchero config`.
+pub(super) fn config(paths: &Paths, screen: &Screen, command: &ConfigCommand) -> Ended {
+    let keep_settings = matches!(command, ConfigCommand::Show { .. });
+    let loaded = config::load(&LoadOptions { keep_settings, ..daemon::options(&paths.config, Vec::new()) });
+    match command {
+        ConfigCommand::Check { json: true } => {
+            let configuration = &loaded.configuration;
+            print_pretty(&json!({
+                "checks": configuration.checks.len(),
+                "actions": configuration.actions.len(),
+                "problems": loaded.problems,
+                "warnings": configuration.warnings,
+            }))?;
+        }
+        ConfigCommand::Check { json: false } => screen::print(&verdict(paths, screen, &loaded))?,
+        ConfigCommand::Show { json: true } => print_pretty(&config::show::json(&loaded))?,
+        ConfigCommand::Show { json: false } => screen::print(&config::show::text(&loaded))?,
+    }
+    if loaded.problems.is_empty() {
+        return Ok(0.into());
+    }
+    let count = loaded.problems.len();
+    let error = format!("the configuration has {count} problem{}", if count == 1 { "" } else { "s" });
+    Err(Failed { exit: exit::CONFIG, ..Failed::new(error) }.hint(match command {
+        ConfigCommand::Check { .. } => "a daemon that starts runs what is good; a reload changes nothing until all of it is",
+        ConfigCommand::Show { .. } => "`monchero config check` says what is wrong; what is shown is what is good",
+    }))
+}
+
+/// What is wrong, each with its place, or what is there.
+fn verdict(paths: &Paths, screen: &Screen, loaded: &Loaded) -> String {
+    let mut out = String::new();
+    for problem in &loaded.problems {
+        let _ = writeln!(out, "{}\n", problem.render(screen.colour));
+    }
+    for warning in &loaded.configuration.warnings {
+        let _ = writeln!(out, "warning: {}", screen::line(warning));
+    }
+    let (checks, actions) = (loaded.configuration.checks.len(), loaded.configuration.actions.len());
+    let what = if loaded.problems.is_empty() { "all good" } else { "good" };
+    let files = loaded.definition_files.map_or_else(|| "there is no".to_owned(), |files| format!("{files} files in"));
+    let _ = writeln!(out, "{files} {}; {what}: {checks} checks, {actions} actions", paths.conf_d().display());
+    out
+}
+
+fn print_pretty(value: &serde_json::Value) -> Result<(), Failed> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| Failed::new(format!("cannot write JSON: {error}")))?;
+    Ok(screen::print_json(&text)?)
+}
+
+/// Options of `monchero paths`.
+#[derive(Args, Debug)]
+pub(super) struct PathsArgs {
+    /// Print JSON: `{WHAT: {"path", "reason"}}`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `monchero paths`.
+pub(super) fn paths(paths: &Paths, screen: &Screen, args: &PathsArgs) -> Ended {
+    let report = paths.report();
+    if args.json {
+        let entry = |(what, path, why): &(&str, std::path::PathBuf, String)| ((*what).to_owned(), json!({ "path": path, "reason": why }));
+        print_pretty(&report.iter().map(entry).collect::<serde_json::Map<_, _>>().into())?;
+        return Ok(0.into());
+    }
+    let mut table = Table::new(["WHAT", "PATH", "WHY"].map(Column::new));
+    for (what, path, why) in &report {
+        table.push([Cell::new(what), Cell::made(path.display().to_string()), Cell::new(why)]);
+    }
+    screen::print(&table.render(screen))?;
+    Ok(0.into())
+}
+
+/// Options of `monchero completions`.
+#[derive(Args, Debug)]
+pub(super) struct CompletionsArgs {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Runs `monchero completions`.
+pub(super) fn completions(args: &CompletionsArgs) -> Ended {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::definition(), "monchero", &mut script);
+    screen::print(&String::from_utf8_lossy(&script))?;
+    Ok(0.into())
+}

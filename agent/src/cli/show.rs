@@ -1,0 +1,435 @@
+//! `monchero show`: everything about one check.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use monchero_api::types::{ActionEvent, CheckState, Confirmation, Detail, Metric, NoticeEvent, Plan, Point, Target};
+use monchero_api::{Answer, Client};
+use monchero_core::quantity::{self, Unit};
+use owo_colors::Style;
+
+use super::exit::{Ended, Failed};
+use super::screen::{self, Screen};
+use super::table::{Cell, Column, Table};
+
+/// How many metrics get a line of their past: each costs a request.
+const SPARKS: usize = 16;
+/// How many marks a line of the past has.
+const MARKS: usize = 24;
+/// How far the past goes back.
+const PAST: Duration = Duration::from_secs(24 * 3_600);
+/// How many points of a metric are asked for: a day of five-minute roll-ups, and more.
+const POINTS: usize = 2_000;
+/// How wide the names of sections are.
+const LABEL: usize = 10;
+
+/// Options of `monchero show`.
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The check.
+    check: String,
+    /// Print JSON, as `GET /v1/check` of the API answers.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `monchero show`.
+pub(super) async fn show(client: &Client, screen: &Screen, args: ShowArgs) -> Ended {
+    let answer: Answer<Detail<'static>> = client.check(&args.check).await?;
+    if args.json {
+        screen::print_json(answer.json())?;
+        return Ok(0.into());
+    }
+    let detail = answer.value()?;
+    let past = past(client, screen, &detail).await?;
+    screen::print(&page(screen, &detail, &past))?;
+    Ok(0.into())
+}
+
+/// What the metrics were in the last day, in their order; empty for those that have no past.
+async fn past(client: &Client, screen: &Screen, detail: &Detail<'_>) -> Result<Vec<Vec<Point>>, Failed> {
+    let since = screen.now.checked_sub(PAST).unwrap_or_default();
+    let mut past = Vec::new();
+    for metric in detail.check.metrics.iter().take(SPARKS) {
+        past.push(client.metric_history(&detail.check.name, &metric.label, since, POINTS).await?.value()?.points);
+    }
+    Ok(past)
+}
+
+/// All about a check, section by section.
+pub(super) fn page(screen: &Screen, detail: &Detail<'_>, past: &[Vec<Point>]) -> String {
+    let check = &detail.check;
+    let mut out = String::new();
+    let soft = check.state_type == Confirmation::Soft && check.state > CheckState::Okay;
+    let _ = write!(
+        out,
+        "{}  {}{}",
+        screen.paint(&screen::line(&check.name), Style::new().bold()),
+        screen.paint(check.state.as_str(), screen::style(check.state)),
+        if soft { " soft" } else { "" },
+    );
+    if let Some(since) = check.since {
+        let _ = write!(out, "  since {} ({})", screen.time(since), screen.since(since));
+    }
+    out.push('\n');
+    for text in [&check.message, &detail.output].into_iter().filter(|text| !text.is_empty()) {
+        for line in screen::block(text).lines() {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out.push('\n');
+    section(&mut out, "why", &why(screen, detail));
+    section(&mut out, "checked", &[checked(screen, detail)]);
+    let mut kind = vec![format!("{}, {}", check.kind, detail.source)];
+    kind.extend(detail.parent.as_ref().map(|parent| format!("a service that `{parent}` reports")));
+    section(&mut out, "kind", &kind);
+    section(&mut out, "labels", &check.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>());
+    section(&mut out, "depends on", &detail.depends_on);
+    section(&mut out, "actions", &detail.actions);
+    section(&mut out, "holds", &holds(screen, detail));
+    section(&mut out, "targets", &detail.targets.iter().flat_map(|target| told(screen, target)).collect::<Vec<_>>());
+    out.push_str(&metrics(screen, &check.metrics, past));
+    out.push_str(&actions(screen, &detail.recent_actions));
+    out.push_str(&notices(screen, &detail.recent_notices));
+    out
+}
+
+/// A name and lines beside it; nothing if there are none.
+fn section(out: &mut String, name: &str, lines: &[impl AsRef<str>]) {
+    for (i, line) in lines.iter().enumerate() {
+        let name = if i == 0 { name } else { "" };
+        let _ = writeln!(out, "{name:LABEL$}  {}", screen::line(line.as_ref()));
+    }
+}
+
+/// Why it is in its state.
+fn why(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
+    let check = &detail.check;
+    let mut lines = Vec::new();
+    let attempts = format!("result {} of {} in a row that is not okay", check.attempt, check.max_attempts);
+    match (check.state, check.state_type) {
+        (CheckState::Pending, _) => lines.push("it has not run yet".to_owned()),
+        (_, Confirmation::Soft) => {
+            lines.push(format!("soft: {attempts}; the last confirmed state is {}", detail.hard_state.as_str()));
+        }
+        (CheckState::Okay, Confirmation::Hard) => lines.push("the last result was okay".to_owned()),
+        (state, Confirmation::Hard) if detail.recovering > 0 => {
+            lines.push(format!("still {}: {} okay in a row, more are needed (`recover_after`)", state.as_str(), detail.recovering));
+        }
+        (_, Confirmation::Hard) => lines.push(format!("hard: {} result{} in a row {} enough to confirm it", check.max_attempts, plural(check.max_attempts), if check.max_attempts == 1 { "is" } else { "are" })),
+    }
+    if let Some(incident) = &detail.incident {
+        lines.push(format!("incident {} since {}, at worst {}", incident.id, screen.time(incident.since), incident.worst.as_str()));
+    } else if let Some(since) = detail.hard_since {
+        lines.push(format!("the last confirmed change was {} ago", screen.since(since)));
+    }
+    lines
+}
+
+fn plural(count: u32) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn checked(screen: &Screen, detail: &Detail<'_>) -> String {
+    let check = &detail.check;
+    let mut text = match check.last_check {
+        Some(at) => format!("{} ago, took {}", screen.since(at), detail.duration),
+        None => "never".to_owned(),
+    };
+    match (detail.running, check.next_check) {
+        (true, _) => text.push_str("; runs now"),
+        (false, Some(at)) => {
+            let _ = write!(text, "; next {}", screen.until(at));
+        }
+        (false, None) => text.push_str("; runs when others report it"),
+    }
+    let _ = write!(text, " (every {}, {} while soft, timeout {})", detail.interval, detail.retry_interval, detail.timeout);
+    if detail.skipped > 0 {
+        let _ = write!(text, "; {} runs left out because the one before was not over", detail.skipped);
+    }
+    text
+}
+
+fn holds(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
+    let until = |until: Option<jiff::Timestamp>| until.map(|at| format!(", until {}", screen.time(at))).unwrap_or_default();
+    let mut lines: Vec<String> = detail.check.holds.iter().map(|hold| format!("{}{}", hold.text, until(hold.until))).collect();
+    let later = detail.downtimes.iter().filter(|downtime| downtime.start > screen.now);
+    lines.extend(later.map(|downtime| {
+        let (from, to) = (screen.time(downtime.start), screen.time(downtime.end));
+        format!("later: downtime {} by {} from {from} to {to}: {}", downtime.id, downtime.author, downtime.comment)
+    }));
+    lines
+}
+
+/// What a target knows and will be told.
+fn told(screen: &Screen, target: &Target) -> Vec<String> {
+    let knows = match target.told_at {
+        Some(at) => format!("was told {} {} ago", target.told.as_str(), screen.since(at)),
+        None => "was never told anything".to_owned(),
+    };
+    let notice = target.notice.as_deref().unwrap_or("reminder");
+    let when = target.at.map(|at| screen.until(at));
+    let plan = match (target.plan, when) {
+        (Plan::Nothing, None) => "nothing to tell".to_owned(),
+        (Plan::Nothing, Some(when)) => format!("{notice} {when}"),
+        (Plan::Tell, None) => format!("is being told now: {notice}"),
+        (Plan::Tell, Some(when)) => format!("will be told {when}: {notice}"),
+        (Plan::Held, when) => {
+            let hold = target.hold.as_ref().map_or("held", |hold| hold.text.as_str());
+            format!("{notice} waits{}: {hold}", when.map(|when| format!(", ends {when}")).unwrap_or_default())
+        }
+    };
+    let mut lines = vec![format!("{}: {knows}; {plan}", target.name)];
+    if target.failed_tries > 0 {
+        let why = target.last_error.as_deref().unwrap_or("for no known reason");
+        lines.push(format!("  {} tr{} failed: {why}", target.failed_tries, if target.failed_tries == 1 { "y" } else { "ies" }));
+    }
+    lines
+}
+
+fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> String {
+    let last_day = if past.iter().all(|points| points.len() < 2) { "" } else { "LAST DAY" };
+    let mut table = Table::new([Column::new("METRIC"), Column::new("VALUE"), Column::new("ALERTS"), Column::new(last_day)]);
+    for (i, metric) in metrics.iter().enumerate() {
+        let (alerts, state) = judged(metric);
+        let unit = Unit::new(&metric.unit);
+        let value = metric.value.map_or_else(|| "not known".to_owned(), |value| quantity::human(value, &unit));
+        table.push([
+            Cell::new(&metric.label),
+            Cell::made(value).style(screen::style(state)),
+            Cell::made(alerts),
+            Cell::made(past.get(i).map(|points| spark(points)).unwrap_or_default()),
+        ]);
+    }
+    titled(table.render(screen))
+}
+
+/// Its thresholds in words, the one that it has passed marked, and what they make of it.
+fn judged(metric: &Metric<'_>) -> (String, CheckState) {
+    let core = monchero_core::Metric {
+        label: metric.label.as_ref().into(),
+        value: metric.value,
+        unit: Unit::new(&metric.unit),
+        warning: metric.warning,
+        bad: metric.bad,
+        min: metric.min,
+        max: metric.max,
+    };
+    let state = CheckState::from(core.state());
+    let mut parts = Vec::new();
+    for (known, range) in [(CheckState::Warning, metric.warning), (CheckState::Bad, metric.bad)] {
+        if let Some(range) = range {
+            let mark = if state == known { "is " } else { "" };
+            parts.push(format!("{mark}{} {}", known.as_str(), range.describe(&core.unit)));
+        }
+    }
+    (parts.join(", "), state)
+}
+
+/// A blank line before a table that is there.
+fn titled(table: String) -> String {
+    if table.is_empty() { table } else { format!("\n{table}") }
+}
+
+fn actions(screen: &Screen, events: &[ActionEvent]) -> String {
+    let mut table = Table::new([Column::new("RECENT ACTION"), Column::new("WHEN"), Column::new("WHY"), Column::new("HOW IT WENT")]);
+    for event in events {
+        table.push([
+            Cell::new(&event.action),
+            Cell::made(format!("{} ago", screen.since(event.at))),
+            Cell::new(&event.reason),
+            Cell::made(went(event)),
+        ]);
+    }
+    titled(table.render(screen))
+}
+
+/// How an action went, in one line.
+pub(super) fn went(event: &ActionEvent) -> String {
+    let outcome = event.outcome.as_str();
+    if event.message.is_empty() { outcome.to_owned() } else { format!("{outcome}: {}", event.message) }
+}
+
+fn notices(screen: &Screen, events: &[NoticeEvent]) -> String {
+    let mut table = Table::new([Column::new("RECENT NOTICE"), Column::new("WHEN"), Column::new("TO"), Column::new("HOW IT WENT")]);
+    for event in events {
+        table.push([
+            Cell::made(format!("{} {}", event.kind, event.state.as_str())),
+            Cell::made(format!("{} ago", screen.since(event.at))),
+            Cell::new(&event.target),
+            Cell::made(delivered(event)),
+        ]);
+    }
+    titled(table.render(screen))
+}
+
+/// How a delivery went, in one line.
+pub(super) fn delivered(event: &NoticeEvent) -> String {
+    let how = if event.delivered { "delivered" } else { "failed" };
+    let attempt = if event.attempt > 1 { format!(" (try {})", event.attempt) } else { String::new() };
+    if event.detail.is_empty() { format!("{how}{attempt}") } else { format!("{how}{attempt}: {}", event.detail) }
+}
+
+/// The past of a metric as a row of marks, each the mean of an equal stretch of time; a blank where nothing was measured.
+pub(super) fn spark(points: &[Point]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
+    let span = last.at.duration_since(first.at).as_secs_f64();
+    let finite = || points.iter().map(|point| point.mean).filter(|mean| mean.is_finite());
+    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mean| (low.min(mean), high.max(mean)));
+    if span <= 0.0 || !low.is_finite() {
+        return String::new();
+    }
+    let mut sums = [(0.0, 0.0); MARKS];
+    for point in points.iter().filter(|point| point.mean.is_finite()) {
+        let share = point.at.duration_since(first.at).as_secs_f64() / span;
+        if let Some((sum, count)) = sums.get_mut(index(share, MARKS)) {
+            *sum += point.mean;
+            *count += 1.0;
+        }
+    }
+    let mark = |(sum, count): (f64, f64)| {
+        if count == 0.0 {
+            return ' ';
+        }
+        let share = if high > low { (sum / count - low) / (high - low) } else { 0.0 };
+        LEVELS.get(index(share, LEVELS.len())).copied().unwrap_or(' ')
+    };
+    let marks: String = sums.into_iter().map(mark).collect();
+    marks.trim_end().to_owned()
+}
+
+/// The part of `count` equal ones that a share of the whole falls into.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range of indices before")]
+fn index(share: f64, count: usize) -> usize {
+    (share * count as f64).floor().clamp(0.0, (count - 1) as f64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use monchero_api::types::{Check, Downtime, Hold, Incident, Outcome};
+    use monchero_core::Range;
+
+    use super::*;
+    use crate::cli::status::tests::screen;
+
+    fn at(ago: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 - ago).unwrap()
+    }
+
+    fn detail() -> Detail<'static> {
+        let metric = Metric {
+            label: "time".into(),
+            value: Some(0.5),
+            unit: "s".into(),
+            warning: Some(Range::parse("> 300ms").unwrap()),
+            bad: Some(Range::parse("> 2s").unwrap()),
+            min: None,
+            max: None,
+        };
+        Detail {
+            check: Check {
+                name: "shop".into(),
+                kind: "http".into(),
+                state: CheckState::Bad,
+                state_type: Confirmation::Hard,
+                attempt: 3,
+                max_attempts: 3,
+                since: Some(at(185)),
+                last_check: Some(at(12)),
+                next_check: Some(at(-18)),
+                message: "status is 503,\u{1b}[2J expected 200".into(),
+                metrics: vec![metric, Metric { label: "size".into(), value: None, unit: Cow::Borrowed("B"), warning: None, bad: None, min: None, max: None }],
+                holds: vec![Hold { kind: "acknowledged".into(), text: "acknowledged by maria: on it".into(), until: Some(at(-3_600)) }],
+                labels: Cow::Owned(BTreeMap::from([("team".to_owned(), "web".to_owned())])),
+            },
+            output: "a longer\nstory".into(),
+            running: false,
+            duration: "340ms".into(),
+            skipped: 0,
+            parent: None,
+            interval: "30s".into(),
+            retry_interval: "5s".into(),
+            timeout: "10s".into(),
+            source: "conf.d/web.yaml:12".into(),
+            depends_on: vec!["uplink".into()],
+            actions: vec!["ops".into(), "restart-shop".into()],
+            hard_state: CheckState::Bad,
+            hard_since: Some(at(185)),
+            recovering: 0,
+            incident: Some(Incident { id: "0123456789abcd".into(), since: at(185), worst: CheckState::Bad }),
+            acknowledgement: None,
+            downtimes: vec![Downtime { id: 7, pattern: "shop".into(), start: at(-7_200), end: at(-10_800), author: "root".into(), comment: "new release".into() }],
+            targets: vec![
+                Target { name: "ops".into(), told: CheckState::Bad, told_at: Some(at(180)), plan: Plan::Nothing, notice: None, at: Some(at(-14_220)), hold: None, failed_tries: 0, last_error: None },
+                Target { name: "chat".into(), told: CheckState::Okay, told_at: None, plan: Plan::Tell, notice: Some("problem".into()), at: Some(at(-40)), hold: None, failed_tries: 2, last_error: Some("no connection".into()) },
+            ],
+            recent_actions: vec![ActionEvent { at: at(184), check: "shop".into(), action: "restart-shop".into(), id: 1, incident: None, reason: "hard bad".into(), outcome: Outcome::Done, ended: Some(at(183)), message: "exit status 0".into(), output: String::new() }],
+            recent_notices: vec![NoticeEvent { at: at(180), check: "shop".into(), target: "ops".into(), kind: "problem".into(), state: CheckState::Bad, incident: None, delivered: true, attempt: 1, detail: "250 2.0.0 Ok".into(), delivery_id: "x".into() }],
+        }
+    }
+
+    #[test]
+    fn everything_is_told_in_sections() {
+        let past = vec![(0..48_u32).map(|i| Point { at: at(86_400 - i64::from(i) * 1_800), mean: f64::from(i), min: 0.0, max: 0.0, count: 1 }).collect()];
+        let expected = "\
+shop  bad  since 2027-01-15 07:56:55 (3m 5s)
+  status is 503,\\e[2J expected 200
+  a longer
+  story
+
+why         hard: 3 results in a row are enough to confirm it
+            incident 0123456789abcd since 2027-01-15 07:56:55, at worst bad
+checked     12s ago, took 340ms; next in 18s (every 30s, 5s while soft, timeout 10s)
+kind        http, conf.d/web.yaml:12
+labels      team=web
+depends on  uplink
+actions     ops
+            restart-shop
+holds       acknowledged by maria: on it, until 2027-01-15 09:00:00
+            later: downtime 7 by root from 2027-01-15 10:00:00 to 2027-01-15 11:00:00: new release
+targets     ops: was told bad 3m ago; reminder in 3h 57m
+            chat: was never told anything; will be told in 40s: problem
+              2 tries failed: no connection
+
+METRIC  VALUE      ALERTS                               LAST DAY
+time    500 ms     is warning above 300 ms, bad above 2 s  ▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███
+size    not known
+
+RECENT ACTION  WHEN       WHY       HOW IT WENT
+restart-shop   3m 4s ago  hard bad  done: exit status 0
+
+RECENT NOTICE  WHEN    TO   HOW IT WENT
+problem bad    3m ago  ops  delivered: 250 2.0.0 Ok
+";
+        let shown = page(&screen(None), &detail(), &past);
+        let squeezed = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+        assert_eq!(squeezed(&shown), squeezed(expected), "{shown}");
+        assert!(shown.starts_with(expected.split_once("METRIC").unwrap().0), "{shown}");
+    }
+
+    #[test]
+    fn a_check_that_never_ran_says_so() {
+        let mut detail = detail();
+        detail.check.state = CheckState::Pending;
+        (detail.check.since, detail.check.last_check, detail.check.next_check) = (None, None, None);
+        (detail.incident, detail.hard_since) = (None, None);
+        let shown = page(&screen(None), &detail, &[]);
+        assert!(shown.contains("it has not run yet") && shown.contains("checked     never; runs when others report it"), "{shown}");
+    }
+
+    #[test]
+    fn sparks_survive_odd_numbers() {
+        let point = |ago: i64, mean: f64| Point { at: at(ago), mean, min: mean, max: mean, count: 1 };
+        assert_eq!(spark(&[]), "");
+        assert_eq!(spark(&[point(0, 1.0)]), "");
+        assert_eq!(spark(&[point(9, f64::NAN), point(0, f64::NAN)]), "");
+        assert_eq!(spark(&[point(10, 5.0), point(0, 5.0)]), format!("▁{}▁", " ".repeat(MARKS - 2)));
+        assert_eq!(spark(&[point(10, -1e308), point(5, f64::INFINITY), point(0, 1e308)]).chars().count(), MARKS);
+    }
+}

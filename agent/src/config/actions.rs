@@ -1,0 +1,108 @@
+//! One entry of `actions:` to the action that is done.
+
+use monchero_core::action::ActionKind;
+use monchero_core::definition::{ActionDefinition, Trigger};
+use monchero_core::hold::QuietHours;
+use monchero_core::node::{Key, Node, SettingsError, Span, Value};
+use monchero_core::text::escape_controls;
+
+use super::load::{Loader, Sort, listed, unknown_key};
+use super::read::read_all;
+use super::secrets::Fetcher;
+use super::settings::{ActionSettings, DEFAULT_TIMEOUT};
+use super::show::Shown;
+
+impl Loader<'_> {
+    /// Takes an entry of `actions:`: its definition, or its mistakes.
+    pub(crate) fn action(&mut self, key: &Key, node: Node, doubled: &mut Vec<SettingsError>, secrets: &Fetcher<'_>) {
+        let subject = format!("action `{}`", escape_controls(&key.name));
+        let subject = subject.as_str();
+        let whole = Span { end: node.span.end.max(key.span.end), ..key.span };
+        let broken = self.take_doubled(Some(subject), whole, doubled);
+        let name = self.take_name(&key.name, key.span, Sort::Action, subject);
+        let Some((own, kind, settings)) = self.action_entry(node, key.span, subject) else { return };
+        let (general, mut errors) = read_all(&own, |node| node.read::<ActionSettings>(None, secrets));
+        errors.extend(general.iter().flat_map(ActionSettings::validate).map(|(name, why)| own.error_at(name, why)));
+        for (key, _) in own.entries().iter().filter(|(key, _)| ActionSettings::foreign(kind.tells).contains(&&*key.name)) {
+            let (message, help) = if kind.tells {
+                (format!("`{}` tells somebody, and `{}` is for scripts", kind.name, key.name), "`states` chooses what is told".to_owned())
+            } else {
+                (format!("`{}` does something, and `{}` is for actions that tell somebody", kind.name, key.name), "`on` chooses what sets it off".to_owned())
+            };
+            errors.push(SettingsError { span: key.span, path: String::new(), message, help: Some(help) });
+        }
+        secrets.taken();
+        let (action, wrong) = read_all(&settings, |node| kind.build(node, secrets));
+        errors.extend(wrong.into_iter().map(|mut error| {
+            error.path = if error.path.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, error.path) };
+            error
+        }));
+        let fine = errors.is_empty() && !broken;
+        errors.into_iter().for_each(|error| self.report(Some(subject), error));
+        let (Some(name), Some(general), Some(action), true) = (name, general, action, fine) else { return };
+        let print = &mut self.fingerprint;
+        print.clear();
+        print.bytes(kind.name.as_bytes());
+        print.node(&settings);
+        print.node(&own);
+        secrets.taken().iter().for_each(|secret| print.bytes(secret.as_bytes()));
+        let definition = ActionDefinition {
+            name,
+            kind: kind.name,
+            action,
+            wants: general.wants(),
+            quiet: general.quiet.as_ref().map(QuietHours::from),
+            on: general.on.clone().unwrap_or_else(|| vec![Trigger::Bad]),
+            timeout: general.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            cooldown: general.cooldown,
+            limit: general.limit,
+            source: self.sources.place(key.span).into(),
+            fingerprint: print.finish(),
+        };
+        if self.options.keep_settings {
+            let shown = Shown::of_action(self, &definition, kind, &settings, &own);
+            self.shown.push(shown);
+        }
+        self.actions.push(definition);
+    }
+
+    /// Sorts the keys of an entry: general settings, the kind, and its settings.
+    fn action_entry(&mut self, node: Node, at: Span, subject: &str) -> Option<(Node, &'static ActionKind, Node)> {
+        const FORM: &str = "write the kind with its settings: `email: { to: [ops@example.org] }`";
+        let span = node.span;
+        let Value::Map(entries) = node.value else {
+            let place = if node.value == Value::Null { at } else { span };
+            let message = format!("{} stands where a map is expected", node.describe());
+            self.report_at(Some(subject), place, message, Some(FORM.to_owned()));
+            return None;
+        };
+        let kinds = self.options.kinds;
+        let mut own = Vec::new();
+        let mut found: Vec<(Span, &'static ActionKind, Node)> = Vec::new();
+        let mut unknown = false;
+        for (key, value) in entries {
+            if let Some(kind) = kinds.actions.iter().find(|kind| kind.name == &*key.name) {
+                found.push((key.span, kind, value));
+            } else if self.action_keys.iter().any(|known| **known == *key.name) {
+                own.push((key, value));
+            } else {
+                unknown = true;
+                let elsewhere = kinds.checks.iter().any(|kind| kind.name == &*key.name);
+                let elsewhere = elsewhere.then(|| format!("`{}` is a kind of check; checks stand under `checks:`", key.name));
+                let names: Vec<&str> = kinds.actions.iter().map(|kind| kind.name).collect();
+                self.report(Some(subject), unknown_key(&key, &self.action_keys, &names, elsewhere));
+            }
+        }
+        if let Some((second, ..)) = found.get(1) {
+            let names: Vec<&str> = found.iter().map(|(_, kind, _)| kind.name).collect();
+            let message = format!("an action has one kind, and this one has {}: {}", names.len(), listed(&names));
+            self.report_at(Some(subject), *second, message, Some("make an action of each".to_owned()));
+            return None;
+        }
+        if found.is_empty() && !unknown {
+            self.report_at(Some(subject), at, "it has no kind, so it is not said what is done", Some(format!("{FORM}; see `monchero kinds`")));
+        }
+        let (_, kind, settings) = found.pop().filter(|_| !unknown)?;
+        Some((Node { span, value: Value::Map(own) }, kind, settings))
+    }
+}

@@ -1,0 +1,561 @@
+//! From the files to the running set: reads `monchero.yaml` and `conf.d`, and collects every mistake in them.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use monchero_core::action::ActionKind;
+use monchero_core::check::Kind;
+use monchero_core::definition::{ActionDefinition, ConfigProblem, Configuration, Definition, Retention};
+use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
+use monchero_core::text::escape_controls;
+use monchero_core::{Name, node};
+use schemars::SchemaGenerator;
+use serde_json::Value as Json;
+
+use super::checks::Layer;
+use super::files::{self, FileError, MAX_TOTAL, Source, Sources};
+use super::paths::{Chosen, Reason};
+use super::plugins;
+use super::pool::{Fingerprint, Pool};
+use super::problem::Problem;
+use super::read::{contains, read_all};
+use super::secrets::{Fetcher, SecretFinder, SecretStore, secrets_of_line};
+use super::settings::{ActionSettings, CheckSettings, DEFAULT_CONCURRENCY, InsecurePermissions, Settings};
+use super::show::Shown;
+use super::yaml;
+
+/// How many mistakes are told. Who makes more has put the wrong file into `conf.d`.
+const MAX_PROBLEMS: usize = 1_000;
+/// The keys of a file in `conf.d`.
+const FILE_KEYS: [&str; 3] = ["defaults", "checks", "actions"];
+
+/// The kinds that a configuration may name.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds {
+    /// Kinds of checks.
+    pub checks: &'static [Kind],
+    /// Kinds of actions.
+    pub actions: &'static [ActionKind],
+}
+
+impl Kinds {
+    /// Those of this program.
+    pub fn built_in() -> Self {
+        Self { checks: monchero_checks::KINDS, actions: monchero_actions::KINDS }
+    }
+}
+
+/// What a load depends on.
+pub struct LoadOptions<'a> {
+    /// The directory that holds `monchero.yaml` and `conf.d`.
+    pub config: &'a Chosen,
+    /// The kinds that there are.
+    pub kinds: Kinds,
+    /// What environment setters gave: the environment of all checks.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where secrets come from.
+    pub secrets: SecretStore<'a>,
+    /// Whether [`Loaded::shown`] is wanted, for `config show`.
+    pub keep_settings: bool,
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is good. Its `problems` are those of this struct, rendered.
+    pub configuration: Configuration,
+    /// What is not: every mistake, in the order of the files.
+    pub problems: Vec<Problem>,
+    /// How many files `conf.d` has; none if it does not exist. A reload that finds none after there were some is a mistake (R53).
+    pub definition_files: Option<usize>,
+    /// The resolved settings, if they were asked for.
+    pub shown: Vec<Shown>,
+}
+
+/// Reads everything.
+pub fn load(options: &LoadOptions<'_>) -> Loaded {
+    let mut loader = Loader::new(options);
+    let settings = loader.settings_file();
+    loader.allow_insecure = settings.insecure_permissions == InsecurePermissions::Allow;
+    let definition_files = loader.conf_d();
+    plugins::load(&mut loader, &settings);
+    loader.connect();
+    loader.finish(&settings, definition_files)
+}
+
+/// The programs of `environment_setters:`, to be run before [`load`]. Reads only `monchero.yaml`; what is wrong with it `load` will tell.
+pub fn environment_setters(options: &LoadOptions<'_>) -> Vec<PathBuf> {
+    let settings = Loader::new(options).settings_file();
+    settings.environment_setters.map(|directory| plugins::programs(&directory)).and_then(Result::ok).unwrap_or_default()
+}
+
+/// A mistake that is known and not yet rendered.
+struct Found {
+    subject: Option<String>,
+    error: SettingsError,
+}
+
+/// A name that a list refers to, before it is known what there is.
+pub(crate) struct Reference {
+    pub(crate) span: Span,
+    pub(crate) subject: Option<String>,
+}
+
+/// All that is known while files are read.
+pub(crate) struct Loader<'a> {
+    pub(crate) options: &'a LoadOptions<'a>,
+    pub(crate) sources: Sources,
+    pub(crate) pool: Pool,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) env: Arc<[(OsString, OsString)]>,
+    /// The fingerprint of `env`, which all checks share.
+    pub(crate) env_print: u64,
+    /// What `monchero.yaml` says that all checks have.
+    pub(crate) global: Rc<Layer>,
+    pub(crate) checks: Vec<Definition>,
+    pub(crate) actions: Vec<ActionDefinition>,
+    /// Every name of a check that is written down, whether it can run or not, and where.
+    pub(crate) check_names: HashMap<Name, Span>,
+    pub(crate) action_names: HashMap<Name, Span>,
+    /// The instances of a check with `for_each`.
+    pub(crate) instances: HashMap<Name, Vec<Name>>,
+    pub(crate) wanted_actions: HashMap<Name, Vec<Reference>>,
+    pub(crate) wanted_checks: HashMap<Name, Vec<Reference>>,
+    /// A file could not be read, so a name that is not known may stand in there.
+    pub(crate) incomplete: bool,
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) warnings: Vec<String>,
+    /// The keys that checks and actions have besides a kind.
+    pub(crate) check_keys: Vec<String>,
+    pub(crate) action_keys: Vec<String>,
+    allow_insecure: bool,
+    total: usize,
+    found: Vec<Found>,
+    whole_files: Vec<Problem>,
+    inline_secrets: Vec<Span>,
+}
+
+impl<'a> Loader<'a> {
+    fn new(options: &'a LoadOptions<'a>) -> Self {
+        Self {
+            options,
+            sources: Sources::default(),
+            pool: Pool::default(),
+            fingerprint: Fingerprint::default(),
+            env: Arc::from(options.env.as_slice()),
+            env_print: env_print(&options.env),
+            global: Rc::default(),
+            checks: Vec::new(),
+            actions: Vec::new(),
+            check_names: HashMap::new(),
+            action_names: HashMap::new(),
+            instances: HashMap::new(),
+            wanted_actions: HashMap::new(),
+            wanted_checks: HashMap::new(),
+            incomplete: false,
+            shown: Vec::new(),
+            warnings: Vec::new(),
+            check_keys: keys_of::<CheckSettings>(&["for_each", "enabled"]),
+            action_keys: keys_of::<ActionSettings>(&[]),
+            allow_insecure: false,
+            total: 0,
+            found: Vec::new(),
+            whole_files: Vec::new(),
+            inline_secrets: Vec::new(),
+        }
+    }
+
+    /// Notes a mistake.
+    pub(crate) fn report(&mut self, subject: Option<&str>, error: SettingsError) {
+        self.found.push(Found { subject: subject.map(str::to_owned), error });
+    }
+
+    pub(crate) fn report_at(&mut self, subject: Option<&str>, span: Span, message: impl Into<String>, help: Option<String>) {
+        self.report(subject, SettingsError { span, path: String::new(), message: message.into(), help });
+    }
+
+    /// Notes that a file as a whole cannot be used. What stands in it is unknown from now on.
+    pub(crate) fn report_file(&mut self, path: &Path, error: FileError) {
+        self.incomplete = true;
+        let name = self.shown_name(path);
+        self.whole_files.push(Problem::of_file(&name, error.message, error.help));
+    }
+
+    /// A path as it is shown: relative to the configuration directory if it is in there.
+    fn shown_name(&self, path: &Path) -> String {
+        let short = path.strip_prefix(&self.options.config.path).ok().filter(|short| !short.as_os_str().is_empty());
+        escape_controls(&short.unwrap_or(path).to_string_lossy())
+    }
+
+    /// A fetcher of secrets for what stands in a file.
+    pub(crate) fn fetcher(&self, file: u32) -> Fetcher<'a> {
+        let readable = self.sources.get(file).filter(|source| source.others_read).map(|source| source.name.clone());
+        Fetcher::new(&self.options.secrets, readable)
+    }
+
+    pub(crate) fn keep_inline_secrets(&mut self, fetcher: Fetcher<'_>) {
+        self.inline_secrets.extend(fetcher.into_inline());
+    }
+
+    /// Reads a file into a tree. None if that is not possible, or not safe; then the reason is noted.
+    fn read(&mut self, path: &Path, may_allow: bool) -> Option<(yaml::Parsed, u32)> {
+        let opened = match files::read(path) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.report_file(path, error);
+                return None;
+            }
+        };
+        if let Some(error) = opened.untrusted {
+            if !(may_allow && self.allow_insecure) {
+                self.report_file(path, error);
+                return None;
+            }
+            self.warnings.push(format!("{}: {} (`insecure_permissions: allow`)", self.shown_name(path), error.message));
+        }
+        self.total += opened.text.len();
+        if self.total > MAX_TOTAL {
+            let message = format!("the files of the configuration have more than {MAX_TOTAL} bytes together");
+            self.report_file(path, FileError { message, help: None, permissions: false });
+            return None;
+        }
+        let mut source = Source::new(self.shown_name(path), opened.text);
+        source.others_read = opened.others_read;
+        let file = self.sources.add(source);
+        let text = self.sources.get(file).map_or("", |source| source.text.as_str());
+        match yaml::parse(text, file) {
+            Ok(parsed) => Some((parsed, file)),
+            Err(error) => {
+                self.incomplete = true;
+                self.report(None, error);
+                None
+            }
+        }
+    }
+
+    fn settings_file(&mut self) -> Settings {
+        let config = self.options.config;
+        if let Err(error) = files::check_directory(&config.path) {
+            self.report_file(&config.path, error);
+        } else if matches!(config.reason, Reason::Option(_) | Reason::Environment(_)) && !config.path.exists() {
+            let help = Some(format!("its path comes from the {}", config.reason));
+            self.report_file(&config.path, FileError { message: "the directory does not exist".to_owned(), help, permissions: false });
+        }
+        let path = config.path.join("monchero.yaml");
+        if path.symlink_metadata().is_err() {
+            return Settings::default();
+        }
+        let Some((parsed, file)) = self.read(&path, false) else { return Settings::default() };
+        for error in parsed.doubled {
+            self.report(None, error);
+        }
+        let fetcher = self.fetcher(file);
+        let (settings, errors) = read_all(&parsed.root, |node| node.read::<Settings>(None, &fetcher));
+        for error in errors {
+            self.report(None, error);
+        }
+        let settings = settings.unwrap_or_default();
+        for (name, why) in settings.validate() {
+            self.report(None, parsed.root.error_at(&name, why));
+        }
+        if let Some(node) = parsed.root.get("defaults") {
+            self.global = Rc::new(self.layer(node.clone(), settings.defaults.clone(), Some("defaults")));
+        }
+        settings
+    }
+
+    /// Reads `conf.d`; how many files it has.
+    fn conf_d(&mut self) -> Option<usize> {
+        let directory = self.options.config.path.join("conf.d");
+        match files::check_directory(&directory) {
+            Err(error) if error.permissions && self.allow_insecure => {
+                self.warnings.push(format!("conf.d: {} (`insecure_permissions: allow`)", error.message));
+            }
+            Err(error) => {
+                self.report_file(&directory, error);
+                return Some(0);
+            }
+            Ok(()) => {}
+        }
+        match files::definition_files(&directory) {
+            Ok(Some(paths)) => {
+                for path in &paths {
+                    self.definition_file(path);
+                }
+                Some(paths.len())
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.report_file(&directory, error);
+                Some(0)
+            }
+        }
+    }
+
+    fn definition_file(&mut self, path: &Path) {
+        let Some((parsed, file)) = self.read(path, true) else { return };
+        let mut doubled = parsed.doubled;
+        let root = parsed.root;
+        let entries = match root.value {
+            Value::Null => return,
+            Value::Map(entries) => entries,
+            _ => {
+                let help = "a file in `conf.d` has the keys `defaults`, `checks` and `actions`".to_owned();
+                self.report_at(None, root.span, format!("{} stands where a map is expected", root.describe()), Some(help));
+                return;
+            }
+        };
+        let (mut checks, mut actions, mut defaults) = (None, None, Layer::default());
+        for (key, node) in entries {
+            match &*key.name {
+                "checks" => checks = Some(node),
+                "actions" => actions = Some(node),
+                "defaults" => defaults = self.defaults(node, &mut doubled),
+                // A place for what `&name` stands before, as in Compose files.
+                name if name.starts_with("x-") => {}
+                name => self.unknown_file_key(name, key.span),
+            }
+        }
+        let fetcher = self.fetcher(file);
+        for (key, node) in self.entries("actions", actions) {
+            self.action(&key, node, &mut doubled, &fetcher);
+        }
+        for (key, node) in self.entries("checks", checks) {
+            self.check(&key, node, &defaults, &mut doubled, &fetcher);
+        }
+        self.keep_inline_secrets(fetcher);
+        for error in doubled {
+            self.report(None, error);
+        }
+    }
+
+    fn unknown_file_key(&mut self, name: &str, span: Span) {
+        let kinds = self.options.kinds;
+        let is_kind = kinds.checks.iter().any(|kind| kind.name == name) || kinds.actions.iter().any(|kind| kind.name == name);
+        let help = if is_kind {
+            "a kind stands in a check, and checks stand under `checks:`".to_owned()
+        } else {
+            match node::nearest(name, FILE_KEYS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "a file in `conf.d` has the keys `defaults`, `checks` and `actions`; checks stand under `checks:`".to_owned(),
+            }
+        };
+        self.report_at(None, span, format!("unknown setting `{}`", escape_controls(name)), Some(help));
+    }
+
+    /// The entries of `checks:` or `actions:`.
+    fn entries(&mut self, what: &str, node: Option<Node>) -> Vec<(Key, Node)> {
+        let Some(node) = node else { return Vec::new() };
+        match node.value {
+            Value::Map(entries) => entries,
+            Value::Null => Vec::new(),
+            _ => {
+                let message = format!("{} stands where a map of names is expected", node.describe());
+                let help = Some(format!("write `{what}:`, then each name with its settings below it"));
+                self.report(None, SettingsError { span: node.span, path: what.to_owned(), message, help });
+                Vec::new()
+            }
+        }
+    }
+
+    /// Reads the `defaults:` of a file.
+    fn defaults(&mut self, node: Node, doubled: &mut Vec<SettingsError>) -> Layer {
+        self.take_doubled(Some("defaults"), node.span, doubled);
+        let fetcher = self.fetcher(node.span.file);
+        let (settings, errors) = read_all(&node, |node| node.read::<CheckSettings>(None, &fetcher));
+        for error in errors {
+            self.report(Some("defaults"), error);
+        }
+        let settings = settings.unwrap_or_default();
+        for (name, why) in settings.validate() {
+            self.report(Some("defaults"), node.error_at(name, why));
+        }
+        self.layer(node, settings, Some("defaults"))
+    }
+
+    /// Tells of the doubled keys in a stretch of the file, and whether there are any.
+    pub(crate) fn take_doubled(&mut self, subject: Option<&str>, within: Span, doubled: &mut Vec<SettingsError>) -> bool {
+        if doubled.is_empty() {
+            return false;
+        }
+        let (inside, outside): (Vec<_>, Vec<_>) = std::mem::take(doubled).into_iter().partition(|error| contains(within, error.span));
+        *doubled = outside;
+        let any = !inside.is_empty();
+        for error in inside {
+            self.report(subject, error);
+        }
+        any
+    }
+
+    /// Judges a name and takes it, unless somebody else has it. What it names is told as `subject`.
+    pub(crate) fn take_name(&mut self, text: &str, span: Span, sort: Sort, subject: &str) -> Option<Name> {
+        let name = match Name::parse(text) {
+            Ok(name) => self.pool.name(name.as_str()),
+            Err(why) => {
+                self.report_at(Some(subject), span, why, None);
+                return None;
+            }
+        };
+        if let Some(prefix) = RESERVED.iter().find(|prefix| sort == Sort::Check && text.starts_with(**prefix)) {
+            let message = format!("names that begin with `{prefix}` belong to what monchero checks about itself");
+            self.report_at(Some(subject), span, message, Some("choose another name".to_owned()));
+            return None;
+        }
+        let names = if sort == Sort::Check { &mut self.check_names } else { &mut self.action_names };
+        if let Some(earlier) = names.get(&name).copied() {
+            let place = self.sources.place(earlier);
+            self.report_at(Some(subject), span, format!("the name is taken: it is defined in {place} already"), Some("choose another name".to_owned()));
+            return None;
+        }
+        names.insert(name.clone(), span);
+        Some(name)
+    }
+
+    fn finish(mut self, settings: &Settings, definition_files: Option<usize>) -> Loaded {
+        let problems = self.render();
+        self.checks.sort_by(|a, b| a.name.cmp(&b.name));
+        self.actions.sort_by(|a, b| a.name.cmp(&b.name));
+        self.checks.shrink_to_fit();
+        let wanted = self.global.actions.iter().flat_map(|names| names.iter());
+        let self_actions: Vec<Name> = wanted.filter(|name| self.actions.iter().any(|action| action.name == **name)).cloned().collect();
+        let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
+        let zone = settings.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
+        let configuration = Configuration {
+            host: host.unwrap_or_else(host_name).into(),
+            zone: zone.unwrap_or_else(jiff::tz::TimeZone::system),
+            concurrency: settings.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1),
+            sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
+            retention: Retention::from(&settings.retention),
+            self_actions: self_actions.into(),
+            checks: self.checks,
+            actions: self.actions,
+            problems: problems.iter().map(ConfigProblem::from).collect(),
+            warnings: self.warnings,
+        };
+        Loaded { configuration, problems, definition_files, shown: self.shown }
+    }
+
+    /// Makes of each mistake what is shown; a mistake that several checks share (by an alias, a default, instances) is told once.
+    fn render(&mut self) -> Vec<Problem> {
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by_key(|found| (found.error.span.file, found.error.span.start));
+        let mut seen: HashSet<(u32, u32, u32, String)> = HashSet::new();
+        found.retain(|Found { error, .. }| seen.insert((error.span.file, error.span.start, error.span.end, error.message.clone())));
+        let too_many = (found.len() + self.whole_files.len()).saturating_sub(MAX_PROBLEMS);
+        found.truncate(MAX_PROBLEMS);
+        let mut problems = std::mem::take(&mut self.whole_files);
+        problems.truncate(MAX_PROBLEMS);
+        let mut masks: HashMap<u32, Vec<Span>> = HashMap::new();
+        for Found { subject, error } in found {
+            let Some(source) = self.sources.get(error.span.file) else { continue };
+            let masked = masks.entry(error.span.file).or_insert_with(|| self.masked(error.span.file, source));
+            problems.push(Problem::new(source, subject, error, masked));
+        }
+        problems.truncate(MAX_PROBLEMS);
+        if too_many > 0 {
+            let file = problems.last().map(|problem| problem.file.clone()).unwrap_or_default();
+            problems.push(Problem::of_file(&file, format!("{too_many} further mistakes are not shown"), None));
+        }
+        problems
+    }
+
+    /// The parts of a file that nobody may see. The file is read once more for it, since trees are let go as soon as they are read.
+    fn masked(&self, file: u32, source: &Source) -> Vec<Span> {
+        let mut spans: Vec<Span> = self.inline_secrets.iter().filter(|span| span.file == file).copied().collect();
+        match yaml::parse(&source.text, file) {
+            Ok(parsed) => {
+                let document = self.schema();
+                let mut finder = SecretFinder::new(&document);
+                self.find_secrets(&parsed.root, &mut finder);
+                spans.append(&mut finder.found);
+            }
+            Err(error) => {
+                let (line, start) = source.line_of(error.span.start);
+                if let Some(range) = secrets_of_line(source.line_text(line)) {
+                    let at = |offset: usize| start + u32::try_from(offset).unwrap_or(0);
+                    spans.push(Span { file, start: at(range.start), end: at(range.end) });
+                }
+            }
+        }
+        spans
+    }
+
+    /// The schemas of all kinds: `properties` by the name of the kind, and what they refer to.
+    fn schema(&self) -> Json {
+        let mut generator = SchemaGenerator::default();
+        let mut kinds = serde_json::Map::new();
+        for kind in self.options.kinds.checks {
+            kinds.insert(kind.name.to_owned(), kind.schema(&mut generator).to_value());
+        }
+        for kind in self.options.kinds.actions {
+            kinds.insert(kind.name.to_owned(), kind.schema(&mut generator).to_value());
+        }
+        serde_json::json!({ "properties": kinds, "$defs": generator.take_definitions(true) })
+    }
+
+    fn find_secrets(&self, root: &Node, finder: &mut SecretFinder<'_>) {
+        finder.walk_names(root);
+        for section in ["checks", "actions"].into_iter().filter_map(|section| root.get(section)) {
+            for (_, entry) in section.entries() {
+                finder.walk_entry(entry, |kind| self.short_for(kind));
+            }
+        }
+    }
+
+    fn short_for(&self, kind: &str) -> Option<&'static str> {
+        let kinds = self.options.kinds;
+        let check = kinds.checks.iter().find(|known| known.name == kind).and_then(|kind| kind.short_for);
+        check.or_else(|| kinds.actions.iter().find(|known| known.name == kind).and_then(|kind| kind.short_for))
+    }
+}
+
+/// Names that users cannot take.
+const RESERVED: [&str; 2] = ["self/", "config/"];
+
+/// What a name is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Check,
+    Action,
+}
+
+/// Which of a kind and the general settings a key may have meant.
+pub(crate) fn unknown_key(key: &Key, general: &[String], kinds: &[&str], elsewhere: Option<String>) -> SettingsError {
+    let known: Vec<&str> = general.iter().map(String::as_str).chain(kinds.iter().copied()).collect();
+    let help = elsewhere.unwrap_or_else(|| match node::nearest(&key.name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if general.len() == known.len() => suggest(&key.name, &known),
+        None => format!("it is neither a kind (see `monchero kinds`) nor one of {}", listed(general)),
+    });
+    let message = format!("unknown setting `{}`", escape_controls(&key.name));
+    SettingsError { span: key.span, path: String::new(), message, help: Some(help) }
+}
+
+pub(crate) fn listed<T: AsRef<str>>(words: &[T]) -> String {
+    words.iter().map(|word| format!("`{}`", word.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// The settings that a struct has, from its schema.
+fn keys_of<T: schemars::JsonSchema>(more: &[&str]) -> Vec<String> {
+    let schema = T::json_schema(&mut SchemaGenerator::default());
+    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(|map| map.keys().cloned());
+    properties.chain(more.iter().map(|&key| key.to_owned())).collect()
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if Name::parse(&name).is_ok() { name } else { "localhost".to_owned() }
+}
+
+fn env_print(env: &[(OsString, OsString)]) -> u64 {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut print = Fingerprint::default();
+    for (key, value) in env {
+        print.bytes(key.as_bytes());
+        print.bytes(value.as_bytes());
+    }
+    print.finish()
+}

@@ -1,0 +1,43 @@
+//! The configuration: `monchero.yaml` and `conf.d`, read into what the engine runs.
+//!
+//! [`load`] reads everything and never stops at the first mistake: what is good is in [`Loaded::configuration`], what is not in
+//! [`Loaded::problems`]. At start the daemon runs the good part; a reload and `config check` accept a configuration without problems only (R52).
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | `paths` | which directories are in force, and why |
+//! | `files` | which files there are, and whether they can be trusted |
+//! | `yaml` | text to tree: the only place that knows YAML |
+//! | `settings` | the settings that are not those of a kind |
+//! | `load`, `checks`, `actions`, `each`, `plugins`, `graph` | tree to definitions |
+//! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
+//! | `problem` | how a mistake is shown |
+//! | `show` | the resolved configuration, for people |
+
+mod actions;
+mod checks;
+mod each;
+mod files;
+mod graph;
+mod load;
+mod paths;
+mod plugins;
+mod pool;
+mod problem;
+mod read;
+mod secrets;
+mod setters;
+pub mod settings;
+pub mod show;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use files::{MAX_TOTAL, is_backup_name};
+pub use load::{Kinds, LoadOptions, Loaded, environment_setters, load};
+pub use paths::{Chosen, Overrides, Paths, PathsError, Reason, SYSTEM_CONFIG, SYSTEM_SOCKET, SYSTEM_STATE, Surroundings, UserDirectories};
+pub use problem::Problem;
+pub use secrets::SecretStore;
+pub use setters::parse_setter_output;
+pub use yaml::MAX_FILE;

@@ -1,0 +1,244 @@
+//! Fetches what secrets refer to, and knows which parts of the tree are secret (3.5 of the security model, R67).
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use monchero_core::node::{Node, SecretSource, Secrets, Span, Value, nearest};
+use serde_json::Value as Json;
+
+use super::files::read_secret;
+
+/// Words in the name of a setting that make its value a secret, whatever the schema says: a misspelt or unknown setting has none.
+const SECRET_WORDS: [&str; 9] =
+    ["password", "passwd", "passphrase", "secret", "token", "credential", "api_key", "apikey", "authorization"];
+
+/// Where secrets come from.
+pub struct SecretStore<'a> {
+    /// Looks up a variable of the daemon's environment.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+/// The secrets of one file: fetches them, and keeps what the fingerprint and the masks need.
+pub(crate) struct Fetcher<'a> {
+    store: &'a SecretStore<'a>,
+    /// The path of the file, if every user can read it: then no secret may stand in it.
+    readable: Option<String>,
+    /// What was fetched since the last [`Fetcher::taken`].
+    fetched: RefCell<Vec<String>>,
+    /// Where secrets stand in the text of the file.
+    inline: RefCell<Vec<Span>>,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(crate) fn new(store: &'a SecretStore<'a>, readable: Option<String>) -> Self {
+        Self { store, readable, fetched: RefCell::default(), inline: RefCell::default() }
+    }
+
+    /// What was fetched since the last call, for the fingerprint.
+    pub(crate) fn taken(&self) -> Vec<String> {
+        self.fetched.take()
+    }
+
+    /// Where secrets stood in the text itself.
+    pub(crate) fn into_inline(self) -> Vec<Span> {
+        self.inline.into_inner()
+    }
+
+    fn find(&self, source: SecretSource<'_>) -> Result<String, String> {
+        match source {
+            SecretSource::Text(text, span) => {
+                self.inline.borrow_mut().push(span);
+                match &self.readable {
+                    Some(path) => Err(format!(
+                        "a secret stands here, and every user can read this file: run `chmod o-r '{path}'`, or write `{{ file: .. }}`, \
+                         `{{ env: .. }}` or `{{ credential: .. }}`"
+                    )),
+                    None => Ok(text.to_owned()),
+                }
+            }
+            SecretSource::File(path) if !Path::new(path).is_absolute() => Err(format!("the path `{path}` of the secret is not absolute")),
+            SecretSource::File(path) => read_secret(Path::new(path)),
+            SecretSource::Env(name) => {
+                self.variable(name)?.ok_or_else(|| format!("the environment variable `{name}` of the secret is not set"))
+            }
+            SecretSource::Credential(name) => {
+                let directory = self.variable("CREDENTIALS_DIRECTORY")?.ok_or_else(|| {
+                    format!("the credential `{name}` is not there, because systemd gave none: add `LoadCredential={name}:PATH` to the unit")
+                })?;
+                // A credential is a file right in that directory.
+                let mut parts = Path::new(name).components();
+                match (parts.next(), parts.next()) {
+                    (Some(Component::Normal(_)), None) => read_secret(&PathBuf::from(directory).join(name)),
+                    _ => Err(format!("`{name}` cannot be the name of a credential")),
+                }
+            }
+        }
+    }
+
+    fn variable(&self, name: &str) -> Result<Option<String>, String> {
+        match (self.store.variable)(name) {
+            None => Ok(None),
+            Some(value) if value.is_empty() => Err(format!("the environment variable `{name}` is empty")),
+            Some(value) => value.into_string().map(Some).map_err(|_| format!("the environment variable `{name}` is not UTF-8")),
+        }
+    }
+}
+
+impl Secrets for Fetcher<'_> {
+    fn fetch(&self, source: SecretSource<'_>) -> Result<String, String> {
+        let text = self.find(source)?;
+        self.fetched.borrow_mut().push(text.clone());
+        Ok(text)
+    }
+}
+
+/// Finds the parts of a tree that are secret: by the schema of the settings, and by their names where the schema knows nothing.
+pub(crate) struct SecretFinder<'a> {
+    /// The document that `$ref` refers to.
+    document: &'a Json,
+    pub(crate) found: Vec<Span>,
+}
+
+impl<'a> SecretFinder<'a> {
+    pub(crate) fn new(document: &'a Json) -> Self {
+        Self { document, found: Vec::new() }
+    }
+
+    /// Walks over settings and their schema.
+    pub(crate) fn walk(&mut self, node: &Node, schema: &'a Json) {
+        let schemas = self.alternatives(schema);
+        if schemas.iter().any(|schema| is_secret(schema)) {
+            self.hide(node);
+            return;
+        }
+        match &node.value {
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    let known: Vec<&'a Json> = schemas.iter().filter_map(|schema| schema.get("properties")?.get(&*key.name)).collect();
+                    if known.is_empty() {
+                        self.walk_unknown(&key.name, value, &schemas);
+                    }
+                    for schema in known {
+                        self.walk(value, schema);
+                    }
+                }
+            }
+            Value::List(items) => {
+                for schema in schemas.iter().filter_map(|schema| schema.get("items")) {
+                    items.iter().for_each(|item| self.walk(item, schema));
+                }
+            }
+            Value::Scalar { .. } | Value::Null => {}
+        }
+    }
+
+    /// Walks over everything, by names alone.
+    pub(crate) fn walk_names(&mut self, node: &Node) {
+        match &node.value {
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    // A map may be a check that is called `token`; its settings are looked at one by one.
+                    match &value.value {
+                        Value::Scalar { .. } | Value::List(_) if sounds_secret(&key.name) => self.hide(value),
+                        _ => self.walk_names(value),
+                    }
+                }
+            }
+            Value::List(items) => items.iter().for_each(|item| self.walk_names(item)),
+            Value::Scalar { .. } | Value::Null => {}
+        }
+    }
+
+    /// Walks over an entry of `checks:` or `actions:`: the settings of its kind, whose schemas are the properties of the document.
+    pub(crate) fn walk_entry(&mut self, entry: &Node, short_for: impl Fn(&str) -> Option<&'static str>) {
+        let kinds = self.document.get("properties").and_then(Json::as_object);
+        for (key, value) in entry.entries() {
+            // A misspelt kind is read as the one that was meant.
+            let near = || nearest(&key.name, kinds.into_iter().flat_map(|kinds| kinds.keys().map(String::as_str)));
+            let schema = kinds.and_then(|kinds| kinds.get(&*key.name).or_else(|| kinds.get(near()?)));
+            if let Some(schema) = schema {
+                self.walk_settings(value, schema, short_for(&key.name));
+            }
+        }
+    }
+
+    /// Walks over the settings of a kind. A bare text is short for one of them.
+    pub(crate) fn walk_settings(&mut self, settings: &Node, schema: &'a Json, short_for: Option<&str>) {
+        match (&settings.value, short_for) {
+            (Value::Scalar { .. } | Value::List(_), Some(setting)) => {
+                for schema in self.alternatives(schema).iter().filter_map(|schema| schema.get("properties")?.get(setting)) {
+                    self.walk(settings, schema);
+                }
+            }
+            _ => self.walk(settings, schema),
+        }
+    }
+
+    /// A key that the schema does not name: maps with free keys, and misspelt ones.
+    fn walk_unknown(&mut self, name: &str, value: &Node, schemas: &[&'a Json]) {
+        for schema in schemas.iter().filter_map(|schema| schema.get("additionalProperties")).filter(|schema| schema.is_object()) {
+            self.walk(value, schema);
+        }
+        let meant = schemas.iter().filter_map(|schema| {
+            let properties = schema.get("properties")?.as_object()?;
+            properties.get(nearest(name, properties.keys().map(String::as_str))?)
+        });
+        let is_meant = meant.into_iter().any(|schema| self.alternatives(schema).iter().any(|schema| is_secret(schema)));
+        if sounds_secret(name) || is_meant {
+            self.hide(value);
+        }
+    }
+
+    fn hide(&mut self, node: &Node) {
+        match &node.value {
+            Value::Scalar { .. } => self.found.push(node.span),
+            Value::List(items) => items.iter().for_each(|item| self.hide(item)),
+            // `{ file: PATH }` is no secret, its content is; anything else in its place may be one.
+            Value::Map(entries) => {
+                entries.iter().filter(|(key, _)| !["file", "env", "credential"].contains(&&*key.name)).for_each(|(_, value)| self.hide(value));
+            }
+            Value::Null => {}
+        }
+    }
+
+    /// The schema, what it refers to, and each of what it may be.
+    fn alternatives(&self, schema: &'a Json) -> Vec<&'a Json> {
+        /// References and alternatives of generated schemas are two or three deep.
+        const MAX: usize = 64;
+        let mut all = vec![schema];
+        let mut next = 0;
+        while let Some(schema) = all.get(next).copied() {
+            next += 1;
+            if all.len() > MAX {
+                break;
+            }
+            let referred = schema.get("$ref").and_then(Json::as_str).and_then(|at| self.document.pointer(at.strip_prefix('#')?));
+            all.extend(referred);
+            for word in ["anyOf", "oneOf", "allOf"] {
+                all.extend(schema.get(word).and_then(Json::as_array).into_iter().flatten());
+            }
+        }
+        all
+    }
+}
+
+/// Whether the name of a setting says that its value is a secret.
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_lowercase().replace('-', "_");
+    SECRET_WORDS.iter().any(|word| name.contains(word)) || nearest(&name, SECRET_WORDS).is_some()
+}
+
+fn is_secret(schema: &Json) -> bool {
+    schema.get("$ref").and_then(Json::as_str).is_some_and(|at| at.ends_with("/Secret"))
+}
+
+/// Where a secret may stand in a line of a file that could not be read as YAML: behind a key whose name says so.
+pub(crate) fn secrets_of_line(line: &str) -> Option<std::ops::Range<usize>> {
+    let lower = line.to_ascii_lowercase();
+    let word = SECRET_WORDS.iter().filter_map(|word| lower.find(word).map(|at| at + word.len())).min()?;
+    let colon = word + line.get(word..)?.find(':')? + 1;
+    let rest = line.get(colon..)?;
+    let start = colon + rest.len() - rest.trim_start().len();
+    (start < line.len()).then_some(start..line.len())
+}

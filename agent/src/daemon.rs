@@ -1,0 +1,330 @@
+//! The daemon: puts the parts together, and takes them apart in order.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use monchero_api::types::ReloadSummary;
+use monchero_api::{Backend, Socket};
+use monchero_core::program::{Exit, Program, Spawner};
+use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
+use monchero_exec::Executor;
+use monchero_store::{Store, StoreOptions};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, watch};
+
+use crate::config::{Kinds, LoadOptions, Paths, SecretStore};
+use crate::{config, logging};
+
+/// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
+const WORKERS: usize = 2;
+/// How long an environment setter may take: it runs before every check waits for it.
+const SETTER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the engine may take to stop: its own patience and a little.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(6);
+/// How often the loops are looked at when nobody asks for a watchdog: never; when systemd does, at half its time.
+const WATCHDOG_SHARE: u32 = 2;
+
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT).
+pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
+    logging::start();
+    let executor = Executor::start(&monchero_exec::Options { helper: Some(PathBuf::from("/proc/self/exe")), ..Default::default() })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("main")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(serve(paths, executor, reset_state));
+    // What hangs in the kernel keeps its thread, not us.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::take()?;
+    let configuration = Configurations::new(paths.clone(), executor.clone());
+    if reset_state && let Some(aside) = Store::set_aside(&paths.state.path)? {
+        tracing::warn!("the state begins anew; what was known is in `{}`", aside.display());
+    }
+    let clock = Clock::system();
+    let for_store = clock.clone();
+    let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
+    let first = configuration.read().await;
+    for problem in &first.problems {
+        tracing::error!("{problem}");
+    }
+    store.set_retention(first.configuration.retention);
+    let store = Arc::new(store);
+
+    // The socket says whether another daemon is there, so it comes before the first check.
+    let socket = Socket::bind(&paths.socket.path)?;
+    let (engine, commands) = EngineHandle::new();
+    let (stop, stopping) = watch::channel(false);
+    let parts = Parts {
+        configuration: first.configuration,
+        loaded,
+        journal: Arc::clone(&store) as Arc<dyn Journal>,
+        spawner: Arc::new(executor.clone()) as Arc<dyn Spawner>,
+        runtime: tokio::runtime::Handle::current(),
+        clock: clock.clone(),
+        commands,
+        stop: stopping.clone(),
+    };
+    let (thread, beat) = start_engine(parts)?;
+
+    let reloads = Arc::new(Reloads { configuration, engine: engine.clone(), store: Arc::clone(&store), one_at_a_time: Mutex::new(()) });
+    let for_api = Arc::clone(&reloads);
+    let backend = Backend {
+        engine,
+        store: store.reader(),
+        reload: Arc::new(move || {
+            let reloads = Arc::clone(&for_api);
+            Box::pin(async move { reloads.reload().await })
+        }),
+        clock,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let mut stop_api = stopping.clone();
+    let api = tokio::spawn(monchero_api::serve(socket, backend, async move {
+        let _ = stop_api.wait_for(|stop| *stop).await;
+    }));
+    tell_systemd(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(watch_engine(beat));
+    tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
+
+    while signals.reload_or_stop().await == Asked::Reload {
+        for problem in reloads.reload().await.err().unwrap_or_default() {
+            tracing::error!("{problem}");
+        }
+    }
+    tracing::info!("stopping");
+    tell_systemd(&[NotifyState::Stopping]);
+    watchdog.abort();
+    let taken_apart = take_apart(stop, thread, executor, api);
+    tokio::select! {
+        () = taken_apart => {}
+        () = signals.stop() => bail!("told to stop twice: what was under way is cut off"),
+    }
+    if !tokio::task::spawn_blocking(move || store.close()).await.context("the store panicked while it closed")? {
+        bail!("the last changes are not on disk");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The engine has a thread of its own: nothing that blocks or computes long shares it.
+fn start_engine(parts: Parts) -> anyhow::Result<(std::thread::JoinHandle<()>, Arc<AtomicU64>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("cannot start the engine's runtime")?;
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                let engine = Engine::new(parts);
+                // The receiver waits for exactly this.
+                let _ = send.send(engine.beat());
+                engine.run().await;
+            });
+        })
+        .context("cannot start the engine's thread")?;
+    let beat = receive.recv().context("the engine did not start")?;
+    Ok((thread, beat))
+}
+
+/// Stops the parts: first what starts things, then what things stand on (R35).
+async fn take_apart(stop: watch::Sender<bool>, engine: std::thread::JoinHandle<()>, executor: Executor, api: tokio::task::JoinHandle<()>) {
+    // Nobody listens any more only if all have ended.
+    let _ = stop.send(true);
+    let ended = tokio::task::spawn_blocking(move || engine.join().is_ok());
+    match tokio::time::timeout(ENGINE_PATIENCE, ended).await {
+        Ok(Ok(true)) => {}
+        Ok(_) => tracing::error!("the engine panicked while it stopped"),
+        Err(_) => tracing::error!("the engine did not stop within {ENGINE_PATIENCE:?}"),
+    }
+    executor.stop().await;
+    if tokio::time::timeout(monchero_api::serve::DRAIN * 2, api).await.is_err() {
+        tracing::warn!("clients were cut off");
+    }
+}
+
+/// What the configuration says now.
+pub(crate) struct Configurations {
+    paths: Paths,
+    executor: Executor,
+    /// Whether `conf.d` ever had files: then none is a mistake, not a wish (R53).
+    had_files: AtomicBool,
+}
+
+/// A configuration and what is wrong with it, rendered.
+pub(crate) struct Read {
+    pub(crate) configuration: monchero_core::definition::Configuration,
+    problems: Vec<String>,
+}
+
+impl Configurations {
+    /// Reads the configuration that the paths name; `executor` runs environment setters.
+    pub(crate) fn new(paths: Paths, executor: Executor) -> Self {
+        Self { paths, executor, had_files: AtomicBool::new(false) }
+    }
+
+    pub(crate) async fn read(&self) -> Read {
+        let env = self.run_setters().await;
+        let chosen = self.paths.config.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let loaded = config::load(&options(&chosen, env));
+            (loaded.configuration, loaded.problems.iter().map(|problem| problem.render(false)).collect::<Vec<_>>(), loaded.definition_files)
+        });
+        let (configuration, mut problems, files) = match read.await {
+            Ok(read) => read,
+            // The loader is pure over its files; a panic there is ours, and must not take the running set along.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        if files.unwrap_or_default() > 0 {
+            self.had_files.store(true, Ordering::Relaxed);
+        } else if self.had_files.load(Ordering::Relaxed) {
+            problems.push(format!("`{}` has no files any more: if that is meant, restart the daemon", self.paths.conf_d().display()));
+        }
+        Read { configuration, problems }
+    }
+
+    /// Runs the environment setters; what is wrong with one is logged, and the others count.
+    async fn run_setters(&self) -> Vec<(OsString, OsString)> {
+        let mut env = Vec::new();
+        let setters = config::environment_setters(&options(&self.paths.config, Vec::new()));
+        for setter in setters {
+            let name = setter.display().to_string();
+            match self.executor.run(Program::new(vec![setter.into_os_string()], SETTER_TIMEOUT)).await {
+                Ok(end) if end.exit == Exit::Status(0) => {
+                    let (variables, warnings) = config::parse_setter_output(&end.stdout);
+                    env.extend(variables);
+                    for warning in warnings {
+                        tracing::warn!("environment setter `{name}`: {warning}");
+                    }
+                }
+                Ok(end) => tracing::warn!("environment setter `{name}` failed ({:?}): {}", end.exit, monchero_core::text::clean(&end.stderr)),
+                Err(error) => tracing::warn!("environment setter `{name}`: {error}"),
+            }
+        }
+        env
+    }
+}
+
+/// How files are read: with the kinds of this program and the secrets of this process.
+pub(crate) fn options(chosen: &config::Chosen, env: Vec<(OsString, OsString)>) -> LoadOptions<'_> {
+    LoadOptions { config: chosen, kinds: Kinds::built_in(), env, secrets: SecretStore { variable: &variable }, keep_settings: false }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// Reloads, one after another.
+struct Reloads {
+    configuration: Configurations,
+    engine: EngineHandle,
+    store: Arc<Store>,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Reloads {
+    /// Puts the configuration in force if all of it is good; otherwise the running set stays, and `self/config` says why (R52).
+    async fn reload(&self) -> Result<ReloadSummary, Vec<String>> {
+        let _turn = self.one_at_a_time.lock().await;
+        let reloading = NotifyState::monotonic_usec_now();
+        if let Ok(now) = reloading {
+            tell_systemd(&[NotifyState::Reloading, now]);
+        }
+        let result = self.try_reload().await;
+        tell_systemd(&[NotifyState::Ready]);
+        result
+    }
+
+    async fn try_reload(&self) -> Result<ReloadSummary, Vec<String>> {
+        let Read { configuration, problems } = self.configuration.read().await;
+        let gone = |error: monchero_engine::EngineGone| vec![error.to_string()];
+        if let Some(first) = problems.first() {
+            let line = configuration.problems.first().map_or_else(|| first.clone(), |problem| problem.line.clone());
+            let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
+            self.engine.config_trouble(Some(format!("{line}{more}"))).await.map_err(gone)?;
+            return Err(problems);
+        }
+        let warnings = configuration.warnings.clone();
+        self.store.set_retention(configuration.retention);
+        let summary = self.engine.configure(configuration).await.map_err(gone)?;
+        Ok(ReloadSummary {
+            added: summary.added,
+            changed: summary.changed,
+            removed: summary.removed,
+            unchanged: summary.unchanged,
+            warnings,
+        })
+    }
+}
+
+/// Tells systemd's watchdog that all is well, only while the engine makes progress (R60). The store watches its own thread: a disk that
+/// hangs is told as trouble and must not cost the daemon's life (R28).
+async fn watch_engine(beat: Arc<AtomicU64>) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut last = 0;
+    let mut ticks = tokio::time::interval(limit / WATCHDOG_SHARE);
+    loop {
+        ticks.tick().await;
+        let now = beat.load(Ordering::Relaxed);
+        if now == last {
+            tracing::error!("the engine makes no progress: the watchdog is not told that all is well");
+        } else {
+            tell_systemd(&[NotifyState::Watchdog]);
+        }
+        last = now;
+    }
+}
+
+/// Without systemd there is nobody to tell, and that is no trouble.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "cannot tell systemd");
+    }
+}
+
+/// What a signal asks for.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Reload,
+    Stop,
+}
+
+/// The signals that mean something.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn take() -> anyhow::Result<Self> {
+        let of = |kind| signal(kind).context("cannot watch for signals");
+        Ok(Self { hangup: of(SignalKind::hangup())?, terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    /// SIGHUP, or anything that stops.
+    async fn reload_or_stop(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+        }
+    }
+
+    /// Ends when the daemon is told to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

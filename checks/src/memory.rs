@@ -1,0 +1,166 @@
+//! `memory`: how much memory is in use, of the host, of a container or of a control group.
+
+use monchero_core::check::{CheckKind, Context};
+use monchero_core::quantity::{Unit, human};
+use monchero_core::report::{Field, Judge, Limit};
+use monchero_core::{CheckError, Report, Thresholds};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::host;
+
+const FIELDS: &[Field] = &[
+    Field { name: "used", unit: "%", help: "The share that programs cannot get: what is not available." },
+    Field { name: "available", unit: "B", help: "What programs can still get without swapping; caches that can be dropped are part of it." },
+    Field { name: "swap", unit: "%", help: "The share of the swap space that is in use; not measured where there is none." },
+];
+
+const LIMITS: &[Limit] = &[Limit { field: "used", warning: "> 80%", bad: "> 90%" }];
+
+/// How much memory is in use.
+///
+/// What counts as used is what programs cannot get: on a host, all that the kernel does not call available (`MemAvailable` in
+/// `/proc/meminfo`); in a control group, its memory without the file pages that the kernel would drop first. In a container with a
+/// memory limit of its own (cgroup v2), the container is measured against that limit, otherwise the host.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Memory {
+    /// A control group (cgroup v2) to look at instead, as a path below `/sys/fs/cgroup`: `/system.slice/nginx.service`. Without a limit
+    /// of its own it is measured against the memory of the host.
+    cgroup: Option<String>,
+    /// When it is a warning. A single range is about `used`; a map has ranges for `used` (percent), `available` (bytes) and `swap`
+    /// (percent). Without a word about it, `used` is a warning above 80%.
+    #[serde(default)]
+    warning: Thresholds,
+    /// When it is bad, written as `warning` is. Without a word about it, `used` is bad above 90%.
+    #[serde(default)]
+    bad: Thresholds,
+}
+
+impl CheckKind for Memory {
+    const NAME: &'static str = "memory";
+    const EXAMPLE: &'static str = "{ warning: 80%, bad: { used: 90%, swap: 50% } }";
+
+    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+        if let Some(path) = &self.cgroup
+            && path.split('/').any(|part| part == "..")
+        {
+            return Err(("cgroup", format!("`{path}` leaves `{CGROUPS}`")));
+        }
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
+    }
+
+    async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
+        let host = of_host(&host::read(context.sysroot, MEMINFO)?)?;
+        let usage = match &self.cgroup {
+            Some(path) => of_cgroup(context, path, host.total)?.ok_or_else(|| {
+                CheckError::Unable(format!("reading `{CGROUPS}/{}`: there is no such control group", path.trim_matches('/')))
+            })?,
+            None => of_container(context, &host)?.unwrap_or(host),
+        };
+        Ok(self.judge(&usage))
+    }
+}
+
+impl Memory {
+    fn judge(&self, usage: &Usage) -> Report {
+        let available = usage.available.min(usage.total);
+        let used = share(usage.total - available, usage.total);
+        let mut values = vec![("used", used), ("available", available)];
+        let swap = usage.swap.map(|(used, total)| share(used, total));
+        values.extend(swap.map(|swap| ("swap", swap)));
+        let mut report = Report::default();
+        let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
+        judge.item(&mut report, "", &values, || {
+            let percent = |value| human(value, &Unit::PERCENT);
+            let swap = swap.map_or_else(|| "no swap".to_owned(), |swap| format!("{} of swap used", percent(swap)));
+            format!("{} of {} used{}, {swap}", percent(used), human(usage.total, &Unit::BYTES), usage.of)
+        });
+        report
+    }
+}
+
+/// Bytes in use and to be had.
+struct Usage {
+    /// Whose, as the message says it: nothing for the host.
+    of: &'static str,
+    total: f64,
+    available: f64,
+    /// Used and all, if there is any.
+    swap: Option<(f64, f64)>,
+}
+
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole * 100.0 } else { 0.0 }
+}
+
+const MEMINFO: &str = "/proc/meminfo";
+const SELF_CGROUP: &str = "/proc/self/cgroup";
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// What `/proc/meminfo` says (proc_meminfo(5)); its `kB` are 1024 bytes.
+fn of_host(text: &str) -> Result<Usage, CheckError> {
+    let (mut total, mut available, mut swap_total, mut swap_free) = (None, None, None, None);
+    for line in text.lines() {
+        let Some((name, rest)) = line.split_once(':') else { continue };
+        let slot = match name {
+            "MemTotal" => &mut total,
+            "MemAvailable" => &mut available,
+            "SwapTotal" => &mut swap_total,
+            "SwapFree" => &mut swap_free,
+            _ => continue,
+        };
+        *slot = rest.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).map(|kib| kib as f64 * 1024.0);
+    }
+    let needed = |value: Option<f64>, name: &str| value.ok_or_else(|| host::malformed(MEMINFO, &format!("`{name}` is missing")));
+    Ok(Usage {
+        of: "",
+        total: needed(total, "MemTotal")?,
+        available: needed(available, "MemAvailable")?,
+        swap: swap_total.filter(|total| *total > 0.0).map(|total| (total - swap_free.unwrap_or(0.0).min(total), total)),
+    })
+}
+
+/// What the container has that monchero runs in, if it is one with a limit of its own. A root of a control group namespace shows itself
+/// by its name `/` together with a limit: the true root has no such file, and on a host monchero's own group is named otherwise, so a
+/// memory limit in monchero's own unit is not taken for that of the host.
+fn of_container(context: &Context<'_>, host: &Usage) -> Result<Option<Usage>, CheckError> {
+    let groups = host::read_if_exists(context.sysroot, SELF_CGROUP)?;
+    if !groups.is_some_and(|groups| groups.lines().any(|line| line == "0::/")) || number(context, "", "memory.max")?.is_none() {
+        return Ok(None);
+    }
+    let usage = of_cgroup(context, "", host.total)?;
+    Ok(usage.map(|usage| Usage { of: " in this container", available: usage.available.min(host.available), ..usage }))
+}
+
+/// What a control group has (cgroup-v2.rst, "Memory Interface Files"), if there is such a group.
+fn of_cgroup(context: &Context<'_>, group: &str, host_total: f64) -> Result<Option<Usage>, CheckError> {
+    let Some(current) = number(context, group, "memory.current")? else { return Ok(None) };
+    let limit = number(context, group, "memory.max")?.unwrap_or(host_total);
+    let total = limit.min(host_total);
+    let stat = host::read_if_exists(context.sysroot, &file(group, "memory.stat"))?.unwrap_or_default();
+    let droppable = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok()).unwrap_or(0);
+    let used = (current - droppable as f64).max(0.0);
+    let swap = match (number(context, group, "memory.swap.current")?, number(context, group, "memory.swap.max")?) {
+        (Some(used), Some(max)) if max > 0.0 => Some((used, max)),
+        _ => None,
+    };
+    Ok(Some(Usage { of: " in this control group", total, available: (total - used).max(0.0), swap }))
+}
+
+fn file(group: &str, name: &str) -> String {
+    match group.trim_matches('/') {
+        "" => format!("{CGROUPS}/{name}"),
+        group => format!("{CGROUPS}/{group}/{name}"),
+    }
+}
+
+/// The number in a file of a control group; none if there is no such file or it says `max`.
+fn number(context: &Context<'_>, group: &str, name: &str) -> Result<Option<f64>, CheckError> {
+    let path = file(group, name);
+    let Some(text) = host::read_if_exists(context.sysroot, &path)? else { return Ok(None) };
+    match text.trim() {
+        "max" => Ok(None),
+        text => text.parse::<u64>().map(|number| Some(number as f64)).map_err(|_| host::malformed(&path, "it is neither a number nor `max`")),
+    }
+}

@@ -1,0 +1,255 @@
+//! What can be changed. Every one of these is logged with the user who asked.
+
+use std::fmt::Write as _;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use monchero_core::metric::{MAX_LABEL, MAX_METRICS};
+use monchero_core::quantity::Unit;
+use monchero_core::report::ServiceResult;
+use monchero_core::{Metric, Name, Report, nagios, text};
+use serde::Serialize;
+
+use crate::backend::Backend;
+use crate::error::ApiError;
+use crate::json::{self, Json, Params};
+use crate::read;
+use crate::routes::{Caller, Subject};
+use crate::types::{
+    AcknowledgementRequest, Done, DowntimePlanned, DowntimeRequest, Failure, ReloadSummary, ResultRequest, RunAnswer, RunRequest, RunResult,
+};
+use crate::users;
+
+/// The most checks that one request runs: what the engine takes at once without making others wait.
+pub(crate) const MAX_RUN: usize = 64;
+/// The longest comment, in bytes: it stands in tables and messages.
+pub(crate) const MAX_COMMENT: usize = 1_024;
+/// The longest name of an author, in bytes.
+pub(crate) const MAX_AUTHOR: usize = 128;
+
+/// An answer that tells the log what it was about.
+fn done(subject: String, answer: &impl Serialize) -> Response {
+    let mut response = json::response(StatusCode::OK, answer);
+    response.extensions_mut().insert(Subject(subject));
+    response
+}
+
+/// Runs checks now and waits for what they find.
+#[utoipa::path(
+    post, path = "/v1/run", request_body = RunRequest,
+    responses((status = 200, body = RunAnswer), (status = 404, description = "There is no such check; none was run", body = Failure)),
+)]
+pub(crate) async fn run(State(backend): State<Backend>, Json(request): Json<RunRequest>) -> Result<Response, ApiError> {
+    let names = request.checks;
+    if names.is_empty() || names.len() > MAX_RUN {
+        return Err(ApiError::bad_request(format!("1 to {MAX_RUN} checks can be run at once, not {}", names.len())));
+    }
+    // A misspelt name among several is found before anything runs.
+    for name in &names {
+        backend.engine.show(name).await?;
+    }
+    let found = join_all(names.iter().map(|name| backend.engine.run(Name::new(name)))).await;
+    let found: Vec<ServiceResult> = found
+        .into_iter()
+        .map(|found| {
+            found.unwrap_or_else(|refusal| ServiceResult {
+                state: monchero_core::State::Unknown,
+                message: format!("could not be run: {refusal}").into(),
+                ..ServiceResult::default()
+            })
+        })
+        .collect();
+    let worst = found.iter().map(|result| result.state).max().unwrap_or_default().into();
+    let results = names.iter().zip(&found).map(|(name, result)| RunResult::of(name, result)).collect();
+    Ok(done(names.join(", "), &RunAnswer { worst, results }))
+}
+
+/// Hands in a result that somebody else found.
+#[utoipa::path(
+    post, path = "/v1/result", request_body = ResultRequest,
+    responses((status = 200, body = Done), (status = 404, description = "There is no such check", body = Failure)),
+)]
+pub(crate) async fn submit(State(backend): State<Backend>, Json(request): Json<ResultRequest>) -> Result<Response, ApiError> {
+    let check = name(&request.check)?;
+    let report = report(request)?;
+    let state = report.worst();
+    backend.engine.submit(check.clone(), report).await?;
+    Ok(done(check.to_string(), &Done { done: format!("`{check}` took the result: {state}") }))
+}
+
+fn name(text: &str) -> Result<Name, ApiError> {
+    Name::parse(text).map_err(ApiError::bad_request)
+}
+
+/// The report that a request makes: its texts harmless, its labels and metrics bounded.
+fn report(request: ResultRequest) -> Result<Report, ApiError> {
+    let Some(state) = monchero_core::State::from_word(&request.state) else {
+        return Err(ApiError::bad_request(format!("`{}` is no state", request.state)).hint("a state is `okay`, `warning`, `unknown` or `bad`"));
+    };
+    let mut metrics: Vec<Metric> = request
+        .metrics
+        .into_iter()
+        .map(|metric| {
+            let mut label = text::clean(metric.label.as_bytes());
+            text::truncate_at_char(&mut label, MAX_LABEL);
+            Metric {
+                label: label.into(),
+                value: metric.value,
+                unit: Unit::new(&text::clean(metric.unit.as_bytes())),
+                warning: metric.warning,
+                bad: metric.bad,
+                min: metric.min,
+                max: metric.max,
+            }
+        })
+        .collect();
+    metrics.extend(perfdata(&request.perfdata)?);
+    if metrics.len() > MAX_METRICS {
+        return Err(ApiError::bad_request(format!("a result has at most {MAX_METRICS} metrics, this one has {}", metrics.len())));
+    }
+    let message = text::clean(request.message.as_bytes());
+    // One line is the message; what a plugin would print below it is further output.
+    let (message, rest) = message.split_once('\n').unwrap_or((&message, ""));
+    let mut output = rest.to_owned();
+    if !output.is_empty() && !request.output.is_empty() {
+        output.push('\n');
+    }
+    output.push_str(&text::clean(request.output.as_bytes()));
+    let message = if message.trim().is_empty() { format!("submitted as {state}") } else { message.to_owned() };
+    Ok(Report { state: Some(state), message: Some(message), output, metrics, ..Report::default() })
+}
+
+/// Metrics as a plugin would print them; what cannot be read is refused, since a client can be told.
+fn perfdata(text: &str) -> Result<Vec<Metric>, ApiError> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let output = nagios::parse(format!("| {text}").as_bytes(), false);
+    if output.metrics.is_empty() || output.lost != nagios::Lost::default() || !output.message.is_empty() {
+        return Err(ApiError::bad_request("`perfdata` holds something that is no metric").hint("write it as in `time=0.2s;1;2 size=10KB`"));
+    }
+    Ok(output.metrics)
+}
+
+/// Acknowledges a problem: its notices wait until it is over, changes, or the time is up.
+#[utoipa::path(
+    post, path = "/v1/acknowledgement", request_body = AcknowledgementRequest,
+    responses((status = 200, body = Done), (status = 404, description = "There is no such check", body = Failure), (status = 409, description = "It has no confirmed problem", body = Failure)),
+)]
+pub(crate) async fn acknowledge(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<AcknowledgementRequest>,
+) -> Result<Response, ApiError> {
+    let check = name(&request.check)?;
+    let now = backend.clock.now();
+    if request.until.is_some_and(|until| until <= now) {
+        return Err(ApiError::bad_request("`until` has passed"));
+    }
+    let author = author(request.author, caller).await;
+    backend.engine.acknowledge(check.clone(), author.clone(), comment(&request.comment), request.until, request.sticky).await?;
+    Ok(done(check.to_string(), &Done { done: format!("`{check}` is acknowledged by {author}") }))
+}
+
+/// Takes an acknowledgement back.
+#[utoipa::path(
+    delete, path = "/v1/acknowledgement",
+    params(("check" = String, Query, description = "The name of the check")),
+    responses((status = 200, body = Done), (status = 404, description = "There is no such check", body = Failure), (status = 409, description = "It is not acknowledged", body = Failure)),
+)]
+pub(crate) async fn unacknowledge(State(backend): State<Backend>, mut params: Params) -> Result<Response, ApiError> {
+    let check = name(&params.required("check")?)?;
+    params.done()?;
+    backend.engine.unacknowledge(check.clone()).await?;
+    Ok(done(check.to_string(), &Done { done: format!("`{check}` is no longer acknowledged") }))
+}
+
+/// Plans a downtime.
+#[utoipa::path(
+    post, path = "/v1/downtime", request_body = DowntimeRequest,
+    responses((status = 200, body = DowntimePlanned), (status = 404, description = "The pattern covers no check", body = Failure)),
+)]
+pub(crate) async fn add_downtime(
+    State(backend): State<Backend>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<DowntimeRequest>,
+) -> Result<Response, ApiError> {
+    let (start, end) = span(&request, backend.clock.now())?;
+    let snapshot = backend.engine.snapshot().await?;
+    let covered = read::matching(&snapshot, std::slice::from_ref(&request.pattern))?;
+    let covers = covered.iter().map(|row| row.name.to_string()).collect();
+    let author = author(request.author, caller).await;
+    let downtime =
+        monchero_core::hold::Downtime { id: 0, pattern: request.pattern, start, end, author, comment: comment(&request.comment) };
+    let downtime = backend.engine.add_downtime(downtime).await?;
+    let mut subject = downtime.pattern.clone();
+    let _ = write!(subject, " until {}", downtime.end);
+    Ok(done(subject, &DowntimePlanned { downtime: downtime.into(), covers }))
+}
+
+/// From when to when: an end or a duration, not both.
+fn span(request: &DowntimeRequest, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiError> {
+    let start = request.start.unwrap_or(now);
+    let end = match (request.end, &request.duration) {
+        (Some(end), None) => end,
+        (None, Some(duration)) => {
+            let duration = monchero_core::duration::parse(duration).map_err(ApiError::bad_request)?;
+            start.checked_add(duration).map_err(|error| ApiError::bad_request(format!("the downtime never ends: {error}")))?
+        }
+        _ => return Err(ApiError::bad_request("a downtime has either an `end` or a `duration`")),
+    };
+    if end <= start {
+        return Err(ApiError::bad_request("the downtime ends before it begins"));
+    }
+    if end <= now {
+        return Err(ApiError::bad_request("the downtime is over already"));
+    }
+    Ok((start, end))
+}
+
+/// Ends a downtime, or takes one back that has not begun.
+#[utoipa::path(
+    delete, path = "/v1/downtime",
+    params(("id" = u64, Query, description = "The number of the downtime")),
+    responses((status = 200, body = Done), (status = 409, description = "There is no such downtime", body = Failure)),
+)]
+pub(crate) async fn end_downtime(State(backend): State<Backend>, mut params: Params) -> Result<Response, ApiError> {
+    let Some(id) = params.parsed("id", "the number of a downtime")? else {
+        return Err(ApiError::bad_request("the parameter `id` is missing"));
+    };
+    params.done()?;
+    let downtime = backend.engine.end_downtime(id).await?;
+    Ok(done(format!("{id} {}", downtime.pattern), &Done { done: format!("downtime {id} of `{}` is over", downtime.pattern) }))
+}
+
+/// Reads the configuration again. If anything is wrong with it, the running set stays as it is.
+#[utoipa::path(
+    post, path = "/v1/reload",
+    responses((status = 200, body = ReloadSummary), (status = 422, description = "The configuration is broken; the running set is untouched", body = Failure)),
+)]
+pub(crate) async fn reload(State(backend): State<Backend>) -> Result<Response, ApiError> {
+    match (backend.reload)().await {
+        Ok(summary) => Ok(done(format!("{summary:?}"), &summary)),
+        Err(problems) => Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "the configuration is broken; the running set is untouched")
+            .hint("`monchero config check` shows the same")
+            .problems(problems)),
+    }
+}
+
+fn comment(text: &str) -> String {
+    text::shorten(text::clean(text.as_bytes()).trim(), MAX_COMMENT)
+}
+
+/// Who is noted: the user whose process asks, and the name that it gives beside it, never instead of it.
+async fn author(given: Option<String>, caller: Caller) -> String {
+    let user = tokio::task::spawn_blocking(move || users::name(caller.uid)).await.unwrap_or_else(|_| format!("user {}", caller.uid));
+    let given = given.map(|given| text::shorten(text::clean(given.as_bytes()).trim(), MAX_AUTHOR)).filter(|given| !given.is_empty());
+    match given {
+        Some(given) if given != user => format!("{given} ({user})"),
+        _ => user,
+    }
+}

@@ -1,0 +1,420 @@
+//! The serde side of the tree: structs are read from nodes, and errors learn on their way up where they happened.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
+
+use super::{Key, MAYBE_SECRET_TOKEN, Node, SECRET_TOKEN, SecretSource, Secrets, SettingsError, Span, Value, suggest};
+use crate::text::{escape_controls, quote};
+
+/// How deep settings may nest. None of ours go beyond ten; types that take any tree would else need as much stack as somebody writes.
+const MAX_DEPTH: u32 = 64;
+
+/// Reads a value of any type that serde knows.
+pub(super) fn read<T: DeserializeOwned>(node: &Node, secrets: &dyn Secrets) -> Result<T, SettingsError> {
+    T::deserialize(Reader { node, secrets, depth: 0 }).map_err(|error| {
+        let ReadError { span, path, message, help, .. } = error.within(node);
+        let path = path.iter().rev().map(String::as_str).collect::<Vec<_>>().join(".");
+        SettingsError { span: span.unwrap_or(node.span), path, message, help }
+    })
+}
+
+/// An error on its way up through the tree; each map and list adds its key.
+#[derive(Debug)]
+struct ReadError {
+    span: Option<Span>,
+    /// The keys that lead there, innermost first.
+    path: Vec<String>,
+    message: String,
+    help: Option<String>,
+    /// The key that is not known, if serde found that out when it had read the whole map.
+    unknown: Option<String>,
+}
+
+impl ReadError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { span: None, path: Vec::new(), message: message.into(), help: None, unknown: None }
+    }
+
+    fn help(mut self, help: String) -> Self {
+        self.help = Some(help);
+        self
+    }
+
+    /// The innermost place is the one that counts.
+    fn at(mut self, span: Span) -> Self {
+        self.span.get_or_insert(span);
+        self
+    }
+
+    /// Somewhere in this node; at the unknown key if there is one.
+    fn within(self, node: &Node) -> Self {
+        let key = self.unknown.as_deref().and_then(|name| node.entries().iter().find(|(key, _)| *key.name == *name));
+        let span = key.map_or(node.span, |(key, _)| key.span);
+        self.at(span)
+    }
+
+    fn under(mut self, key: &str, node: &Node) -> Self {
+        self.path.push(key.to_owned());
+        self.within(node)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl de::Error for ReadError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string())
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let error = Self::new(format!("unknown setting {}", quote(field))).help(suggest(field, expected));
+        Self { unknown: Some(field.to_owned()), ..error }
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::new(format!("unknown word {}", quote(variant))).help(suggest(variant, expected))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new(format!("the setting `{field}` is missing")).help(format!("add `{field}: ..`"))
+    }
+
+    fn invalid_type(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("{} stands where {} is expected", found(&unexpected), wanted(expected)))
+    }
+
+    fn invalid_value(unexpected: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("{} is not {}", found(&unexpected), wanted(expected)))
+    }
+
+    fn invalid_length(length: usize, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("a list of {length} stands where {} is expected", wanted(expected)))
+    }
+}
+
+/// What was found, in the words of somebody who writes YAML.
+fn found(unexpected: &de::Unexpected<'_>) -> String {
+    match unexpected {
+        de::Unexpected::Str(text) => quote(text),
+        de::Unexpected::Map | de::Unexpected::StructVariant => "a map".to_owned(),
+        de::Unexpected::Seq | de::Unexpected::TupleVariant => "a list".to_owned(),
+        de::Unexpected::Unit | de::Unexpected::Option => "nothing".to_owned(),
+        de::Unexpected::Bool(truth) => format!("`{truth}`"),
+        de::Unexpected::Unsigned(number) => format!("`{number}`"),
+        de::Unexpected::Signed(number) => format!("`{number}`"),
+        de::Unexpected::Float(number) => format!("`{number}`"),
+        other => other.to_string(),
+    }
+}
+
+/// What was expected, likewise: serde speaks of sequences, strings and structs.
+fn wanted(expected: &dyn de::Expected) -> String {
+    let text = expected.to_string();
+    if let Some(size) = text.strip_prefix("a tuple of size ") {
+        return format!("a list of {size}");
+    }
+    let is_struct = ["struct ", "tuple struct ", "struct variant "].iter().any(|prefix| text.starts_with(prefix));
+    match text.as_str() {
+        "a sequence" => "a list".to_owned(),
+        "a string" | "a borrowed string" => "a text".to_owned(),
+        "a boolean" => "`true` or `false`".to_owned(),
+        _ if is_struct => "a map of settings".to_owned(),
+        _ => text,
+    }
+}
+
+/// Reads serde types from a node.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    node: &'a Node,
+    secrets: &'a dyn Secrets,
+    depth: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of a part of this node.
+    fn part(self, node: &'a Node) -> Result<Self, ReadError> {
+        if self.depth >= MAX_DEPTH {
+            return Err(ReadError::new(format!("settings nest deeper than {MAX_DEPTH} levels")).at(node.span));
+        }
+        Ok(Self { node, secrets: self.secrets, depth: self.depth + 1 })
+    }
+
+    fn error(self, message: impl Into<String>) -> ReadError {
+        ReadError::new(message).at(self.node.span)
+    }
+
+    /// A number or truth value, if the plain text is one; a text otherwise.
+    fn visit_plain<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, ReadError> {
+        match text {
+            "true" => return visitor.visit_bool(true),
+            "false" => return visitor.visit_bool(false),
+            _ if !looks_like_number(text) => return visitor.visit_str(text),
+            _ => {}
+        }
+        if let Ok(number) = text.parse::<u64>() {
+            return visitor.visit_u64(number);
+        }
+        if let Ok(number) = text.parse::<i64>() {
+            return visitor.visit_i64(number);
+        }
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => visitor.visit_f64(number),
+            _ => visitor.visit_str(text),
+        }
+    }
+
+    /// A whole number in a range of its type.
+    fn whole<T: std::str::FromStr + fmt::Display>(self, all: &RangeInclusive<T>) -> Result<T, ReadError> {
+        let number = self.node.as_text().and_then(|text| text.trim().parse().ok());
+        let (least, most) = (all.start(), all.end());
+        number.ok_or_else(|| self.error(format!("{} is not a whole number from {least} to {most}", self.node.describe())))
+    }
+
+    /// A finite number.
+    fn real(self) -> Result<f64, ReadError> {
+        let number = self.node.as_text().and_then(|text| text.trim().parse::<f64>().ok());
+        number.filter(|number| number.is_finite()).ok_or_else(|| self.error(format!("{} is not a number", self.node.describe())))
+    }
+
+    fn secret(self) -> Result<String, ReadError> {
+        let wrong = || self.error("a secret is a text, `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`");
+        let source = match &self.node.value {
+            Value::Scalar { text, .. } => SecretSource::Text(text, self.node.span),
+            Value::Map(entries) => {
+                let [(key, node)] = entries.as_slice() else { return Err(wrong()) };
+                let kind: fn(&'a str) -> SecretSource<'a> = match &*key.name {
+                    "file" => SecretSource::File,
+                    "env" => SecretSource::Env,
+                    "credential" => SecretSource::Credential,
+                    other => {
+                        let error = ReadError::new(format!("unknown source of a secret {}", quote(other))).at(key.span);
+                        return Err(error.help(suggest(other, &["file", "env", "credential"])));
+                    }
+                };
+                let text = node.as_text().filter(|text| !text.is_empty());
+                kind(text.ok_or_else(|| ReadError::new(format!("`{}` names {}, not a text", key.name, node.describe())).at(node.span))?)
+            }
+            Value::Null | Value::List(_) => return Err(wrong()),
+        };
+        self.secrets.fetch(source).map_err(|why| self.error(why))
+    }
+}
+
+/// Whether a plain text is meant as a number: `007` and `+5` are texts that happen to have digits, `-inf` has none.
+fn looks_like_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let mut chars = digits.strip_prefix('.').unwrap_or(digits).chars();
+    let first_is_digit = chars.next().is_some_and(|c| c.is_ascii_digit());
+    let padded = digits.starts_with('0') && chars.next().is_some_and(|c| c.is_ascii_digit());
+    first_is_digit && !padded
+}
+
+macro_rules! whole_numbers {
+    ($($method:ident $visit:ident $type:ident;)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+            let number = self.whole(&($type::MIN..=$type::MAX))?;
+            visitor.$visit(number).map_err(|error: ReadError| error.at(self.node.span))
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = ReadError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let result = match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Scalar { text, quoted: true } => visitor.visit_str(text),
+            Value::Scalar { text, quoted: false } => Self::visit_plain(text, visitor),
+            Value::List(items) => visitor.visit_seq(ListReader { reader: self, items: items.iter(), index: 0 }),
+            Value::Map(entries) => visitor.visit_map(MapReader { reader: self, entries: entries.iter(), current: None }),
+        };
+        result.map_err(|error| error.within(self.node))
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.value {
+            Value::Scalar { text, .. } => visitor.visit_str(text).map_err(|error: ReadError| error.at(self.node.span)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        match self.node.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_bool(match self.node.as_text() {
+            Some("true") => true,
+            Some("false") => false,
+            _ => return Err(self.error(format!("{} is neither `true` nor `false`", self.node.describe()))),
+        })
+    }
+
+    whole_numbers! {
+        deserialize_u8 visit_u8 u8;
+        deserialize_u16 visit_u16 u16;
+        deserialize_u32 visit_u32 u32;
+        deserialize_u64 visit_u64 u64;
+        deserialize_i8 visit_i8 i8;
+        deserialize_i16 visit_i16 i16;
+        deserialize_i32 visit_i32 i32;
+        deserialize_i64 visit_i64 i64;
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_f64(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_f64(self.real()?).map_err(|error: ReadError| error.at(self.node.span))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, ReadError> {
+        match &self.node.value {
+            Value::Scalar { text, .. } if name == MAYBE_SECRET_TOKEN => visitor.visit_str(text),
+            _ if name == SECRET_TOKEN || name == MAYBE_SECRET_TOKEN => {
+                let text = self.secret()?;
+                visitor.visit_newtype_struct(IntoDeserializer::<ReadError>::into_deserializer(text))
+            }
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+        let (variant, at, value) = match &self.node.value {
+            Value::Scalar { text, .. } => (&**text, self.node.span, None),
+            Value::Map(entries) => match entries.as_slice() {
+                [(key, node)] => (&*key.name, key.span, Some(node)),
+                _ => return Err(self.error("a map with one key is expected")),
+            },
+            Value::Null | Value::List(_) => return Err(self.error(format!("{} stands where a word is expected", self.node.describe()))),
+        };
+        visitor.visit_enum(VariantReader { reader: self, variant, value }).map_err(|error| error.at(at))
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        i128 u128 bytes byte_buf unit_struct seq tuple tuple_struct map struct identifier
+    }
+}
+
+struct ListReader<'a> {
+    reader: Reader<'a>,
+    items: std::slice::Iter<'a, Node>,
+    index: usize,
+}
+
+impl<'de> SeqAccess<'de> for ListReader<'_> {
+    type Error = ReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
+        let Some(node) = self.items.next() else { return Ok(None) };
+        // People count from one.
+        self.index += 1;
+        seed.deserialize(self.reader.part(node)?).map(Some).map_err(|error| error.under(&self.index.to_string(), node))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+struct MapReader<'a> {
+    reader: Reader<'a>,
+    entries: std::slice::Iter<'a, (Key, Node)>,
+    current: Option<&'a (Key, Node)>,
+}
+
+impl<'de> MapAccess<'de> for MapReader<'_> {
+    type Error = ReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
+        self.current = self.entries.next();
+        let Some((key, _)) = self.current else { return Ok(None) };
+        seed.deserialize(IntoDeserializer::<ReadError>::into_deserializer(&*key.name)).map(Some).map_err(|error| error.at(key.span))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+        let Some((key, node)) = self.current else { return Err(ReadError::new("a value without a key")) };
+        seed.deserialize(self.reader.part(node)?).map_err(|error| error.under(&key.name, node))
+    }
+}
+
+struct VariantReader<'a> {
+    reader: Reader<'a>,
+    variant: &'a str,
+    value: Option<&'a Node>,
+}
+
+impl<'a> VariantReader<'a> {
+    /// The reader of what the variant holds, which must be there.
+    fn content(&self, what: &str) -> Result<Reader<'a>, ReadError> {
+        let Some(node) = self.value else { return Err(ReadError::new(format!("`{}` needs {what}", escape_controls(self.variant)))) };
+        self.reader.part(node)
+    }
+
+    fn under(&self, error: ReadError) -> ReadError {
+        error.under(self.variant, self.value.unwrap_or(self.reader.node))
+    }
+}
+
+impl<'de> EnumAccess<'de> for VariantReader<'_> {
+    type Error = ReadError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), ReadError> {
+        let variant = seed.deserialize(IntoDeserializer::<ReadError>::into_deserializer(self.variant))?;
+        Ok((variant, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for VariantReader<'_> {
+    type Error = ReadError;
+
+    fn unit_variant(self) -> Result<(), ReadError> {
+        match self.value {
+            Some(node) if node.value != Value::Null => Err(ReadError::new(format!("`{}` takes no settings", self.variant)).at(node.span)),
+            _ => Ok(()),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, ReadError> {
+        seed.deserialize(self.content("a value")?).map_err(|error| self.under(error))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ReadError> {
+        self.content("a list")?.deserialize_any(visitor).map_err(|error| self.under(error))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+        self.content("a map of settings")?.deserialize_any(visitor).map_err(|error| self.under(error))
+    }
+}

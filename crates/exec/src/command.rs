@@ -1,0 +1,256 @@
+//! Starts one program.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use monchero_core::program::{MAX_STDERR, Program, RunError};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, kill_process_group, pidfd_open};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::containment::MARK;
+use crate::output::{Input, Output, watched};
+use crate::trust::{self, TrustError};
+use crate::users::User;
+use crate::{run_as, users};
+
+/// How often a program that somebody is still writing (ETXTBSY) is tried again.
+const BUSY_TRIES: u32 = 20;
+/// How long is waited before that. Together 0.2 s: a package manager renames a finished file, only an editor or `cp` in place gets here.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// What every start needs of the daemon.
+pub(crate) struct Base {
+    /// `/dev/null`, open once.
+    pub null: File,
+    /// The home directory of our user.
+    pub home: OsString,
+    /// The binary with the hidden subcommands.
+    pub helper: Option<PathBuf>,
+}
+
+/// A program that runs.
+pub(crate) struct Started {
+    pub child: Child,
+    pub pid: Pid,
+    /// Its pidfd, readable when it has ended.
+    pub exit: AsyncFd<OwnedFd>,
+    pub stdout: Output,
+    pub stderr: Output,
+    /// What of its input did not fit into the pipe yet.
+    pub input: Option<Input>,
+}
+
+/// Starts a program, with nothing but what its definition says: an environment of its own, three descriptors, a process group.
+///
+/// The standard library takes the `posix_spawn` path for all of this (an absolute path, no user, no hook), which costs the same
+/// however large our process is. `began` is called as soon as there is a process, before anything else can happen on this thread.
+pub(crate) async fn start(
+    base: &Base,
+    program: &mut Program,
+    mark: &str,
+    began: impl FnOnce(&Child),
+) -> Result<Started, RunError> {
+    let stdin = program.stdin.take();
+    let name = program.argv.first().cloned().unwrap_or_default();
+    let failed = |why: String| RunError::Start { program: name.to_string_lossy().into_owned(), why };
+    let path = trust::resolve(Path::new(&name)).map_err(|error| failed(error.to_string()))?;
+    let user = other_user(program).map_err(failed)?;
+    if !program.allow_insecure_path {
+        trust::verify_for(&path, user.as_ref().map(|(_, user)| user.uid)).map_err(|error| match error {
+            TrustError::Refused { .. } => RunError::Untrusted(error.to_string()),
+            TrustError::Unusable(why) => failed(why),
+        })?;
+    }
+    let mut command = command(base, program, &path, user.as_ref(), mark).map_err(failed)?;
+    let pipes = |error: Errno| failed(explain(&io::Error::from(error), &path, program));
+    let (stdout, theirs) = Output::new(program.max_output).map_err(pipes)?;
+    command.stdout(Stdio::from(theirs));
+    let (stderr, theirs) = Output::new(MAX_STDERR).map_err(pipes)?;
+    command.stderr(Stdio::from(theirs));
+    let input = match stdin {
+        Some(bytes) => {
+            let (input, theirs) = Input::new(bytes).map_err(pipes)?;
+            command.stdin(Stdio::from(theirs));
+            Some(input)
+        }
+        None => {
+            let null = base.null.try_clone().map_err(|error| failed(explain(&error, &path, program)))?;
+            command.stdin(Stdio::from(null));
+            None
+        }
+    };
+    let child = spawn(&mut command).await.map_err(|error| failed(explain(&error, &path, program)))?;
+    // The other ends of the pipes are closed with it: the program alone holds them now.
+    drop(command);
+    watch(child, began, stdout, stderr, input).map_err(|error| failed(explain(&error, &path, program)))
+}
+
+/// The user that the program is to run as, if that is not ours.
+fn other_user(program: &Program) -> Result<Option<(String, User)>, String> {
+    let Some(name) = &program.run_as else { return Ok(None) };
+    let user = users::by_name(name)?;
+    let me = geteuid().as_raw();
+    if user.uid == me {
+        return Ok(None);
+    }
+    if me != 0 {
+        return Err(format!(
+            "it is to run as user `{name}`, but the daemon is not root (it has user id {me}): run the daemon as root or remove `run_as`"
+        ));
+    }
+    Ok(Some((name.clone(), user)))
+}
+
+fn command(
+    base: &Base,
+    program: &Program,
+    path: &Path,
+    user: Option<&(String, User)>,
+    mark: &str,
+) -> Result<Command, String> {
+    let mut command = match user {
+        None => Command::new(path),
+        Some((name, _)) => {
+            let helper = base.helper.as_ref().ok_or("this program cannot change the user (it has no `exec-as`)")?;
+            let mut command = Command::new(helper);
+            command.arg0("monchero").args(run_as::prefix(name)).arg(path);
+            command
+        }
+    };
+    let home = user.map_or(base.home.as_os_str(), |(_, user)| OsStr::new(&user.home));
+    command
+        .args(program.argv.iter().skip(1))
+        .env_clear()
+        .env("PATH", trust::PATH)
+        .env("LANG", "C.UTF-8")
+        .env("HOME", home)
+        .envs(program.env.iter().map(|(name, value)| (name, value)))
+        .env(MARK, mark)
+        .current_dir(program.directory.as_deref().unwrap_or(Path::new("/")))
+        .process_group(0);
+    Ok(command)
+}
+
+async fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut tries = 0;
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
+        let spawned = command.spawn();
+        match spawned {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
+                tries += 1;
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn watch(
+    mut child: Child,
+    began: impl FnOnce(&Child),
+    stdout: Output,
+    stderr: Output,
+    input: Option<Input>,
+) -> io::Result<Started> {
+    let pid = Pid::from_child(&child);
+    let exit = pidfd_open(pid, PidfdFlags::empty())
+        .map_err(io::Error::from)
+        .and_then(|pidfd| watched(pidfd, Interest::READABLE));
+    match exit {
+        Ok(exit) => {
+            began(&child);
+            Ok(Started { pid, exit, stdout, stderr, input: input.and_then(Input::feed), child })
+        }
+        Err(error) => {
+            // It cannot be watched (no descriptor is left), so it must not run. It has had no time to get anywhere.
+            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+/// Why a program could not be started, and what to do.
+fn explain(error: &io::Error, path: &Path, program: &Program) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => missing(path, program),
+        Some(Errno::ACCESS | Errno::PERM) => forbidden(error, path, program),
+        Some(Errno::NOEXEC) => {
+            "it is neither a program for this machine nor a script whose first line begins with `#!`".to_owned()
+        }
+        Some(Errno::TXTBSY) => "somebody is writing to it (text file busy): put a finished copy in its place by renaming".to_owned(),
+        Some(Errno::TOOBIG) => "its arguments and its environment are too long for the kernel".to_owned(),
+        Some(Errno::AGAIN) => format!("{error}: the limit of processes is reached; raise `TasksMax=` of the service or `ulimit -u`"),
+        Some(Errno::NOMEM) => format!("{error}: the host has no memory left for another process"),
+        Some(Errno::MFILE | Errno::NFILE) => {
+            format!("{error}: the limit of descriptors is reached; raise `LimitNOFILE=` of the service")
+        }
+        _ if error.kind() == io::ErrorKind::InvalidInput => {
+            "an argument, a variable of its environment or a path contains a NUL byte".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The kernel says the same when the program, its interpreter, its loader or the working directory is missing.
+fn missing(path: &Path, program: &Program) -> String {
+    if let Some(directory) = program.directory.as_deref().filter(|directory| !directory.is_dir()) {
+        return format!("its working directory `{}` does not exist", directory.display());
+    }
+    if !path.exists() {
+        return format!("`{}` does not exist", path.display());
+    }
+    match interpreter(path) {
+        Some(named) if named.ends_with('\r') => {
+            "its first line ends in a carriage return, which the kernel takes for a part of the interpreter's name; \
+             `sed -i 's/\\r$//'` on it mends that"
+                .to_owned()
+        }
+        Some(named) => format!("its interpreter `{named}`, named in its first line, does not exist: install it or correct the line"),
+        None => "the loader that it needs does not exist: it was built for another system".to_owned(),
+    }
+}
+
+fn forbidden(error: &io::Error, path: &Path, program: &Program) -> String {
+    let shown = path.display();
+    match path.metadata() {
+        Ok(found) if found.is_dir() => return format!("`{shown}` is a directory"),
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            return format!("it is not executable; `chmod +x {shown}` mends that");
+        }
+        _ => {}
+    }
+    if let Some(named) = interpreter(path) {
+        return format!("{error}: the daemon's user may not execute it or its interpreter `{named}`, or their file system is mounted `noexec`");
+    }
+    match &program.directory {
+        Some(directory) => format!("{error}: the daemon's user may not execute it, or not enter `{}`", directory.display()),
+        None => format!("{error}: the daemon's user may not execute it, or its file system is mounted `noexec`"),
+    }
+}
+
+/// The interpreter that the first line of a script names.
+fn interpreter(path: &Path) -> Option<String> {
+    // Opening anything else, such as a named pipe, could wait for ever.
+    if !path.is_file() {
+        return None;
+    }
+    // The kernel looks at no more than this.
+    let mut start = [0_u8; 256];
+    let read = File::open(path).ok()?.read(&mut start).ok()?;
+    let line = start.get(..read)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_start_matches([' ', '\t']);
+    Some(line.split([' ', '\t']).next().unwrap_or_default().to_owned())
+}

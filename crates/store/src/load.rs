@@ -1,0 +1,186 @@
+//! Reads what a daemon needs to start.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use monchero_core::decide::Told;
+use monchero_core::hold::{Acknowledgement, Downtime};
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use crate::record::{ActionRow, ActionState, HistoryKind, Loaded, StoredCheck};
+use crate::rows::{self, EVENT_COLUMNS, EventRow, STATE_COLUMNS, StateRow, Unreadable, event};
+use crate::schema::{self, WHOLE_CHECK_BYTES};
+
+/// How far back actions are loaded: no `cooldown` or `limit` looks further.
+const RECENT: Duration = Duration::from_secs(7 * 86_400);
+/// How many recent actions are loaded, the newest; a host that acts more often than that has other worries.
+const MAX_RECENT: usize = 2_000;
+/// How much output of recent actions is loaded in full; of older ones the first [`SHORT_OUTPUT`] bytes are.
+pub(crate) const WHOLE_OUTPUT: usize = 256 * 1024;
+/// See [`WHOLE_OUTPUT`].
+pub(crate) const SHORT_OUTPUT: usize = 256;
+/// How many repairs are named one by one; more are counted.
+const MAX_REPAIRS: usize = 50;
+
+/// What was loaded, and what could not be.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) loaded: Loaded,
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// Downtimes that are over.
+    pub(crate) ended: Vec<u64>,
+}
+
+impl Found {
+    /// Names a row that cannot be read, once.
+    fn lose(&mut self, row: Unreadable) {
+        if !self.unreadable.iter().any(|known| known.source == row.source && known.id == row.id && row.id.is_some()) {
+            self.unreadable.push(row);
+        }
+    }
+}
+
+/// Reads it. Rows that cannot be read are passed over and named (R33).
+pub(crate) fn load(connection: &Connection, now: Timestamp, bytes: u64) -> rusqlite::Result<Found> {
+    let mut found = Found::default();
+    load_state(connection, now, &mut found)?;
+    if bytes <= WHOLE_CHECK_BYTES {
+        judge_events(connection, &mut found)?;
+    }
+    load_actions(connection, now, &mut found)?;
+    let written = schema::meta(connection, "last_id")?.unwrap_or(0);
+    let used: Option<i64> = connection.query_row("SELECT max(number) FROM events", (), |row| row.get(0))?;
+    let ids = [written, used.unwrap_or(0)].into_iter().filter_map(|id| u64::try_from(id).ok());
+    found.loaded.last_id = ids.chain([found.loaded.last_id]).max().unwrap_or(0);
+    Ok(found)
+}
+
+fn load_state(connection: &Connection, now: Timestamp, found: &mut Found) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("SELECT {STATE_COLUMNS} FROM state ORDER BY id"))?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Err(reason) = StateRow::read(row).and_then(|row| take_state(&row, now, found)) {
+            found.lose(Unreadable::of(row, "state", 2, 4, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Looks whether history can be read, where that costs little; in a large database it shows when somebody reads it.
+fn judge_events(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("SELECT {EVENT_COLUMNS} FROM events NOT INDEXED"))?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Err(reason) = EventRow::read(row) {
+            found.lose(Unreadable::of(row, "events", 3, 5, reason));
+        }
+    }
+    Ok(())
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, String> {
+    serde_json::from_str(body).map_err(|why| why.to_string())
+}
+
+fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(), String> {
+    let loaded = &mut found.loaded;
+    match row.kind {
+        rows::state::CHECK => loaded.checks.push(parse::<StoredCheck>(row.body)?),
+        rows::state::TOLD => loaded.told.push((rows::name(row.name), rows::name(row.part), parse::<Told>(row.body)?)),
+        rows::state::ACKNOWLEDGEMENT => loaded.acknowledgements.push((rows::name(row.name), parse::<Acknowledgement>(row.body)?)),
+        rows::state::DOWNTIME => {
+            let downtime: Downtime = parse(row.body)?;
+            loaded.last_id = loaded.last_id.max(downtime.id);
+            if downtime.end > now {
+                loaded.downtimes.push(downtime);
+            } else {
+                found.ended.push(downtime.id);
+            }
+        }
+        other => return Err(format!("nothing of kind `{other}` is known")),
+    }
+    Ok(())
+}
+
+/// Reads the actions that never ended, and those of late: newest first from the disk, oldest first for the reader.
+fn load_actions(connection: &Connection, now: Timestamp, found: &mut Found) -> rusqlite::Result<()> {
+    let since = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN).as_millisecond();
+    let intents = format!("SELECT {EVENT_COLUMNS} FROM events WHERE kind = '{}' AND ?1 = ?1 ORDER BY at DESC, id DESC", event::INTENT);
+    let recent = format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE id IN (SELECT id FROM events WHERE at >= ?1 AND kind = '{}' ORDER BY at DESC, id DESC
+         LIMIT {MAX_RECENT}) ORDER BY at DESC, id DESC",
+        event::ACTION
+    );
+    let mut interrupted = read_actions(connection, &intents, since, found)?;
+    for row in &mut interrupted {
+        row.outcome = ActionState::Interrupted;
+        if row.message.is_empty() {
+            "the daemon ended while it ran".clone_into(&mut row.message);
+        }
+    }
+    let mut actions = read_actions(connection, &recent, since, found)?;
+    actions.retain(|row| matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted));
+    found.loaded.interrupted = interrupted;
+    found.loaded.recent_actions = actions;
+    Ok(())
+}
+
+fn read_actions(connection: &Connection, sql: &str, since: i64, found: &mut Found) -> rusqlite::Result<Vec<ActionRow>> {
+    let mut actions = Vec::new();
+    let mut shortener = Shortener::default();
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([since])?;
+    while let Some(row) = rows.next()? {
+        let read = EventRow::read(row).and_then(|event| parse::<HistoryKind>(event.body));
+        match read {
+            Ok(HistoryKind::Action(mut action)) => {
+                shortener.shorten(&mut action.output);
+                actions.push(action);
+            }
+            Ok(_) => found.lose(Unreadable::of(row, "events", 3, 5, "it is not an action".to_owned())),
+            Err(reason) => found.lose(Unreadable::of(row, "events", 3, 5, reason)),
+        }
+    }
+    actions.reverse();
+    Ok(actions)
+}
+
+/// Moves what could not be read into the quarantine and removes downtimes that are over. That the disk is full now is no harm: it is
+/// done when the database is opened the next time.
+pub(crate) fn tidy(connection: &Connection, found: &Found, now: Timestamp) -> rusqlite::Result<()> {
+    if found.unreadable.is_empty() && found.ended.is_empty() {
+        return Ok(());
+    }
+    let step = connection.unchecked_transaction()?;
+    for row in &found.unreadable {
+        row.quarantine(&step, now)?;
+    }
+    for id in &found.ended {
+        step.execute("DELETE FROM state WHERE kind = ?1 AND name = ?2", (rows::state::DOWNTIME, id.to_string()))?;
+    }
+    step.commit()
+}
+
+/// Keeps the output of what comes first whole and shortens the rest, so that a list fits into memory.
+#[derive(Debug, Default)]
+pub(crate) struct Shortener {
+    spent: usize,
+}
+
+impl Shortener {
+    pub(crate) fn shorten(&mut self, output: &mut String) {
+        self.spent = self.spent.saturating_add(output.len());
+        if self.spent > WHOLE_OUTPUT && output.len() > SHORT_OUTPUT {
+            *output = monchero_core::text::shorten(output, SHORT_OUTPUT);
+        }
+    }
+}
+
+/// Names what was lost, the first ones by name.
+pub(crate) fn describe(unreadable: &[Unreadable], repairs: &mut Vec<String>) {
+    repairs.extend(unreadable.iter().take(MAX_REPAIRS).map(Unreadable::describe));
+    if unreadable.len() > MAX_REPAIRS {
+        repairs.push(format!("{} more rows could not be read; all are kept in `quarantine`", unreadable.len() - MAX_REPAIRS));
+    }
+}
