@@ -49,7 +49,7 @@ fn a_problem_sets_off_a_script_and_a_mail() {
 checks:
   shop: { plugin: '{dir}/step {dir}/shop.step', labels: { unit: nginx } }
 actions:
-  ops: { email: { to: [ops@example.org], sendmail: { path: '{dir}/sendmail' } } }
+  ops: { email: { to: [ops@example.org], sendmail: '{dir}/sendmail' } }
   note:
     script: |
       #!/bin/sh
@@ -126,7 +126,7 @@ fn plugins_that_misbehave() {
         ("ignores-term", "unknown", "timed out after"),
         ("escapes", "unknown", "timed out after"),
         ("daemonizes", "okay", "OK"),
-        ("floods", "unknown", "output"),
+        ("floods", "unknown", "16 MiB"),
         ("binary", "okay", "OK"),
         ("asks", "warning", "got 1"),
         ("dies", "unknown", "signal"),

@@ -7,11 +7,11 @@ mod shell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use monchero_core::action::{ActionContext, ActionError, ActionOutcome, Event, ScriptKind};
-use monchero_core::program::{Exit, MAX_OUTPUT, Program, RunEnd, RunError};
+use monchero_core::program::{Exit, KILL_GRACE, MAX_OUTPUT, Program, RunEnd, RunError};
 use monchero_core::{Secret, duration, quantity, text};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
@@ -23,6 +23,10 @@ use interpreter::Interpreter;
 const MAX_SCRIPT: usize = 120 * 1024;
 /// The most that `max_output` may be, in bytes: what is kept is written to the database.
 const MAX_KEPT: usize = 1024 * 1024;
+/// The longest `kill_grace`: it comes on top of the timeout, and nothing else runs for the check until it is over.
+const MAX_KILL_GRACE: Duration = Duration::from_secs(60);
+/// Where a program that is named without its path is looked for before the usual directories.
+const SHIPPED: &str = "/usr/lib/monchero/actions";
 
 /// Runs a script or a program when the state of a check changes: restarts a service, cleans up, collects evidence.
 ///
@@ -33,7 +37,9 @@ const MAX_KEPT: usize = 1024 * 1024;
 /// `$((..))`, `[[ .. ]]`), are refused with a hint. A command that takes options gets values behind `--`.
 ///
 /// `script: [/path/to/program, --message={{ message }}, --, "{{ labels.unit }}"]` runs a program without any shell. A template may stand
-/// behind `--option=` and, as a whole argument, behind `--`; the program itself is fixed.
+/// behind `--option=` and, as a whole argument, behind `--`; the program itself is fixed. It is a whole path, or a bare name that is looked
+/// for in `/usr/lib/monchero/actions`, where the scripts that come with monchero are (`restart-unit`, `snapshot`), and then in the usual
+/// directories of programs.
 ///
 /// Both find the event in their environment, each value at most 32 KiB long: `MONCHERO_HOST`, `MONCHERO_CHECK`, `MONCHERO_KIND`,
 /// `MONCHERO_STATE`, `MONCHERO_PREVIOUS_STATE`, `MONCHERO_STATE_TYPE` (`soft` or `hard`), `MONCHERO_ATTEMPT`, `MONCHERO_MAX_ATTEMPTS`,
@@ -65,15 +71,38 @@ pub(crate) struct Script {
     #[serde(default = "default_max_output", deserialize_with = "size")]
     #[schemars(with = "String")]
     max_output: usize,
+    /// How long it may clean up between SIGTERM and SIGKILL when its time is over, at most `60s`. Default: `2s`.
+    #[serde(default = "default_kill_grace", with = "duration::text")]
+    #[schemars(with = "String")]
+    kill_grace: Duration,
     /// Whether what it left running in the background may live on, as an init script needs it that starts a service. Default: `false`.
     #[serde(default)]
     allow_background: bool,
+    /// Set `allow` to run a program that others than root and the daemon's user could have changed: one that they can write to, or that
+    /// stands in a directory that they can write to. By default (`refuse`) it is not run.
+    #[serde(default)]
+    insecure_permissions: InsecurePermissions,
     #[serde(skip)]
     plan: Option<Plan>,
 }
 
 fn default_max_output() -> usize {
     MAX_OUTPUT
+}
+
+fn default_kill_grace() -> Duration {
+    KILL_GRACE
+}
+
+/// Whether a program that others can change is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum InsecurePermissions {
+    /// It is not.
+    #[default]
+    Refuse,
+    /// It is.
+    Allow,
 }
 
 /// Reads a size such as `64KiB`.
@@ -185,8 +214,8 @@ impl Plan {
     /// R66: a value is a whole argument only behind `--`, or the part of an argument behind `--option=`.
     fn of_list(list: &[String]) -> Result<Self, String> {
         let Some(program) = list.first() else { return Err("the list names no program".to_owned()) };
-        if !program.starts_with('/') {
-            return Err(format!("the program `{program}` is no absolute path"));
+        if program.contains('/') && !program.starts_with('/') || program.is_empty() {
+            return Err(format!("the program `{program}` is neither a whole path, from `/` on, nor a bare name"));
         }
         let mut behind_options = false;
         let mut argv = Vec::with_capacity(list.len());
@@ -268,7 +297,15 @@ impl Plan {
                         Ok(OsString::from(text::shorten(&text, MAX_VALUE)))
                     }
                 };
-                Ok((argv.iter().map(render).collect::<Result<_, String>>()?, Vec::new()))
+                let mut argv = argv.iter().map(render).collect::<Result<Vec<_>, String>>()?;
+                if let Some(program) = argv.first_mut() {
+                    let shipped = Path::new(SHIPPED).join(&*program);
+                    // A bare name that we do not ship is looked for by the one who starts it; a whole path stays what it is.
+                    if shipped.is_file() {
+                        *program = shipped.into();
+                    }
+                }
+                Ok((argv, Vec::new()))
             }
         }
     }
@@ -298,7 +335,7 @@ fn begins_with_option(segments: &[Segment]) -> bool {
 
 impl ScriptKind for Script {
     const NAME: &'static str = "script";
-    const EXAMPLE: &'static str = r#"[/usr/bin/systemctl, restart, --, "{{ labels.unit }}"]"#;
+    const EXAMPLE: &'static str = r#"[systemctl, restart, --, "{{ labels.unit }}"]"#;
     const SHORT_FOR: Option<&'static str> = Some("run");
 
     fn validate(&mut self) -> Result<(), (&'static str, String)> {
@@ -316,6 +353,9 @@ impl ScriptKind for Script {
             || self.secrets.values().any(|secret| secret.reveal().contains('\0'))
         {
             return Err(("env", "a value holds NUL, which no environment can".to_owned()));
+        }
+        if self.kill_grace > MAX_KILL_GRACE {
+            return Err(("kill_grace", format!("it is longer than {}", duration::format(MAX_KILL_GRACE))));
         }
         match &self.directory {
             Some(directory) if !directory.is_absolute() => {
@@ -357,7 +397,9 @@ impl Script {
         program.directory.clone_from(&self.directory);
         program.run_as.clone_from(&self.run_as);
         program.max_output = self.max_output;
+        program.kill_grace = self.kill_grace;
         program.allow_background = self.allow_background;
+        program.allow_insecure_path = self.insecure_permissions == InsecurePermissions::Allow;
         program.stdin =
             Some(serde_json::to_vec(event).map_err(|error| format!("the event cannot be written as JSON: {error}"))?);
         Ok(program)

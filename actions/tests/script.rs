@@ -23,7 +23,7 @@ fn run(settings: &Value) -> ActionOutcome {
 #[test]
 fn the_example_works() {
     // What the reference shows, as a list.
-    let action = script(&json!(["/usr/bin/systemctl", "restart", "--", "{{ labels.unit }}"]));
+    let action = script(&json!(["systemctl", "restart", "--", "{{ labels.unit }}"]));
     assert_eq!(action.needed_labels(), ["unit"]);
     let real = Scripted { end: ended(Exit::Status(0), "", "") };
     assert!(wait(action.run(&event(), TIMEOUT, &context(&real, &TimeZone::UTC))).unwrap().success);
@@ -184,7 +184,7 @@ fn what_cannot_be_run_safely_is_refused_at_load() {
     for (settings, words) in [
         (json!(""), vec!["empty"]),
         (json!([]), vec!["no program"]),
-        (json!(["echo", "x"]), vec!["no absolute path"]),
+        (json!(["./echo", "x"]), vec!["neither a whole path"]),
         (json!("echo '{{ message }}'"), vec!["line 1", "single quotes", "$MONCHERO_MESSAGE"]),
         (json!("#!/bin/sh\necho {{ mesage }}"), vec!["line 2", "did you mean `message`"]),
         (json!("echo {{ message | safe }}"), vec!["no filter is needed"]),
@@ -213,6 +213,8 @@ fn what_cannot_be_run_safely_is_refused_at_load() {
         (json!({ "run": "true", "env": { "A": "x" }, "secrets": { "A": "y" } }), vec!["stands in `env` too"]),
         (json!({ "run": "true", "max_output": "1GiB" }), vec!["`max_output`", "not between"]),
         (json!({ "run": "true", "max_output": "5s" }), vec!["not a size"]),
+        (json!({ "run": "true", "kill_grace": "2m" }), vec!["`kill_grace`", "longer than 1m"]),
+        (json!({ "run": "true", "insecure_permissions": "yes" }), vec!["unknown word `yes`"]),
         (json!({ "run": "true", "nonsense": "5s" }), vec!["unknown setting `nonsense`"]),
         (json!({ "run": { "a": "b" } }), vec!["the text of a script"]),
     ] {

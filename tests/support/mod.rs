@@ -12,20 +12,20 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program under test.
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_monchero"))
 }
 
 /// A daemon with its own configuration, state and socket.
-pub struct TestAgent {
-    pub folder: TempDir,
+pub(crate) struct TestAgent {
+    pub(crate) folder: TempDir,
     child: Option<Child>,
 }
 
 impl TestAgent {
     /// A folder with this as its only file of checks; nothing runs yet.
-    pub fn configured(yaml: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(crate) fn configured(yaml: &str) -> Self {
+        let folder = tempfile::tempdir_in(trusted_base()).unwrap();
         std::fs::create_dir(folder.path().join("conf.d")).unwrap();
         let agent = Self { folder, child: None };
         agent.configure(yaml);
@@ -33,33 +33,33 @@ impl TestAgent {
     }
 
     /// The same, and the daemon answers.
-    pub fn start(yaml: &str) -> Self {
+    pub(crate) fn start(yaml: &str) -> Self {
         let mut agent = Self::configured(yaml);
         agent.launch();
         agent
     }
 
     /// Replaces the file of checks; `{dir}` stands for the folder.
-    pub fn configure(&self, yaml: &str) {
+    pub(crate) fn configure(&self, yaml: &str) {
         let file = self.path("conf.d/test.yaml");
         let next = self.path("conf.d/.test.yaml.next");
         std::fs::write(&next, yaml.replace("{dir}", &self.folder.path().display().to_string())).unwrap();
         std::fs::rename(next, file).unwrap();
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Starts the daemon and waits until it answers.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         self.spawn();
         self.wait_for("the daemon to answer", |agent| agent.get("/v1/status").is_some());
     }
 
     /// Starts the daemon and does not wait.
     #[expect(clippy::disallowed_methods, reason = "the test is the parent of the daemon")]
-    pub fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = Command::new(program());
@@ -69,30 +69,30 @@ impl TestAgent {
         self.child = Some(command.spawn().unwrap());
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.as_ref().expect("it runs").id()).unwrap()
     }
 
     /// Sends a signal to the daemon.
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// SIGKILL; everything that is left is what is on disk.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.signal(rustix::process::Signal::KILL);
         self.child.take().unwrap().wait().unwrap();
     }
 
     /// SIGTERM; answers how long it took and the exit status.
-    pub fn stop(&mut self) -> (Duration, Option<i32>) {
+    pub(crate) fn stop(&mut self) -> (Duration, Option<i32>) {
         self.signal(rustix::process::Signal::TERM);
         self.ended(Duration::from_secs(15))
     }
 
     /// Waits until the daemon has ended.
-    pub fn ended(&mut self, patience: Duration) -> (Duration, Option<i32>) {
+    pub(crate) fn ended(&mut self, patience: Duration) -> (Duration, Option<i32>) {
         let start = Instant::now();
         let mut child = self.child.take().unwrap();
         loop {
@@ -108,12 +108,12 @@ impl TestAgent {
         }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// What a GET answers, if it answers with 200.
-    pub fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let mut stream = UnixStream::connect(self.path("socket")).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: monchero\r\n\r\n").ok()?;
@@ -126,22 +126,22 @@ impl TestAgent {
     }
 
     /// The rows of `status`.
-    pub fn checks(&self) -> Vec<Value> {
+    pub(crate) fn checks(&self) -> Vec<Value> {
         self.get("/v1/status").and_then(|status| status["checks"].as_array().cloned()).unwrap_or_default()
     }
 
     /// One row; null if there is none.
-    pub fn check(&self, name: &str) -> Value {
+    pub(crate) fn check(&self, name: &str) -> Value {
         self.checks().into_iter().find(|check| check["name"] == name).unwrap_or_default()
     }
 
     /// Waits for a level, with a deadline.
-    pub fn wait_for(&self, what: &str, level: impl Fn(&Self) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, level: impl Fn(&Self) -> bool) {
         self.wait_within(Duration::from_secs(20), what, level);
     }
 
     /// Waits for a level, with this deadline.
-    pub fn wait_within(&self, patience: Duration, what: &str, level: impl Fn(&Self) -> bool) {
+    pub(crate) fn wait_within(&self, patience: Duration, what: &str, level: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !level(self) {
             assert!(start.elapsed() < patience, "waited in vain for {what}\nchecks: {:#}\nlog:\n{}", Value::from(self.checks()), self.log());
@@ -150,7 +150,7 @@ impl TestAgent {
     }
 
     /// Waits until a check has this state and confirmation.
-    pub fn wait_for_state(&self, check: &str, state: &str, state_type: &str) -> Value {
+    pub(crate) fn wait_for_state(&self, check: &str, state: &str, state_type: &str) -> Value {
         self.wait_for(&format!("`{check}` to be {state} {state_type}"), |agent| {
             let row = agent.check(check);
             row["state"] == state && row["state_type"] == state_type
@@ -160,7 +160,7 @@ impl TestAgent {
 
     /// Runs a command of the program against this daemon.
     #[expect(clippy::disallowed_methods, reason = "the commands end by themselves")]
-    pub fn command(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(program());
         command.args(arguments).arg("--config").arg(self.folder.path());
         command.arg("--state-dir").arg(self.path("state")).arg("--socket").arg(self.path("socket"));
@@ -168,7 +168,7 @@ impl TestAgent {
     }
 
     /// An executable file in the folder.
-    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text.replace("{dir}", &self.folder.path().display().to_string())).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -176,7 +176,7 @@ impl TestAgent {
     }
 
     /// The lines of a file in the folder; none if there is no such file yet.
-    pub fn lines(&self, name: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let bytes = std::fs::read(self.path(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
     }
@@ -197,8 +197,17 @@ impl Drop for TestAgent {
     }
 }
 
+/// A directory that only we can change, as the daemon demands of the programs that it runs (`/tmp` is everybody's).
+fn trusted_base() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let candidates = [Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))), home, Some(PathBuf::from("/var/lib"))];
+    let mut candidates = candidates.into_iter().flatten().filter_map(|path| path.canonicalize().ok());
+    let trusted = |path: &Path| path.ancestors().all(|part| part.metadata().is_ok_and(|found| found.permissions().mode() & 0o022 == 0));
+    candidates.find(|path| trusted(path)).expect("some directory is ours alone: neither the target directory nor HOME nor /var/lib is")
+}
+
 /// Processes whose environment holds this text.
-pub fn marked(mark: &str) -> Vec<i32> {
+pub(crate) fn marked(mark: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -211,7 +220,7 @@ pub fn marked(mark: &str) -> Vec<i32> {
 }
 
 /// Waits until no process holds this text in its environment.
-pub fn wait_until_gone(mark: &str, patience: Duration) {
+pub(crate) fn wait_until_gone(mark: &str, patience: Duration) {
     let start = Instant::now();
     loop {
         let left = marked(mark);
@@ -225,7 +234,7 @@ pub fn wait_until_gone(mark: &str, patience: Duration) {
 
 /// Compiles a C program; the compiler is needed to build monchero too.
 #[expect(clippy::disallowed_methods, reason = "the compiler ends by itself")]
-pub fn compile(source: &str, output: &Path) {
+pub(crate) fn compile(source: &str, output: &Path) {
     let file = output.with_extension("c");
     std::fs::write(&file, source).unwrap();
     let status = Command::new("cc").args(["-O2", "-o"]).arg(output).arg(&file).status().unwrap();
@@ -233,7 +242,7 @@ pub fn compile(source: &str, output: &Path) {
 }
 
 /// A plugin that does what a file says: its first line is the exit status, the rest is printed.
-pub const STEP: &str = r#"
+pub(crate) const STEP: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
 int main(int argc, char **argv) {
@@ -248,7 +257,7 @@ int main(int argc, char **argv) {
 "#;
 
 /// Sets what a step plugin does, in one step.
-pub fn set_step(file: &Path, status: i32, output: &str) {
+pub(crate) fn set_step(file: &Path, status: i32, output: &str) {
     let next = file.with_extension("next");
     std::fs::write(&next, format!("{status}\n{output}\n")).unwrap();
     std::fs::rename(next, file).unwrap();

@@ -19,7 +19,7 @@ pub(super) const USAGE: u8 = 64;
 pub(super) const CONFIG: u8 = 65;
 
 /// Every exit status and what it means, for the manual.
-pub(super) const ALL: [(u8, &str); 8] = [
+pub const ALL: [(u8, &str); 8] = [
     (0, "done; for `status`, `run` and `once`: all that is shown is okay"),
     (1, "for `status`, `run` and `once`: the worst that is shown is a warning"),
     (2, "for `status`, `run` and `once`: the worst that is shown is bad"),

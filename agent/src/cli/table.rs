@@ -129,7 +129,7 @@ impl<'a, const N: usize> Table<'a, N> {
         let (Some(wanted), Some(last)) = (widths.last().copied().flatten(), N.checked_sub(1)) else { return widths };
         let needed = |widths: &[Option<usize>; N]| widths[..last].iter().flatten().map(|width| width + GAP).sum::<usize>() + wanted.min(LAST);
         let shrink = |widths: &mut [Option<usize>; N], which: fn(Narrow) -> bool| {
-            for (i, column) in self.columns.iter().enumerate().filter(|(i, column)| *i < last && which(column.narrow)) {
+            for (i, _) in self.columns.iter().enumerate().filter(|(i, column)| *i < last && which(column.narrow)) {
                 let excess = needed(widths).saturating_sub(total);
                 widths[i] = widths[i].map(|width| width.saturating_sub(excess).max(SHRUNK.min(width)));
             }

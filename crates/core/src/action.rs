@@ -126,7 +126,11 @@ pub enum DeliveryError {
 /// Tells somebody. Delivers once; deadline, backoff, holds and the record of what was told belong to the outbox.
 pub trait Target: Send + Sync {
     /// Delivers one message. `Ok` is a word about what the receiver answered.
-    fn deliver<'a>(&'a self, message: &'a Message, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<String, DeliveryError>>;
+    fn deliver<'a>(
+        &'a self,
+        message: &'a Message,
+        context: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<String, DeliveryError>>;
 }
 
 /// Why an action could not be done.
@@ -148,7 +152,12 @@ pub struct ActionOutcome {
 /// Does something: a script or a remedy. At most once per trigger.
 pub trait Script: Send + Sync {
     /// Does it once. It ends within `timeout` and a little.
-    fn run<'a>(&'a self, event: &'a Event, timeout: Duration, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<ActionOutcome, ActionError>>;
+    fn run<'a>(
+        &'a self,
+        event: &'a Event,
+        timeout: Duration,
+        context: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<ActionOutcome, ActionError>>;
 
     /// The labels that a check must have so that this can run: those that its template names without a default.
     fn needed_labels(&self) -> Vec<String> {
@@ -199,7 +208,11 @@ pub trait TargetKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     }
 
     /// Delivers one message.
-    fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> impl Future<Output = Result<String, DeliveryError>> + Send;
+    fn deliver(
+        &self,
+        message: &Message,
+        context: &ActionContext<'_>,
+    ) -> impl Future<Output = Result<String, DeliveryError>> + Send;
 }
 
 /// The settings of a kind of action that does something.
@@ -222,19 +235,33 @@ pub trait ScriptKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     }
 
     /// Does it once.
-    fn run(&self, event: &Event, timeout: Duration, context: &ActionContext<'_>) -> impl Future<Output = Result<ActionOutcome, ActionError>> + Send;
+    fn run(
+        &self,
+        event: &Event,
+        timeout: Duration,
+        context: &ActionContext<'_>,
+    ) -> impl Future<Output = Result<ActionOutcome, ActionError>> + Send;
 }
 
 struct Running<T>(T);
 
 impl<T: TargetKind> Target for Running<T> {
-    fn deliver<'a>(&'a self, message: &'a Message, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<String, DeliveryError>> {
+    fn deliver<'a>(
+        &'a self,
+        message: &'a Message,
+        context: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<String, DeliveryError>> {
         Box::pin(self.0.deliver(message, context))
     }
 }
 
 impl<T: ScriptKind> Script for Running<T> {
-    fn run<'a>(&'a self, event: &'a Event, timeout: Duration, context: &'a ActionContext<'a>) -> BoxFuture<'a, Result<ActionOutcome, ActionError>> {
+    fn run<'a>(
+        &'a self,
+        event: &'a Event,
+        timeout: Duration,
+        context: &'a ActionContext<'a>,
+    ) -> BoxFuture<'a, Result<ActionOutcome, ActionError>> {
         Box::pin(self.0.run(event, timeout, context))
     }
 

@@ -88,8 +88,15 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// All kinds of messages.
-    pub const ALL: [Self; 7] =
-        [Self::Problem, Self::Change, Self::Reminder, Self::Recovery, Self::Missed, Self::FlappingStarted, Self::FlappingEnded];
+    pub const ALL: [Self; 7] = [
+        Self::Problem,
+        Self::Change,
+        Self::Reminder,
+        Self::Recovery,
+        Self::Missed,
+        Self::FlappingStarted,
+        Self::FlappingEnded,
+    ];
 
     /// The word as it stands in files, JSON and messages.
     pub fn as_str(self) -> &'static str {
@@ -175,7 +182,13 @@ pub enum Decision {
 ///
 /// `holds` are all the holds on this check and target, in any order. The answer depends on nothing else, so it may be asked as often
 /// as one likes.
-pub fn decide<'h>(hard: &Hard, told: &Told, holds: impl IntoIterator<Item = &'h Hold>, wants: &Wants, now: Timestamp) -> Decision {
+pub fn decide<'h>(
+    hard: &Hard,
+    told: &Told,
+    holds: impl IntoIterator<Item = &'h Hold>,
+    wants: &Wants,
+    now: Timestamp,
+) -> Decision {
     let holds = Holds::sort(holds);
     let Some(kind) = difference(hard, told, holds.flapping.is_some(), wants, now) else {
         return Decision::Nothing(next_reminder(hard, told, wants));

@@ -38,7 +38,10 @@ fn expected(text: &str) -> String {
         let with = |unit: &str| quote(&format!("{text}{unit}"));
         return format!("{} has no unit: write {}, {} or {}", quote(text), with("s"), with("m"), with("h"));
     }
-    format!("{} is no span of time: write a number with a unit, as in `500ms`, `30s`, `5m`, `4h`, `1d` or `1h30m`", quote(text))
+    format!(
+        "{} is no span of time: write a number with a unit, as in `500ms`, `30s`, `5m`, `4h`, `1d` or `1h30m`",
+        quote(text)
+    )
 }
 
 /// The shortest exact way to write a span of time: the inverse of [`parse`].
@@ -144,7 +147,21 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", ".", "nan", "5", "-5s", "5s ago", "1 month", "1y", "abc", "5 parsecs", "PT5S", "99999999999999w", "400000d"] {
+        for text in [
+            "",
+            ".",
+            "nan",
+            "5",
+            "-5s",
+            "5s ago",
+            "1 month",
+            "1y",
+            "abc",
+            "5 parsecs",
+            "PT5S",
+            "99999999999999w",
+            "400000d",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse("30").unwrap_err().contains("`30s`"));

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
@@ -107,7 +107,9 @@ impl fmt::Display for Hold {
                 DependencyHold::ParentBad => write!(f, "`{parent}`, on which it depends, is bad"),
                 DependencyHold::ParentSoft => write!(f, "`{parent}`, on which it depends, is being confirmed"),
                 DependencyHold::RecheckParent => write!(f, "`{parent}`, on which it depends, is rechecked first"),
-                DependencyHold::RecheckChild => write!(f, "`{parent}`, on which it depends, came back: this check is rechecked first"),
+                DependencyHold::RecheckChild => {
+                    write!(f, "`{parent}`, on which it depends, came back: this check is rechecked first")
+                }
             },
             Self::Flapping { .. } => f.write_str("flapping"),
             Self::QuietHours { .. } => f.write_str("quiet hours"),
@@ -280,14 +282,20 @@ pub struct ParentView<'a> {
 /// is named before what is still to be found out.
 ///
 /// Equal times count as looked at: they come from one run that reported both.
-pub fn dependency<'a>(problem_since: Timestamp, child_last_check: Timestamp, parents: impl Iterator<Item = ParentView<'a>>) -> Option<Hold> {
+pub fn dependency<'a>(
+    problem_since: Timestamp,
+    child_last_check: Timestamp,
+    parents: impl Iterator<Item = ParentView<'a>>,
+) -> Option<Hold> {
     let mut found = None;
     for parent in parents {
         let why = match (parent.state, parent.state_type) {
             (State::Bad, StateType::Hard) => DependencyHold::ParentBad,
             (State::Bad, StateType::Soft) => DependencyHold::ParentSoft,
             _ if parent.last_check.is_none_or(|at| at < problem_since) => DependencyHold::RecheckParent,
-            (_, StateType::Hard) if parent.hard_since.is_some_and(|came_back| came_back > child_last_check) => DependencyHold::RecheckChild,
+            (_, StateType::Hard) if parent.hard_since.is_some_and(|came_back| came_back > child_last_check) => {
+                DependencyHold::RecheckChild
+            }
             _ => continue,
         };
         if why == DependencyHold::ParentBad || found.is_none() {

@@ -23,7 +23,8 @@ impl IncidentId {
     /// The id of the incident of `check` that its transition number `sequence` opened at `since`. The number tells apart what a
     /// clock that stepped back, or two results within a millisecond, would not.
     pub fn opened(check: &Name, since: Timestamp, sequence: u64) -> Self {
-        let hash = stable_hash(&[check.as_str().as_bytes(), &since.as_millisecond().to_be_bytes(), &sequence.to_be_bytes()]);
+        let hash =
+            stable_hash(&[check.as_str().as_bytes(), &since.as_millisecond().to_be_bytes(), &sequence.to_be_bytes()]);
         // SQLite and JSON readers keep 53 bits exactly.
         Self(hash & ((1 << 53) - 1))
     }

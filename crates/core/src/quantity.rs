@@ -27,8 +27,8 @@ impl Unit {
     /// The unit that a text names.
     pub fn new(text: &str) -> Self {
         const KNOWN: [&str; 24] = [
-            "", "%", "s", "ms", "us", "ns", "B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "c", "W", "V", "A",
-            "Hz", "C", "VA", "dBm", "B/s",
+            "", "%", "s", "ms", "us", "ns", "B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB", "c", "W", "V",
+            "A", "Hz", "C", "VA", "dBm", "B/s",
         ];
         Self(match KNOWN.iter().find(|known| **known == text) {
             Some(known) => Cow::Borrowed(known),
@@ -129,7 +129,10 @@ pub fn parse(text: &str) -> Result<(f64, Dimension), String> {
         None if matches!(unit, "K" | "k" | "M" | "G" | "T") => {
             let unit = unit.to_uppercase();
             let (binary, decimal) = (quote(&format!("{number}{unit}iB")), quote(&format!("{number}{unit}B")));
-            return Err(format!("{} is ambiguous: write {binary} (powers of 1024) or {decimal} (powers of 1000)", quote(text)));
+            return Err(format!(
+                "{} is ambiguous: write {binary} (powers of 1024) or {decimal} (powers of 1000)",
+                quote(text)
+            ));
         }
         None => {
             let known = "%, ms, s, m, h, d, B, KB, MB, GB, TB, KiB, MiB, GiB or TiB";
@@ -144,7 +147,8 @@ pub fn parse(text: &str) -> Result<(f64, Dimension), String> {
 fn is_exponent(text: &str, i: usize) -> bool {
     let (before, from) = text.split_at(i);
     let Some(power) = from.strip_prefix(['e', 'E']) else { return false };
-    before.ends_with(|c: char| c.is_ascii_digit()) && power.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
+    before.ends_with(|c: char| c.is_ascii_digit())
+        && power.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// A value in its unit for people: `1.5 GiB`, `82.3 %`, `340 ms`.

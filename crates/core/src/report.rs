@@ -81,9 +81,11 @@ impl Report {
         // A metric that makes it worse than the check's own word must be named, or nobody understands the state.
         let said = self.state.into_iter().chain(self.findings.iter().map(|f| f.state)).max().unwrap_or_default();
         if state > said {
-            let named: Vec<String> = self.metrics.iter().filter(|m| m.state() == state).take(3).map(describe_metric).collect();
+            let named: Vec<String> =
+                self.metrics.iter().filter(|m| m.state() == state).take(3).map(describe_metric).collect();
             if !named.is_empty() {
-                message = if message.is_empty() { named.join(", ") } else { format!("{message} ({})", named.join(", ")) };
+                message =
+                    if message.is_empty() { named.join(", ") } else { format!("{message} ({})", named.join(", ")) };
             }
         }
         let dropped = self.metrics.len().saturating_sub(MAX_METRICS);
@@ -102,7 +104,12 @@ impl Report {
     /// The worst findings first; what is okay is said only if nothing is wrong.
     fn message_of_findings(&self, state: State) -> String {
         let texts: Vec<&str> = self.findings.iter().filter(|f| f.state == state).map(|f| f.text.as_str()).collect();
-        let rest: Vec<&str> = self.findings.iter().filter(|f| f.state != state && f.state.is_problem()).map(|f| f.text.as_str()).collect();
+        let rest: Vec<&str> = self
+            .findings
+            .iter()
+            .filter(|f| f.state != state && f.state.is_problem())
+            .map(|f| f.text.as_str())
+            .collect();
         texts.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
     }
 }
@@ -151,7 +158,13 @@ pub struct CheckResult {
 
 impl CheckResult {
     /// Judges what a run answered. A run that was called off has no result (R16).
-    pub fn new(check: Name, at: Timestamp, duration: Duration, answer: Result<Report, CheckError>, on_timeout: State) -> Option<Self> {
+    pub fn new(
+        check: Name,
+        at: Timestamp,
+        duration: Duration,
+        answer: Result<Report, CheckError>,
+        on_timeout: State,
+    ) -> Option<Self> {
         let mut report = match answer {
             Ok(report) => report,
             Err(CheckError::Cancelled) => return None,
@@ -165,7 +178,8 @@ impl CheckResult {
         if dropped > 0 {
             report.find(State::Warning, format!("{dropped} services were not kept: at most {MAX_SERVICES} are"));
         }
-        let services = services.into_iter().map(|(service, report)| (check.service(&service), report.judge())).collect();
+        let services =
+            services.into_iter().map(|(service, report)| (check.service(&service), report.judge())).collect();
         Some(Self { at, duration, result: report.judge(), services, interval, check })
     }
 }
@@ -209,16 +223,25 @@ pub struct Limit {
 impl Thresholds {
     /// Judges both settings of a kind as [`Thresholds::validate`] does, then fills in the kind's own limits, field by field: only where
     /// neither `warning` nor `bad` says anything about that field, so that a user's `warning: 95%` never meets a `bad` of 90%.
-    pub fn settle(warning: &mut Self, bad: &mut Self, fields: &[Field], limits: &[Limit]) -> Result<(), (&'static str, String)> {
+    pub fn settle(
+        warning: &mut Self,
+        bad: &mut Self,
+        fields: &[Field],
+        limits: &[Limit],
+    ) -> Result<(), (&'static str, String)> {
         warning.validate("warning", fields)?;
         bad.validate("bad", fields)?;
         for limit in limits {
             let is_main = fields.first().is_some_and(|field| field.name == limit.field);
-            let says = |thresholds: &Self| thresholds.fields.contains_key(limit.field) || (is_main && thresholds.main.is_some());
+            let says = |thresholds: &Self| {
+                thresholds.fields.contains_key(limit.field) || (is_main && thresholds.main.is_some())
+            };
             if says(warning) || says(bad) {
                 continue;
             }
-            for (thresholds, setting, range) in [(&mut *warning, "warning", limit.warning), (&mut *bad, "bad", limit.bad)] {
+            for (thresholds, setting, range) in
+                [(&mut *warning, "warning", limit.warning), (&mut *bad, "bad", limit.bad)]
+            {
                 thresholds.fields.insert(limit.field.to_owned(), Range::parse(range).map_err(|why| (setting, why))?);
             }
         }
@@ -245,7 +268,10 @@ impl Thresholds {
                 Some(field) => fits(range, field)?,
                 None => {
                     let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
-                    return Err((setting, format!("`{name}` is nothing that this kind measures; {}", node::suggest(name, &known))));
+                    return Err((
+                        setting,
+                        format!("`{name}` is nothing that this kind measures; {}", node::suggest(name, &known)),
+                    ));
                 }
             }
         }
@@ -358,14 +384,15 @@ mod tests {
 
     const FIELDS: &[Field] =
         &[Field { name: "used", unit: "%", help: "space" }, Field { name: "inodes", unit: "%", help: "inodes" }];
-    const LIMITS: &[Limit] = &[
-        Limit { field: "used", warning: "80%", bad: "90%" },
-        Limit { field: "inodes", warning: "70%", bad: "75%" },
-    ];
+    const LIMITS: &[Limit] =
+        &[Limit { field: "used", warning: "80%", bad: "90%" }, Limit { field: "inodes", warning: "70%", bad: "75%" }];
 
     fn thresholds(main: Option<&str>, fields: &[(&str, &str)]) -> Thresholds {
         let range = |text: &str| Range::parse(text).unwrap();
-        Thresholds { main: main.map(range), fields: fields.iter().map(|(name, text)| ((*name).to_owned(), range(text))).collect() }
+        Thresholds {
+            main: main.map(range),
+            fields: fields.iter().map(|(name, text)| ((*name).to_owned(), range(text))).collect(),
+        }
     }
 
     #[test]
@@ -380,7 +407,8 @@ mod tests {
 
     #[test]
     fn limits_of_unknown_fields_and_wrong_units_are_refused() {
-        let settle = |mut warning: Thresholds| Thresholds::settle(&mut warning, &mut Thresholds::default(), FIELDS, LIMITS);
+        let settle =
+            |mut warning: Thresholds| Thresholds::settle(&mut warning, &mut Thresholds::default(), FIELDS, LIMITS);
         let (setting, why) = settle(thresholds(None, &[("usd", "80%")])).unwrap_err();
         assert!(setting == "warning" && why.contains("`usd`") && why.contains("did you mean `used`?"), "{why}");
         assert!(settle(thresholds(Some("> 10GiB"), &[])).unwrap_err().1.contains("a percentage"));

@@ -10,7 +10,9 @@ use jiff::{Span, Timestamp, ToSpan};
 use monchero_core::decide::{Hard, Missed, Wants};
 use monchero_core::flapping::FlappingPolicy;
 use monchero_core::hold::{Acknowledgement, DependencyHold, ParentView, dependency};
-use monchero_core::{CheckStatus, Decision, Hold, Incident, IncidentId, Name, Notice, NoticeKind, Policy, State, StateType, Told, decide};
+use monchero_core::{
+    CheckStatus, Decision, Hold, Incident, IncidentId, Name, Notice, NoticeKind, Policy, State, StateType, Told, decide,
+};
 
 const PAGE: &str = include_str!("../../../docs/decide.md");
 
@@ -120,13 +122,20 @@ fn every_comparison_of_the_page_is_true() {
 fn each_kind_of_message_and_hold_stands_on_the_page() {
     let rows = table::rows(PAGE, &["what is so", "the target knows", "holds", "decision"]);
     for kind in NoticeKind::ALL {
-        assert!(rows.iter().any(|row| row["decision"].starts_with(&format!("tell {}", kind.as_str()))), "{kind:?} is never told");
-        assert!(rows.iter().any(|row| row["decision"].starts_with(&format!("hold {}", kind.as_str()))), "{kind:?} is never held");
+        assert!(
+            rows.iter().any(|row| row["decision"].starts_with(&format!("tell {}", kind.as_str()))),
+            "{kind:?} is never told"
+        );
+        assert!(
+            rows.iter().any(|row| row["decision"].starts_with(&format!("hold {}", kind.as_str()))),
+            "{kind:?} is never held"
+        );
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
     }
 }
 
 /// One check and one target, with everything that can come between them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the scene")]
 struct Story {
     now: Timestamp,
     status: CheckStatus,
@@ -152,7 +161,21 @@ impl Story {
         let (told, heard, ids) = (Told::default(), Vec::new(), HashSet::new());
         let acknowledgement = None;
         let (downtime, quiet, down, answer_lost, killed) = (false, false, false, false, false);
-        Self { now: start(), status, policy, told, downtime, quiet, acknowledgement, parent, down, answer_lost, killed, heard, ids }
+        Self {
+            now: start(),
+            status,
+            policy,
+            told,
+            downtime,
+            quiet,
+            acknowledgement,
+            parent,
+            down,
+            answer_lost,
+            killed,
+            heard,
+            ids,
+        }
     }
 
     fn happens(&mut self, what: &str) {
@@ -166,11 +189,14 @@ impl Story {
             "target up" => self.down = false,
             "the answer is lost" => self.answer_lost = true,
             "killed while telling" => self.killed = true,
-            "4h pass" | "5h pass" | "20m pass" => self.now = self.now.checked_add(what.split(' ').next().unwrap().parse::<Span>().unwrap()).unwrap(),
+            "4h pass" | "5h pass" | "20m pass" => {
+                self.now = self.now.checked_add(what.split(' ').next().unwrap().parse::<Span>().unwrap()).unwrap();
+            }
             "acknowledged" => {
                 let state = self.status.hard_state;
                 let (author, comment) = ("ann".to_owned(), String::new());
-                self.acknowledgement = Some(Acknowledgement { at: self.now, author, comment, until: None, sticky: false, state });
+                self.acknowledgement =
+                    Some(Acknowledgement { at: self.now, author, comment, until: None, sticky: false, state });
             }
             "acknowledgement lapses" => self.acknowledgement.as_mut().unwrap().until = Some(self.now),
             "restart" => {
@@ -178,7 +204,12 @@ impl Story {
                 self.told = serde_json::from_value(serde_json::to_value(&self.told).unwrap()).unwrap();
             }
             _ => match what.strip_prefix("parent ") {
-                Some(state) => drop(self.parent.apply(&Name::new("uplink"), State::from_word(state).unwrap(), &self.policy, self.now)),
+                Some(state) => drop(self.parent.apply(
+                    &Name::new("uplink"),
+                    State::from_word(state).unwrap(),
+                    &self.policy,
+                    self.now,
+                )),
                 None => self.result(State::from_word(what).unwrap_or_else(|| panic!("`{what}` does not happen"))),
             },
         }
@@ -189,7 +220,9 @@ impl Story {
     fn result(&mut self, result: State) {
         let transition = self.status.apply(&Name::new("x"), result, &self.policy, self.now);
         self.acknowledgement = self.acknowledgement.take().filter(|ack| ack.stands(self.status.hard_state, self.now));
-        if let Some(ended) = transition.filter(monchero_core::Transition::is_recovery).and_then(|transition| transition.incident) {
+        if let Some(ended) =
+            transition.filter(monchero_core::Transition::is_recovery).and_then(|transition| transition.incident)
+        {
             self.told.ended(ended, self.now);
         }
     }
@@ -198,7 +231,12 @@ impl Story {
         let mut holds = Vec::new();
         holds.extend(self.downtime.then(|| hold("downtime")));
         holds.extend(self.quiet.then(|| hold("quiet hours")));
-        holds.extend(self.acknowledgement.iter().filter(|ack| ack.stands(self.status.hard_state, self.now)).map(Acknowledgement::hold));
+        holds.extend(
+            self.acknowledgement
+                .iter()
+                .filter(|ack| ack.stands(self.status.hard_state, self.now))
+                .map(Acknowledgement::hold),
+        );
         holds.extend(self.status.flapping_since().map(|since| Hold::Flapping { since, until: None }));
         let uplink = Name::new("uplink");
         let CheckStatus { state, state_type, last_check, since, .. } = self.parent;
@@ -253,11 +291,16 @@ fn hundreds_of_missed_problems_are_counted_and_cost_no_memory() {
         story.happens("bad");
         story.happens("okay");
     }
-    let Decision::Tell(notice) = decide(&story.status.hard(), &story.told, None, &wants(), story.now) else { panic!("{:?}", story.told) };
+    let Decision::Tell(notice) = decide(&story.status.hard(), &story.told, None, &wants(), story.now) else {
+        panic!("{:?}", story.told)
+    };
     assert_eq!((notice.kind, notice.missed.len(), notice.missed_more), (NoticeKind::Missed, 20, 80));
     assert!(notice.missed.windows(2).all(|pair| pair[0].since < pair[1].since && pair[0].until <= Some(pair[1].since)));
     story.happens("target up");
-    assert_eq!((story.heard, story.told.is_owed(), story.told.missed_more), (vec!["missed okay 20".to_owned()], false, 0));
+    assert_eq!(
+        (story.heard, story.told.is_owed(), story.told.missed_more),
+        (vec!["missed okay 20".to_owned()], false, 0)
+    );
 }
 
 /// The end of an incident may be lost with a crash; what is listed has one all the same, not later than what came next.
@@ -279,7 +322,13 @@ fn a_slow_delivery_forgets_nothing_that_happened_meanwhile() {
     let policy = Policy { max_attempts: 1, ..Policy::default() };
     let (mut status, mut told) = (CheckStatus::default(), Told::default());
     let at = |minute: i64| start().checked_add(minute.minutes()).unwrap();
-    let tell = |status: &CheckStatus, told: &mut Told, minute| match decide(&status.hard(), told, None, &wants(), at(minute)) {
+    let tell = |status: &CheckStatus, told: &mut Told, minute| match decide(
+        &status.hard(),
+        told,
+        None,
+        &wants(),
+        at(minute),
+    ) {
         Decision::Tell(notice) => {
             told.attempted(&notice, &status.hard());
             notice
@@ -300,7 +349,10 @@ fn a_slow_delivery_forgets_nothing_that_happened_meanwhile() {
     told.delivered(&first, at(4));
     let last = tell(&status, &mut told, 4);
     assert_eq!((last.kind, last.incident), (NoticeKind::Recovery, Some(one)));
-    assert_eq!(last.missed.iter().map(|missed| (missed.incident, missed.until)).collect::<Vec<_>>(), [(two, Some(at(3)))]);
+    assert_eq!(
+        last.missed.iter().map(|missed| (missed.incident, missed.until)).collect::<Vec<_>>(),
+        [(two, Some(at(3)))]
+    );
     told.delivered(&last, at(5));
     assert!(!told.is_owed(), "{told:?}");
 }

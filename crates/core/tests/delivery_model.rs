@@ -33,6 +33,7 @@ enum End {
     AnswerLost,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the scene")]
 struct World<'r> {
     random: &'r mut Random,
     second: i64,
@@ -69,10 +70,17 @@ impl World<'_> {
     fn holds(&self) -> Vec<Hold> {
         let (author, comment) = ("ann".to_owned(), String::new());
         let mut holds = Vec::new();
-        holds.extend(self.acknowledgement.iter().filter(|ack| ack.stands(self.status.hard_state, self.now())).map(Acknowledgement::hold));
-        holds.extend(self.downtime.then(|| Hold::Downtime { id: 1, author, comment, until: Timestamp::MAX }));
+        holds.extend(
+            self.acknowledgement
+                .iter()
+                .filter(|ack| ack.stands(self.status.hard_state, self.now()))
+                .map(Acknowledgement::hold),
+        );
+        holds.extend(self.downtime.then_some(Hold::Downtime { id: 1, author, comment, until: Timestamp::MAX }));
         holds.extend(self.status.flapping_since().map(|since| Hold::Flapping { since, until: None }));
-        holds.extend(self.dependency.then(|| Hold::Dependency { parent: Name::new("uplink"), why: DependencyHold::ParentBad }));
+        holds.extend(
+            self.dependency.then(|| Hold::Dependency { parent: Name::new("uplink"), why: DependencyHold::ParentBad }),
+        );
         holds.extend(self.quiet.then_some(Hold::QuietHours { until: Timestamp::MAX }));
         holds
     }
@@ -104,7 +112,14 @@ impl World<'_> {
             3 if self.status.hard_state.is_problem() => {
                 let until = self.random.percent(50).then(|| Timestamp::from_second(self.second + 90).unwrap());
                 let (sticky, state) = (self.random.percent(50), self.status.hard_state);
-                let ack = Acknowledgement { at: self.now(), author: "ann".to_owned(), comment: String::new(), until, sticky, state };
+                let ack = Acknowledgement {
+                    at: self.now(),
+                    author: "ann".to_owned(),
+                    comment: String::new(),
+                    until,
+                    sticky,
+                    state,
+                };
                 self.acknowledgement = Some(ack);
             }
             4 => self.wants = wants(self.random),
@@ -150,7 +165,10 @@ impl World<'_> {
     }
 
     fn look(&mut self) {
-        let Decision::Tell(notice) = decide(&self.status.hard(), &self.told, &self.holds(), &self.wants, self.now()) else { return };
+        let Decision::Tell(notice) = decide(&self.status.hard(), &self.told, &self.holds(), &self.wants, self.now())
+        else {
+            return;
+        };
         let hard = self.status.hard();
         self.told.attempted(&notice, &hard);
         if notice.kind == NoticeKind::Problem {
@@ -162,7 +180,11 @@ impl World<'_> {
         self.check_held(&notice);
         let id = notice.delivery_id("host", &Name::new("x"), &Name::new("ops"), &self.told);
         self.check_id(&notice, &id);
-        let end = if self.faults { *self.random.pick(&[End::Arrives, End::Arrives, End::Refused, End::AnswerLost]) } else { End::Arrives };
+        let end = if self.faults {
+            *self.random.pick(&[End::Arrives, End::Arrives, End::Refused, End::AnswerLost])
+        } else {
+            End::Arrives
+        };
         let slow = self.faults && self.random.percent(30);
         let due = self.second + if slow { i64::try_from(self.random.below(100)).unwrap() } else { 0 };
         self.under_way = Some((notice, id, end, due));
@@ -185,13 +207,13 @@ impl World<'_> {
 
     /// One notice, one id; one id, one notice; and what arrived for sure is not sent again.
     fn check_id(&mut self, notice: &Notice, id: &str) {
-        let same = |a: &Notice, b: &Notice| (a.kind, a.state, a.incident, a.since) == (b.kind, b.state, b.incident, b.since);
-        match self.tried.insert(id.to_owned(), notice.clone()) {
-            Some(before) => assert!(same(&before, notice), "one id for {before:?} and {notice:?}"),
-            None => {
-                let unconfirmed = self.seen.last().filter(|seen| !seen.confirmed);
-                assert!(unconfirmed.is_none_or(|seen| !same(&seen.notice, notice)), "a second id for {notice:?}");
-            }
+        let same =
+            |a: &Notice, b: &Notice| (a.kind, a.state, a.incident, a.since) == (b.kind, b.state, b.incident, b.since);
+        if let Some(before) = self.tried.insert(id.to_owned(), notice.clone()) {
+            assert!(same(&before, notice), "one id for {before:?} and {notice:?}");
+        } else {
+            let unconfirmed = self.seen.last().filter(|seen| !seen.confirmed);
+            assert!(unconfirmed.is_none_or(|seen| !same(&seen.notice, notice)), "a second id for {notice:?}");
         }
         assert!(!self.seen.iter().any(|seen| seen.confirmed && seen.id == id), "{notice:?} was delivered before");
     }
@@ -274,7 +296,9 @@ fn last_word_is_the_truth(world: &World<'_>, story: &dyn Fn() -> String) {
     let last = world.seen.last().map_or((State::Okay, None), |seen| (seen.notice.state, seen.notice.incident));
     let is_true = match hard.incident {
         None => last.0 == State::Okay,
-        Some(open) => last == (hard.state, Some(open.id)) || (last.0 == State::Okay && !world.wants.states.contains(&hard.state)),
+        Some(open) => {
+            last == (hard.state, Some(open.id)) || (last.0 == State::Okay && !world.wants.states.contains(&hard.state))
+        }
     };
     assert!(is_true, "the last word was {last:?}, the truth is {hard:?}\n{}", story());
     assert!(hard.state.is_problem() || !world.told.is_owed(), "{}", story());
@@ -285,14 +309,21 @@ fn last_word_is_the_truth(world: &World<'_>, story: &dyn Fn() -> String) {
 fn no_good_news_out_of_the_blue(world: &World<'_>, story: &dyn Fn() -> String) {
     for (i, seen) in world.seen.iter().enumerate() {
         let before = &world.seen[..i];
-        let heard_of = |id: IncidentId| before.iter().any(|b| b.notice.incident == Some(id) && b.notice.state.is_problem());
+        let heard_of =
+            |id: IncidentId| before.iter().any(|b| b.notice.incident == Some(id) && b.notice.state.is_problem());
         match seen.notice.kind {
             NoticeKind::Recovery => assert!(seen.notice.incident.is_some_and(heard_of), "{seen:?}\n{}", story()),
             NoticeKind::Missed => assert!(!seen.notice.missed.is_empty(), "{seen:?}\n{}", story()),
             NoticeKind::FlappingEnded => {
-                assert!(before.iter().any(|b| b.notice.kind == NoticeKind::FlappingStarted) || world.had_faults, "{seen:?}\n{}", story());
+                assert!(
+                    before.iter().any(|b| b.notice.kind == NoticeKind::FlappingStarted) || world.had_faults,
+                    "{seen:?}\n{}",
+                    story()
+                );
             }
-            NoticeKind::Problem | NoticeKind::Change | NoticeKind::Reminder => assert!(seen.notice.state.is_problem(), "{seen:?}"),
+            NoticeKind::Problem | NoticeKind::Change | NoticeKind::Reminder => {
+                assert!(seen.notice.state.is_problem(), "{seen:?}");
+            }
             NoticeKind::FlappingStarted => {}
         }
     }
@@ -307,8 +338,13 @@ fn listed_incidents_are_true_and_told_once(world: &World<'_>, story: &dyn Fn() -
         for missed in &seen.notice.missed {
             let (since, until) = world.incidents[&missed.incident];
             assert_eq!(missed.since.as_second(), since, "{}", story());
-            let (until, listed) = (until.expect("what is listed is over"), missed.until.expect("it says when").as_second());
-            assert!(listed == until || (world.had_faults && listed >= until), "{missed:?} ended at {until}\n{}", story());
+            let (until, listed) =
+                (until.expect("what is listed is over"), missed.until.expect("it says when").as_second());
+            assert!(
+                listed == until || (world.had_faults && listed >= until),
+                "{missed:?} ended at {until}\n{}",
+                story()
+            );
             assert!(!known_over.contains(&missed.incident), "{missed:?} is told for the second time\n{}", story());
             mentioned.insert(missed.incident);
         }
@@ -342,7 +378,13 @@ fn reminders_keep_their_distance(world: &World<'_>, story: &dyn Fn() -> String) 
 
 /// R38: without a fault, each message says something that the one before did not.
 fn nothing_is_said_twice(world: &World<'_>, story: &dyn Fn() -> String) {
-    let says = |notice: &Notice| (notice.state, notice.incident.filter(|_| notice.state.is_problem()), notice.kind == NoticeKind::FlappingStarted);
+    let says = |notice: &Notice| {
+        (
+            notice.state,
+            notice.incident.filter(|_| notice.state.is_problem()),
+            notice.kind == NoticeKind::FlappingStarted,
+        )
+    };
     let mut knows = (State::Okay, None, false);
     for seen in &world.seen {
         let news = says(&seen.notice) != knows || matches!(seen.notice.kind, NoticeKind::Reminder | NoticeKind::Missed);

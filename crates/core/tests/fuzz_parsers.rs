@@ -33,11 +33,12 @@ fn ranges() {
     on_text("range", |text| match Range::parse(text) {
         Err(why) => is_harmless(&why),
         Ok(range) => {
-            let again = Range::parse(&range.to_string()).unwrap_or_else(|why| panic!("{text:?} is written as `{range}`: {why}"));
+            let again = Range::parse(&range.to_string())
+                .unwrap_or_else(|why| panic!("{text:?} is written as `{range}`: {why}"));
             let (start, end, inside) = range.bounds();
             assert_eq!(again.bounds(), (start, end, inside), "{text:?} is written as `{range}`");
             assert!(start <= end && !start.is_nan() && !end.is_nan(), "{text:?}");
-            for value in [start, end, 0.0, -1.0, 50.0, 1e300, (start + end) / 2.0] {
+            for value in [start, end, 0.0, -1.0, 50.0, 1e300, f64::midpoint(start, end)] {
                 assert_eq!(range.alerts(value), again.alerts(value), "{text:?} at {value}");
                 assert_eq!(range.alerts(value), inside == (value >= start && value <= end), "{text:?} at {value}");
             }
@@ -57,7 +58,10 @@ fn quantities() {
             assert!(value.is_finite(), "{text:?}");
             for unit in ["", "%", "B", "s", "ms", "KiB", "°C"] {
                 let shown = quantity::human(value, &Unit::new(unit));
-                assert!(shown.contains(|c: char| c.is_ascii_digit()) && !shown.contains("NaN"), "{text:?} is shown as {shown}");
+                assert!(
+                    shown.contains(|c: char| c.is_ascii_digit()) && !shown.contains("NaN"),
+                    "{text:?} is shown as {shown}"
+                );
             }
         }
     });
@@ -81,7 +85,10 @@ fn names() {
         match Name::parse(text) {
             Err(why) => is_harmless(&why),
             Ok(name) => {
-                assert!(name.as_str() == text && text.len() <= MAX_NAME && !text.chars().any(char::is_control), "{text:?}");
+                assert!(
+                    name.as_str() == text && text.len() <= MAX_NAME && !text.chars().any(char::is_control),
+                    "{text:?}"
+                );
                 let service = name.service(text);
                 assert!(Name::parse(service.as_str()).is_ok() && service != name, "{service:?}");
             }
@@ -103,7 +110,11 @@ fn texts() {
         assert_eq!(text::clean(clean.as_bytes()), clean, "cleaning is done once");
         let raw = String::from_utf8_lossy(bytes);
         let escaped = text::escape_controls(&raw);
-        let steers = |c: char| c.is_control() || "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}".contains(c);
+        let steers = |c: char| {
+            c.is_control()
+                || "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
+                    .contains(c)
+        };
         assert!(!escaped.contains(steers), "{escaped:?}");
         assert!(!text::escape_controls_in_block(&raw).contains(|c| steers(c) && c != '\n'));
         is_harmless(&text::quote(&raw));
@@ -120,7 +131,10 @@ fn plugin_output() {
     on_bytes("plugin_output", |bytes| {
         for truncated in [false, true] {
             let output = nagios::parse(bytes, truncated);
-            assert!(output.metrics.len() <= MAX_METRICS && output.metrics.iter().all(|metric| metric.label.len() <= MAX_LABEL));
+            assert!(
+                output.metrics.len() <= MAX_METRICS
+                    && output.metrics.iter().all(|metric| metric.label.len() <= MAX_LABEL)
+            );
             let clean = |text: &str| text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t');
             assert!(clean(&output.message) && clean(&output.long_output) && !output.message.contains('\n'));
             let mut labels: Vec<&str> = output.metrics.iter().map(|metric| &*metric.label).collect();

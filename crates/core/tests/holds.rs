@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use jiff::civil::{Date, DateTime, Time, date, time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use monchero_core::hold::{Acknowledgement, DependencyHold, Downtime, ParentView, QuietHours, ancestors, dependency, matches};
+use monchero_core::hold::{
+    Acknowledgement, DependencyHold, Downtime, ParentView, QuietHours, ancestors, dependency, matches,
+};
 use monchero_core::{Hold, Name, State, StateType};
 use proptest::prelude::*;
 
@@ -22,7 +24,9 @@ struct Oracle {
 
 impl Oracle {
     fn around(day: Date, zone: &TimeZone) -> Self {
-        let noon = |days: i32| day.checked_add(days.days()).unwrap().at(12, 0, 0, 0).to_zoned(zone.clone()).unwrap().timestamp();
+        let noon = |days: i32| {
+            day.checked_add(days.days()).unwrap().at(12, 0, 0, 0).to_zoned(zone.clone()).unwrap().timestamp()
+        };
         let (first, last) = (noon(-4), noon(4));
         let minutes = last.duration_since(first).as_mins();
         let at = |minute: i64| first.checked_add(minute.minutes()).unwrap().to_zoned(zone.clone()).datetime();
@@ -69,7 +73,17 @@ fn quiet_hours_agree_with_a_walk_through_every_minute() {
         (zone("America/New_York"), date(2024, 2, 29)),
         (TimeZone::UTC, date(2024, 12, 31)),
     ];
-    let times = [time(22, 0, 0, 0), time(6, 0, 0, 0), time(1, 45, 0, 0), time(2, 0, 0, 0), time(2, 30, 0, 0), time(2, 50, 0, 0), time(3, 0, 0, 0), time(0, 0, 0, 0), time(23, 59, 0, 0)];
+    let times = [
+        time(22, 0, 0, 0),
+        time(6, 0, 0, 0),
+        time(1, 45, 0, 0),
+        time(2, 0, 0, 0),
+        time(2, 30, 0, 0),
+        time(2, 50, 0, 0),
+        time(3, 0, 0, 0),
+        time(0, 0, 0, 0),
+        time(23, 59, 0, 0),
+    ];
     for (zone, day) in &nights {
         let oracle = Oracle::around(*day, zone);
         for (from, to) in times.iter().flat_map(|from| times.map(|to| (*from, to))) {
@@ -94,7 +108,10 @@ fn quiet_hours_begin_and_end_on_the_second() {
     assert_eq!(hours.until(moment("2024-06-01T20:00:00Z"), &zone), Some(moment("2024-06-02T04:30:00Z")));
     assert_eq!(hours.until(moment("2024-06-02T04:29:59.999Z"), &zone), Some(moment("2024-06-02T04:30:00Z")));
     assert_eq!(hours.until(moment("2024-06-02T04:30:00Z"), &zone), None);
-    assert_eq!(QuietHours { from: time(8, 0, 0, 0), to: time(8, 0, 0, 0) }.until(moment("2024-06-02T06:00:00Z"), &zone), None);
+    assert_eq!(
+        QuietHours { from: time(8, 0, 0, 0), to: time(8, 0, 0, 0) }.until(moment("2024-06-02T06:00:00Z"), &zone),
+        None
+    );
     for end_of_time in [Timestamp::MIN, Timestamp::MAX] {
         let _ = hours.until(end_of_time, &zone);
     }
@@ -121,7 +138,13 @@ proptest! {
 
 #[test]
 fn a_pattern_covers_services_and_instances() {
-    for (pattern, name) in [("raid", "raid/md0"), ("grafana", "grafana[a:3000]"), ("grafana[a:3000]", "grafana[a:3000]/db"), ("web-*", "web-1/tls"), ("*", "x")] {
+    for (pattern, name) in [
+        ("raid", "raid/md0"),
+        ("grafana", "grafana[a:3000]"),
+        ("grafana[a:3000]", "grafana[a:3000]/db"),
+        ("web-*", "web-1/tls"),
+        ("*", "x"),
+    ] {
         assert!(matches(pattern, name), "{pattern} covers {name}");
     }
     for (pattern, name) in [("raid", "raid2"), ("raid/md0", "raid"), ("md0", "raid/md0"), ("", "x"), ("RAID", "raid")] {
@@ -133,7 +156,14 @@ fn a_pattern_covers_services_and_instances() {
 
 #[test]
 fn a_downtime_holds_from_its_first_to_before_its_last_moment() {
-    let downtime = Downtime { id: 7, pattern: "web*".to_owned(), start: at(0), end: at(60), author: "ann".to_owned(), comment: "x".to_owned() };
+    let downtime = Downtime {
+        id: 7,
+        pattern: "web*".to_owned(),
+        start: at(0),
+        end: at(60),
+        author: "ann".to_owned(),
+        comment: "x".to_owned(),
+    };
     for (second, covers) in [(-1, false), (0, true), (59, true), (60, false)] {
         assert_eq!(downtime.hold("web-1", at(second)).is_some(), covers, "at {second} s");
     }
@@ -147,7 +177,14 @@ fn a_downtime_holds_from_its_first_to_before_its_last_moment() {
 
 #[test]
 fn an_acknowledgement_stands_for_one_problem() {
-    let plain = Acknowledgement { at: at(0), author: "ann".to_owned(), comment: String::new(), until: Some(at(60)), sticky: false, state: State::Bad };
+    let plain = Acknowledgement {
+        at: at(0),
+        author: "ann".to_owned(),
+        comment: String::new(),
+        until: Some(at(60)),
+        sticky: false,
+        state: State::Bad,
+    };
     let sticky = Acknowledgement { sticky: true, until: None, ..plain.clone() };
     for (acknowledgement, state, second, stands) in [
         (&plain, State::Bad, 0, true),
@@ -224,7 +261,12 @@ fn of_several_parents_the_bad_one_is_named() {
 /// Whatever the order of events, a child that is looked at after its parents is told of, or its parent is bad.
 #[test]
 fn each_reason_ends_when_the_engine_does_what_it_says() {
-    let states = [(State::Okay, StateType::Hard), (State::Bad, StateType::Soft), (State::Bad, StateType::Hard), (State::Unknown, StateType::Hard)];
+    let states = [
+        (State::Okay, StateType::Hard),
+        (State::Bad, StateType::Soft),
+        (State::Bad, StateType::Hard),
+        (State::Unknown, StateType::Hard),
+    ];
     for (state, state_type) in states {
         for looked in [None, Some(50), Some(100), Some(150)] {
             for since in [0, 50, 100, 150] {

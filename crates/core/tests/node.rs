@@ -19,7 +19,8 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn skip(&mut self) -> Option<char> {
-        self.position += self.text[self.position..].len() - self.text[self.position..].trim_start_matches([' ', ',', '\n']).len();
+        self.position +=
+            self.text[self.position..].len() - self.text[self.position..].trim_start_matches([' ', ',', '\n']).len();
         self.text[self.position..].chars().next()
     }
 
@@ -27,7 +28,11 @@ impl Reader<'_> {
         let start = self.position;
         let rest = &self.text[start..];
         let quoted = rest.starts_with('"');
-        let length = if quoted { rest[1..].find('"').unwrap() + 2 } else { rest.find([',', ']', '}', ':']).unwrap_or(rest.len()) };
+        let length = if quoted {
+            rest[1..].find('"').unwrap() + 2
+        } else {
+            rest.find([',', ']', '}', ':']).unwrap_or(rest.len())
+        };
         self.position += length;
         let text = if quoted { &rest[1..length - 1] } else { rest[..length].trim_end() };
         (span(start, start + text.len() + if quoted { 2 } else { 0 }), Box::from(text), quoted)
@@ -165,7 +170,10 @@ fn every_shape_is_read() {
             maybe: Some(8080),
             list: ["a", "1", "true"].map(str::to_owned).to_vec(),
             map: BTreeMap::from([("x".to_owned(), -1), ("y".to_owned(), 2)]),
-            nested: Some(Box::new(Nested { port: 443, hosts: ["a", "b"].map(|name| Host { name: name.to_owned() }).into() })),
+            nested: Some(Box::new(Nested {
+                port: 443,
+                hosts: ["a", "b"].map(|name| Host { name: name.to_owned() }).into()
+            })),
             mode: Mode::Slow,
             range: Some(Range::parse("> 90%").unwrap()),
             interval: Some(Duration::from_secs(90)),
@@ -219,14 +227,38 @@ fn errors_point_at_the_place_and_say_what_to_do() {
         ("{text: x, nested: {prt: 1}}", "nested", "prt", "unknown setting `prt`", Some("did you mean `port`?")),
         ("{text: x, nested: {}}", "nested", "{}", "the setting `port` is missing", Some("add `port: ..`")),
         ("{text: x, nested: 5}", "nested", "5", "`5` stands where a map of settings is expected", None),
-        ("{text: x, nested: {port: 70000}}", "nested.port", "70000", "`70000` is not a whole number from 0 to 65535", None),
-        ("{text: x, nested: {port: 1, hosts: [{name: a}, {nam: b}]}}", "nested.hosts.2", "nam", "unknown setting `nam`", Some("did you mean `name`?")),
-        ("{text: x, nested: {port: 1, hosts: {}}}", "nested.hosts", "{}", "a map stands where a list is expected", None),
+        (
+            "{text: x, nested: {port: 70000}}",
+            "nested.port",
+            "70000",
+            "`70000` is not a whole number from 0 to 65535",
+            None,
+        ),
+        (
+            "{text: x, nested: {port: 1, hosts: [{name: a}, {nam: b}]}}",
+            "nested.hosts.2",
+            "nam",
+            "unknown setting `nam`",
+            Some("did you mean `name`?"),
+        ),
+        (
+            "{text: x, nested: {port: 1, hosts: {}}}",
+            "nested.hosts",
+            "{}",
+            "a map stands where a list is expected",
+            None,
+        ),
         ("{text: [a]}", "text", "[a]", "a list stands where a text is expected", None),
         ("{text: ~}", "text", "~", "nothing stands where a text is expected", None),
         ("{text: x, list: a}", "list", "a", "`a` stands where a list is expected", None),
         ("{text: x, list: [a, [b]]}", "list.2", "[b]", "a list stands where a text is expected", None),
-        ("{text: x, map: {k: 1.5}}", "map.k", "1.5", "`1.5` is not a whole number from -9223372036854775808 to 9223372036854775807", None),
+        (
+            "{text: x, map: {k: 1.5}}",
+            "map.k",
+            "1.5",
+            "`1.5` is not a whole number from -9223372036854775808 to 9223372036854775807",
+            None,
+        ),
         ("{text: x, truth: yes}", "truth", "yes", "`yes` is neither `true` nor `false`", None),
         ("{text: x, ratio: nan}", "ratio", "nan", "`nan` is not a number", None),
         ("{text: x, letter: ab}", "letter", "ab", "`ab` is not a character", None),
@@ -281,7 +313,14 @@ fn whole_numbers_reach_from_the_least_to_the_most() {
             assert_eq!(read::<T>(&good.to_string()), Ok(number(good)), "{good}");
             assert_eq!(read::<T>(&format!("\" {good} \"")), Ok(number(good)), "quoted {good}");
         }
-        for bad in [(least - 1).to_string(), (most + 1).to_string(), "1.0".to_owned(), "x".to_owned(), "1e3".to_owned(), "[1]".to_owned()] {
+        for bad in [
+            (least - 1).to_string(),
+            (most + 1).to_string(),
+            "1.0".to_owned(),
+            "x".to_owned(),
+            "1e3".to_owned(),
+            "[1]".to_owned(),
+        ] {
             let error = read::<T>(&bad).unwrap_err();
             assert!(error.message.ends_with(&format!("is not a whole number from {least} to {most}")), "{error}");
         }
@@ -400,7 +439,11 @@ fn secrets_come_from_where_they_are_kept() {
         ("~", "a secret is a text, `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`", "~"),
         ("{}", "a secret is a text, `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`", "{}"),
         ("[x]", "a secret is a text, `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`", "[x]"),
-        ("{file: /a, env: B}", "a secret is a text, `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`", "{file: /a, env: B}"),
+        (
+            "{file: /a, env: B}",
+            "a secret is a text, `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`",
+            "{file: /a, env: B}",
+        ),
         ("{fiel: /a}", "unknown source of a secret `fiel`", "fiel"),
         ("{file: [a]}", "`file` names a list, not a text", "[a]"),
         ("{file: gone}", "cannot read `gone`: no such file", "{file: gone}"),
@@ -416,7 +459,20 @@ fn secrets_come_from_where_they_are_kept() {
 
 #[test]
 fn what_was_probably_meant() {
-    let settings = ["url", "expect", "interval", "timeout", "retries", "retry_interval", "labels", "depends_on", "to", "warning", "bad", "okay"];
+    let settings = [
+        "url",
+        "expect",
+        "interval",
+        "timeout",
+        "retries",
+        "retry_interval",
+        "labels",
+        "depends_on",
+        "to",
+        "warning",
+        "bad",
+        "okay",
+    ];
     for (written, meant) in [
         ("intervall", Some("interval")),
         ("Interval", Some("interval")),
@@ -461,13 +517,17 @@ fn trees_that_nest_too_deep_are_refused() {
 
 fn any_tree() -> impl Strategy<Value = Node> {
     let names = prop_oneof![
-        prop::sample::select(vec!["text", "maybe", "list", "map", "nested", "port", "hosts", "name", "mode", "range", "pair", "truth", "ratio", "letter", "file", "env", "window", "after"]),
+        prop::sample::select(vec![
+            "text", "maybe", "list", "map", "nested", "port", "hosts", "name", "mode", "range", "pair", "truth",
+            "ratio", "letter", "file", "env", "window", "after"
+        ]),
         Just("other"),
     ];
     let span = (0..3u32, 0..9u32, 0..9u32).prop_map(|(file, start, end)| Span { file, start, end });
     let scalar = ("[-+.0-9a-z%:~\u{1b}ü ]{0,8}|slow|after|true|10GiB|5m|~|18446744073709551615", any::<bool>())
         .prop_map(|(text, quoted)| Value::Scalar { text: text.into(), quoted });
-    let leaf = (span.clone(), prop_oneof![1 => Just(Value::Null), 6 => scalar]).prop_map(|(span, value)| Node { span, value });
+    let leaf =
+        (span.clone(), prop_oneof![1 => Just(Value::Null), 6 => scalar]).prop_map(|(span, value)| Node { span, value });
     leaf.prop_recursive(5, 40, 6, move |inner| {
         let key = (span.clone(), names.clone()).prop_map(|(span, name)| Key { span, name: Box::from(name) });
         let value = prop_oneof![

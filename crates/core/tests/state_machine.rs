@@ -40,7 +40,11 @@ impl Scene {
         match words.split([' ', '/']).collect::<Vec<_>>()[..] {
             ["pending"] => {}
             ["okay"] => assert_eq!(scene.take(State::Okay), None),
-            [_, "P", attempts, _] => (0..attempts.parse().unwrap()).for_each(|_| drop(scene.take(p))),
+            [_, "P", attempts, _] => {
+                for _ in 0..attempts.parse().unwrap() {
+                    scene.take(p);
+                }
+            }
             _ => panic!("`{words}` is no state"),
         }
         assert_eq!(scene.words(), words.replace('P', p.as_str()), "where a row begins can be reached");
@@ -126,7 +130,10 @@ fn run(row: &Row, p: State, q: State) {
             assert_eq!(transition, expected);
             assert_eq!(transition.is_hard_change(), hard_changed);
             assert_eq!(transition.is_recovery(), hard_changed && status.state == State::Okay);
-            assert_eq!(transition.is_soft_recovery(), before.state_type == StateType::Soft && status.state == State::Okay);
+            assert_eq!(
+                transition.is_soft_recovery(),
+                before.state_type == StateType::Soft && status.state == State::Okay
+            );
         }
         (said, transition) => panic!("the page says `{said}`, the machine {transition:?}"),
     }
@@ -152,7 +159,8 @@ fn the_page_leaves_nothing_out() {
     };
     for now in ["pending", "okay", "soft P 1/3", "soft P 2/3", "hard P 3/3"] {
         for result in results(now) {
-            let matching = rows.iter().filter(|row| row["retries"] == "2" && row["now"] == now && row["result"] == result);
+            let matching =
+                rows.iter().filter(|row| row["retries"] == "2" && row["now"] == now && row["result"] == result);
             assert_eq!(matching.count(), 1, "`{now}` and then `{result}`");
         }
     }

@@ -34,22 +34,23 @@ struct View {
 
 /// How many problems in a row end with the result at `last`.
 fn problems_up_to(given: &[Given], last: usize) -> u32 {
-    given[..=last].iter().rev().take_while(|g| g.result.is_problem()).count() as u32
+    given[..=last].iter().rev().take_while(|g| g.result.is_problem()).fold(0, |count, _| count + 1)
 }
 
 /// How many okay results in a row end with the result at `last`.
 fn okays_up_to(given: &[Given], last: usize) -> u32 {
-    given[..=last].iter().rev().take_while(|g| !g.result.is_problem()).count() as u32
+    given[..=last].iter().rev().take_while(|g| !g.result.is_problem()).fold(0, |count, _| count + 1)
 }
 
 /// The results that begin and end incidents: a run of problems grows long enough, then a run of okay results does.
 fn incidents(given: &[Given]) -> Vec<(usize, Option<usize>)> {
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(begin) =
-        (from..given.len()).find(|i| given[*i].result.is_problem() && problems_up_to(given, *i) >= given[*i].policy.max_attempts)
+    while let Some(begin) = (from..given.len())
+        .find(|i| given[*i].result.is_problem() && problems_up_to(given, *i) >= given[*i].policy.max_attempts)
     {
-        let end = (begin..given.len()).find(|i| !given[*i].result.is_problem() && okays_up_to(given, *i) >= given[*i].policy.recover_after);
+        let end = (begin..given.len())
+            .find(|i| !given[*i].result.is_problem() && okays_up_to(given, *i) >= given[*i].policy.recover_after);
         found.push((begin, end));
         let Some(end) = end else { break };
         from = end;
@@ -88,7 +89,7 @@ fn flapping(given: &[Given], changes: &[i64]) -> Option<i64> {
     };
     let expiries = changes.iter().map(|at| at + window);
     let mut moments: Vec<i64> = changes.iter().copied().chain(expiries).filter(|at| *at <= last.second).collect();
-    moments.sort();
+    moments.sort_unstable();
     let mut since = None;
     for moment in moments {
         if within(moment, false) <= usize::from(policy.exit) {
@@ -154,7 +155,12 @@ fn live(random: &mut Random) {
         assert_eq!(status.incident.is_some(), status.hard_state.is_problem(), "{}", history());
 
         let begun = now.incident.map(|begin| (given[begin].second, now.worst));
-        assert_eq!(status.incident.map(|incident| (incident.since.as_second(), incident.worst)), begun, "{}", history());
+        assert_eq!(
+            status.incident.map(|incident| (incident.since.as_second(), incident.worst)),
+            begun,
+            "{}",
+            history()
+        );
         assert_eq!(status.hard_since.map(Timestamp::as_second), changed_at.last().copied(), "{}", history());
         assert_eq!(status.flapping_since().map(Timestamp::as_second), flapping(&given, &changed_at), "{}", history());
 
@@ -194,13 +200,21 @@ fn a_clock_that_jumps_changes_no_state() {
         for step in 0..50 {
             let result = *random.pick(&State::ALL);
             let sane = Timestamp::from_second(1_700_000_000 + step).unwrap();
-            let wild = Timestamp::from_second(*random.pick(&[1_700_000_000, 1_600_000_000, 2_000_000_000]) + step).unwrap();
+            let wild =
+                Timestamp::from_second(*random.pick(&[1_700_000_000, 1_600_000_000, 2_000_000_000]) + step).unwrap();
             let one = steady.apply(&Name::new("x"), result, &policy, sane);
             let other = jumping.apply(&Name::new("x"), result, &policy, wild);
-            let told = |transition: monchero_core::Transition| (transition.sequence, transition.state, transition.state_type, transition.attempt);
+            let told = |transition: monchero_core::Transition| {
+                (transition.sequence, transition.state, transition.state_type, transition.attempt)
+            };
             assert_eq!(one.map(told), other.map(told));
             assert_eq!(steady.incident.is_some(), jumping.incident.is_some());
-            let times = [jumping.since, jumping.hard_since, jumping.last_check, jumping.incident.map(|incident| incident.since)];
+            let times = [
+                jumping.since,
+                jumping.hard_since,
+                jumping.last_check,
+                jumping.incident.map(|incident| incident.since),
+            ];
             assert!(times.iter().flatten().all(|at| *at <= wild), "{jumping:?}");
         }
     });

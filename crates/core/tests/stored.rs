@@ -33,7 +33,10 @@ fn what_the_first_version_wrote_is_read() {
         "missed": [{ "incident": 1, "state": "bad", "since": "2023-11-14T22:13:20Z", "until": null }]
     }))
     .unwrap();
-    assert_eq!((told.state, told.count, told.missed.len(), told.flapping, told.doubt), (State::Bad, 3, 1, false, false));
+    assert_eq!(
+        (told.state, told.count, told.missed.len(), told.flapping, told.doubt),
+        (State::Bad, 3, 1, false, false)
+    );
 
     let transition: Transition = serde_json::from_value(json!({
         "at": "2023-11-14T22:13:20Z", "sequence": 1, "previous_state": "okay", "previous_type": "hard", "state": "bad",
@@ -42,7 +45,8 @@ fn what_the_first_version_wrote_is_read() {
     .unwrap();
     assert_eq!(transition.state_type, StateType::Soft);
 
-    let metric: Metric = serde_json::from_value(json!({ "label": "used", "value": 12.5, "unit": "%", "warning": "80%" })).unwrap();
+    let metric: Metric =
+        serde_json::from_value(json!({ "label": "used", "value": 12.5, "unit": "%", "warning": "80%" })).unwrap();
     assert_eq!((metric.value, metric.state()), (Some(12.5), State::Okay));
 }
 
@@ -50,7 +54,10 @@ fn what_the_first_version_wrote_is_read() {
 fn what_is_left_out_has_its_default_and_what_is_new_is_ignored() {
     assert_eq!(serde_json::from_value::<CheckStatus>(json!({ "mood": "cheerful" })).unwrap(), CheckStatus::default());
     assert_eq!(serde_json::from_value::<Told>(json!({ "mood": "cheerful" })).unwrap(), Told::default());
-    assert_eq!(serde_json::from_value::<ServiceResult>(json!({ "state": "okay", "message": "" })).unwrap(), ServiceResult::default());
+    assert_eq!(
+        serde_json::from_value::<ServiceResult>(json!({ "state": "okay", "message": "" })).unwrap(),
+        ServiceResult::default()
+    );
     let later = json!({ "at": at(0), "author": "ann", "comment": "", "until": null, "sticky": false, "state": "bad", "via": "chat" });
     assert!(serde_json::from_value::<Acknowledgement>(later).is_ok());
     let later = json!({ "id": 1, "pattern": "*", "start": at(0), "end": at(1), "author": "ann", "comment": "", "flexible": true });

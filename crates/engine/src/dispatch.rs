@@ -42,6 +42,7 @@ impl Engine {
         let name = entry.row.name.clone();
         let policy = entry.definition.policy;
         let mut status = entry.row.status.clone();
+        let first = status.is_pending();
         let transition = status.apply(&name, result.state, &policy, at);
         if transition.is_some() && entry.shown.is_none() {
             entry.shown = Some(Arc::clone(&entry.row));
@@ -61,6 +62,10 @@ impl Engine {
             self.records.push(Record::Metrics { check: name.clone(), at, points });
         }
         let Some(transition) = transition else {
+            if first {
+                // Since when it is okay is known from here on, and a kill must not move it.
+                self.keep(id);
+            }
             if self.entries.get(id).is_some_and(|entry| entry.awaits_recheck) {
                 self.reconcile(id);
             }
@@ -69,9 +74,15 @@ impl Engine {
         self.record_transition(id, &name, transition);
     }
 
-    fn record_transition(&mut self, id: Id, name: &Name, transition: monchero_core::Transition) {
+    fn keep(&mut self, id: Id) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.dirty = false;
+        let stored = Box::new(entry.stored());
+        self.write_now(Record::Check(stored));
+    }
+
+    fn record_transition(&mut self, id: Id, name: &Name, transition: monchero_core::Transition) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
         entry.unpublished += 1;
         let message = entry.row.result.message.clone();
         tracing::info!(
@@ -83,9 +94,8 @@ impl Engine {
             message = %monchero_core::text::escape_controls(&message),
             "transition"
         );
-        let stored = Box::new(entry.stored());
         let hard = entry.row.status.hard_state;
-        self.write_now(Record::Check(stored));
+        self.keep(id);
         if let Some(acknowledgement) = self.acknowledgements.get(&id)
             && !acknowledgement.stands(hard, transition.at)
         {

@@ -21,12 +21,10 @@ fn main() -> ExitCode {
 
 /// Runs each argument as a shell command; 0 if all ended with 0.
 fn host(commands: Vec<OsString>) -> i32 {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop without I/O can always be made");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("an event loop without I/O can always be made");
     let options = Options { helper: Some("/proc/self/exe".into()), scan: false };
-    let executor = match Executor::start(&options) {
-        Ok(executor) => executor,
-        Err(_) => return 2,
-    };
+    let Ok(executor) = Executor::start(&options) else { return 2 };
     runtime.block_on(async {
         let runs: Vec<_> = commands.into_iter().map(|command| spawn(executor.clone(), command)).collect();
         let mut worst = 0;

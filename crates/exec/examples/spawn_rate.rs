@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     };
     let mut number = |default| arguments.next().and_then(|text| text.to_str()?.parse().ok()).unwrap_or(default);
     let (runs, rounds): (u32, u32) = (number(3000), number(7));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("an event loop without I/O can always be made");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("an event loop without I/O can always be made");
     let executor = match Executor::start(&Options::default()) {
         Ok(executor) => executor,
         Err(error) => {

@@ -77,17 +77,14 @@ pub(crate) async fn start(
     command.stdout(Stdio::from(theirs));
     let (stderr, theirs) = Output::new(MAX_STDERR).map_err(pipes)?;
     command.stderr(Stdio::from(theirs));
-    let input = match stdin {
-        Some(bytes) => {
-            let (input, theirs) = Input::new(bytes).map_err(pipes)?;
-            command.stdin(Stdio::from(theirs));
-            Some(input)
-        }
-        None => {
-            let null = base.null.try_clone().map_err(|error| failed(explain(&error, &path, program)))?;
-            command.stdin(Stdio::from(null));
-            None
-        }
+    let input = if let Some(bytes) = stdin {
+        let (input, theirs) = Input::new(bytes).map_err(pipes)?;
+        command.stdin(Stdio::from(theirs));
+        Some(input)
+    } else {
+        let null = base.null.try_clone().map_err(|error| failed(explain(&error, &path, program)))?;
+        command.stdin(Stdio::from(null));
+        None
     };
     let child = spawn(&mut command).await.map_err(|error| failed(explain(&error, &path, program)))?;
     // The other ends of the pipes are closed with it: the program alone holds them now.
@@ -189,9 +186,13 @@ fn explain(error: &io::Error, path: &Path, program: &Program) -> String {
         Some(Errno::NOEXEC) => {
             "it is neither a program for this machine nor a script whose first line begins with `#!`".to_owned()
         }
-        Some(Errno::TXTBSY) => "somebody is writing to it (text file busy): put a finished copy in its place by renaming".to_owned(),
+        Some(Errno::TXTBSY) => {
+            "somebody is writing to it (text file busy): put a finished copy in its place by renaming".to_owned()
+        }
         Some(Errno::TOOBIG) => "its arguments and its environment are too long for the kernel".to_owned(),
-        Some(Errno::AGAIN) => format!("{error}: the limit of processes is reached; raise `TasksMax=` of the service or `ulimit -u`"),
+        Some(Errno::AGAIN) => {
+            format!("{error}: the limit of processes is reached; raise `TasksMax=` of the service or `ulimit -u`")
+        }
         Some(Errno::NOMEM) => format!("{error}: the host has no memory left for another process"),
         Some(Errno::MFILE | Errno::NFILE) => {
             format!("{error}: the limit of descriptors is reached; raise `LimitNOFILE=` of the service")
@@ -217,7 +218,9 @@ fn missing(path: &Path, program: &Program) -> String {
              `sed -i 's/\\r$//'` on it mends that"
                 .to_owned()
         }
-        Some(named) => format!("its interpreter `{named}`, named in its first line, does not exist: install it or correct the line"),
+        Some(named) => format!(
+            "its interpreter `{named}`, named in its first line, does not exist: install it or correct the line"
+        ),
         None => "the loader that it needs does not exist: it was built for another system".to_owned(),
     }
 }
@@ -232,10 +235,14 @@ fn forbidden(error: &io::Error, path: &Path, program: &Program) -> String {
         _ => {}
     }
     if let Some(named) = interpreter(path) {
-        return format!("{error}: the daemon's user may not execute it or its interpreter `{named}`, or their file system is mounted `noexec`");
+        return format!(
+            "{error}: the daemon's user may not execute it or its interpreter `{named}`, or their file system is mounted `noexec`"
+        );
     }
     match &program.directory {
-        Some(directory) => format!("{error}: the daemon's user may not execute it, or not enter `{}`", directory.display()),
+        Some(directory) => {
+            format!("{error}: the daemon's user may not execute it, or not enter `{}`", directory.display())
+        }
         None => format!("{error}: the daemon's user may not execute it, or its file system is mounted `noexec`"),
     }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use monchero_core::check::BoxFuture;
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
-use rustix::process::{PidfdFlags, getpid, geteuid, pidfd_open, set_child_subreaper};
-use tokio::runtime::Runtime;
+use rustix::process::{PidfdFlags, geteuid, getpid, pidfd_open, set_child_subreaper};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -47,7 +46,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The daemon was started with SIGCHLD ignored.
-    #[error("the signal SIGCHLD is ignored, so the exit status of every program would be lost: start the daemon with it at its default")]
+    #[error(
+        "the signal SIGCHLD is ignored, so the exit status of every program would be lost: start the daemon with it at its default"
+    )]
     IgnoresSigchld,
 }
 
@@ -125,11 +126,9 @@ impl Host {
         let instance = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
             .map_err(StartError::io("read `/proc/sys/kernel/random/uuid`"))?;
         let instance = instance.trim().replace('-', "");
-        let null = File::options()
-            .read(true)
-            .open("/dev/null")
-            .map_err(StartError::io("open `/dev/null`"))?;
-        let book = Containment::new(instance.clone(), options.scan).map_err(StartError::io("read the list of our children"))?;
+        let null = File::options().read(true).open("/dev/null").map_err(StartError::io("open `/dev/null`"))?;
+        let book = Containment::new(instance.clone(), options.scan)
+            .map_err(StartError::io("read the list of our children"))?;
         Ok(Self {
             instance,
             base: Base { null, home: users::home_of(geteuid().as_raw()).into(), helper: options.helper.clone() },
@@ -217,7 +216,8 @@ pub struct Executor {
 impl Executor {
     /// Makes this process the one that adopts the orphans of its descendants, and starts the thread `exec`.
     pub fn start(options: &Options) -> Result<Self, StartError> {
-        pidfd_open(getpid(), PidfdFlags::empty()).map_err(StartError::io("open a pidfd (Linux 5.4 or later is needed)"))?;
+        pidfd_open(getpid(), PidfdFlags::empty())
+            .map_err(StartError::io("open a pidfd (Linux 5.4 or later is needed)"))?;
         set_child_subreaper(Some(getpid())).map_err(StartError::io("become the parent of orphans"))?;
         if proc::ignores_sigchld() {
             return Err(StartError::IgnoresSigchld);
@@ -235,7 +235,7 @@ impl Executor {
         let shared = Arc::clone(&host);
         std::thread::Builder::new()
             .name("exec".to_owned())
-            .spawn(move || serve(&runtime, shared, queue))
+            .spawn(move || runtime.block_on(serve(shared, queue)))
             .map_err(StartError::io("start the thread that starts programs"))?;
         Ok(Self { requests, host })
     }
@@ -281,38 +281,33 @@ impl Spawner for Executor {
     }
 }
 
-/// The thread.
-fn serve(runtime: &Runtime, host: Arc<Host>, mut queue: mpsc::Receiver<Request>) {
-    runtime.block_on(async {
-        let guard = host.base.helper.clone().map(|helper| {
-            let host = Arc::clone(&host);
-            tokio::spawn(async move { guard::keep(host, &helper).await })
-        });
-        let mut look_around = tokio::time::interval(LOOK_AROUND);
-        look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                _ = look_around.tick() => {
-                    let mut book = host.book();
-                    if book.has_orphans() {
-                        book.look(true);
-                    }
+/// What the thread does: starts what is asked for, until nobody can ask any more; then ends what still runs.
+async fn serve(host: Arc<Host>, mut queue: mpsc::Receiver<Request>) {
+    let guard = host.base.helper.clone().map(|helper| tokio::spawn(guard::keep(Arc::clone(&host), helper)));
+    let mut look_around = tokio::time::interval(LOOK_AROUND);
+    look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = look_around.tick() => {
+                let mut book = host.book();
+                if book.has_orphans() {
+                    book.look(true);
                 }
-                request = queue.recv() => match request {
-                    Some(Request { program, answer }) => {
-                        host.running.fetch_add(1, Ordering::SeqCst);
-                        tokio::spawn(run(Arc::clone(&host), program, answer));
-                    }
-                    None => break,
-                },
             }
+            request = queue.recv() => match request {
+                Some(Request { program, answer }) => {
+                    host.running.fetch_add(1, Ordering::SeqCst);
+                    tokio::spawn(run(Arc::clone(&host), program, answer));
+                }
+                None => break,
+            },
         }
-        host.stopping.raise();
-        host.idle().await;
-        host.closed.raise();
-        if let Some(guard) = guard {
-            let _ = guard.await;
-        }
-    });
+    }
+    host.stopping.raise();
+    host.idle().await;
+    host.closed.raise();
+    if let Some(guard) = guard {
+        let _ = guard.await;
+    }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,10 +91,10 @@ fn marked(prefix: &str) -> Vec<Process> {
 }
 
 /// Keeps a guard running until the executor is closed.
-pub(crate) async fn keep(host: Arc<Host>, helper: &Path) {
+pub(crate) async fn keep(host: Arc<Host>, helper: PathBuf) {
     let mut said = false;
     loop {
-        match start(&host, helper) {
+        match start(&host, &helper) {
             Ok(guard) => {
                 said = false;
                 if guard.watch(&host).await {

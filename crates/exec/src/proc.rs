@@ -94,9 +94,7 @@ pub(crate) fn lists_children() -> bool {
 
 /// Reads a list of numbers, as the kernel writes children.
 pub(crate) fn parse_pids(bytes: &[u8]) -> impl Iterator<Item = i32> {
-    bytes
-        .split(u8::is_ascii_whitespace)
-        .filter_map(|number| std::str::from_utf8(number).ok()?.parse().ok())
+    bytes.split(u8::is_ascii_whitespace).filter_map(|number| std::str::from_utf8(number).ok()?.parse().ok())
 }
 
 fn children(pid: i32) -> Vec<i32> {

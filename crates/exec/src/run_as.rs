@@ -52,7 +52,8 @@ fn become_user(name: &str) -> Result<(), String> {
     let user = users::by_name(name)?;
     let groups: Vec<Gid> = users::groups_of(name, user.gid)?.into_iter().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    let failed = |what: &str, error: rustix::io::Errno| format!("cannot take {what} of user `{name}`: {error}; only root can");
+    let failed =
+        |what: &str, error: rustix::io::Errno| format!("cannot take {what} of user `{name}`: {error}; only root can");
     set_thread_groups(&groups).map_err(|error| failed("the groups", error))?;
     set_thread_res_gid(gid, gid, gid).map_err(|error| failed("the group", error))?;
     set_thread_res_uid(uid, uid, uid).map_err(|error| failed("the identity", error))?;

@@ -105,10 +105,9 @@ pub fn resolve(program: &Path) -> Result<PathBuf, TrustError> {
     if program.as_os_str().as_bytes().contains(&b'/') {
         return Err(TrustError::Unusable(format!("`{shown}` is a relative path: give the whole path, from `/` on")));
     }
-    std::env::split_paths(PATH)
-        .map(|directory| directory.join(program))
-        .find(|path| path.is_file())
-        .ok_or_else(|| TrustError::Unusable(format!("there is no `{shown}` in {PATH}: install it or give its whole path")))
+    std::env::split_paths(PATH).map(|directory| directory.join(program)).find(|path| path.is_file()).ok_or_else(|| {
+        TrustError::Unusable(format!("there is no `{shown}` in {PATH}: install it or give its whole path"))
+    })
 }
 
 fn unusable(path: &Path, why: &str) -> TrustError {

@@ -112,8 +112,10 @@ async fn a_program_has_three_descriptors_and_no_signal_is_blocked_or_ignored() {
     };
     let run = end(&executor(), program(&["/bin/ls", "-l", "/proc/self/fd"], 10 * SECOND)).await;
     let text = text(&run);
-    let open: Vec<(&str, &str)> =
-        text.lines().filter_map(|line| line.rsplit_once(' ')?.0.rsplit_once(' ')?.0.rsplit_once(' ').map(|(_, n)| (n, line))).collect();
+    let open: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.rsplit_once(' ')?.0.rsplit_once(' ')?.0.rsplit_once(' ').map(|(_, n)| (n, line)))
+        .collect();
     assert!(open.len() >= 4, "{text}");
     for (number, line) in &open {
         let directory = line.ends_with("/fd");
@@ -191,7 +193,8 @@ fn the_posix_spawn_path_is_taken() {
         return;
     }
     let text = std::fs::read_to_string(trace.path()).unwrap();
-    let starts: Vec<&str> = text.lines().filter(|line| line.contains("clone") && !line.contains("CLONE_THREAD")).collect();
+    let starts: Vec<&str> =
+        text.lines().filter(|line| line.contains("clone") && !line.contains("CLONE_THREAD")).collect();
     assert!(!starts.is_empty(), "{text}");
     for line in starts.iter().filter(|line| !line.contains("resumed")) {
         assert!(line.contains("CLONE_VM|CLONE_VFORK") || line.contains("vfork"), "{line}");

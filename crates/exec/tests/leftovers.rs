@@ -41,7 +41,8 @@ async fn a_program_that_obeys_sigterm_may_say_a_last_word_and_is_not_waited_for(
 #[tokio::test]
 async fn children_that_need_time_to_end_get_it_though_their_parent_is_gone() {
     let marker = marker();
-    let script = r#"(trap 'sleep 0.1; echo cleaned up; exit' TERM; while :; do sleep 0.02; done) & trap 'exit' TERM; wait"#;
+    let script =
+        r#"(trap 'sleep 0.1; echo cleaned up; exit' TERM; while :; do sleep 0.02; done) & trap 'exit' TERM; wait"#;
     let program = Program { kill_grace: 20 * SECOND, ..shell(script, &marker, Duration::from_millis(200)) };
     let run = end(&executor(), program).await;
     assert_eq!((run.exit.clone(), text(&run).as_str()), (Exit::TimedOut, "cleaned up\n"));
@@ -72,7 +73,8 @@ async fn descendants_that_leave_the_group_and_the_session_are_found_at_the_deadl
 async fn descendants_that_leave_the_group_and_the_session_are_found_at_the_end() {
     let executor = executor();
     let marker = marker();
-    let script = "setsid sh -c 'sleep 600 & sleep 600' >&- 2>&- & (setsid setsid sleep 600 >&- 2>&- &); sleep 0.1; echo done";
+    let script =
+        "setsid sh -c 'sleep 600 & sleep 600' >&- 2>&- & (setsid setsid sleep 600 >&- 2>&- &); sleep 0.1; echo done";
     let run = end(&executor, shell(script, &marker, 10 * SECOND)).await;
     assert!(ended(&run, 0), "{run:?}");
     assert!(run.leftovers >= 3, "{run:?}");

@@ -136,7 +136,8 @@ async fn nothing_is_run_from_a_place_that_others_can_change_unless_that_is_allow
     let Some(directory) = trusted() else { return };
     let executor = executor();
     let path = plugin(directory.path(), "check");
-    let program = |allow| Program { allow_insecure_path: allow, ..program(&[path.to_str().unwrap()], Duration::from_secs(5)) };
+    let program =
+        |allow| Program { allow_insecure_path: allow, ..program(&[path.to_str().unwrap()], Duration::from_secs(5)) };
     assert!(ended(&end(&executor, program(false)).await, 0));
     // It is looked at before each start, not once.
     mode(&path, 0o757);

@@ -158,3 +158,6 @@ fn vacuum(db: &Connection) -> rusqlite::Result<bool> {
     let left: i64 = db.prepare_cached("PRAGMA freelist_count")?.query_row((), |row| row.get(0))?;
     Ok(left < free)
 }
+
+#[cfg(test)]
+mod tests;

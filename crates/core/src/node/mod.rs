@@ -145,7 +145,11 @@ impl Node {
     }
 
     /// Reads a struct. If `short_for` names a setting, a bare scalar or list is read as `{ setting: value }`.
-    pub fn read<T: DeserializeOwned>(&self, short_for: Option<&'static str>, secrets: &dyn Secrets) -> Result<T, SettingsError> {
+    pub fn read<T: DeserializeOwned>(
+        &self,
+        short_for: Option<&'static str>,
+        secrets: &dyn Secrets,
+    ) -> Result<T, SettingsError> {
         let wrapped;
         let node = match (&self.value, short_for) {
             (Value::Scalar { .. } | Value::List(_), Some(setting)) => {
@@ -179,7 +183,8 @@ impl Node {
 }
 
 /// Words of other monitoring systems, and ours for the same.
-const ELSEWHERE: [(&str, &str); 5] = [("critical", "bad"), ("crit", "bad"), ("ok", "okay"), ("down", "bad"), ("up", "okay")];
+const ELSEWHERE: [(&str, &str); 5] =
+    [("critical", "bad"), ("crit", "bad"), ("ok", "okay"), ("down", "bad"), ("up", "okay")];
 
 /// The known word nearest to what was written, if one is near: it differs in at most a third of the letters, begins alike, or is what
 /// other systems say.

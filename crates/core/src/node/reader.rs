@@ -3,7 +3,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
 
 use super::{Key, MAYBE_SECRET_TOKEN, Node, SECRET_TOKEN, SecretSource, Secrets, SettingsError, Span, Value, suggest};
 use crate::text::{escape_controls, quote};
@@ -176,13 +179,16 @@ impl<'a> Reader<'a> {
     fn whole<T: std::str::FromStr + fmt::Display>(self, all: &RangeInclusive<T>) -> Result<T, ReadError> {
         let number = self.node.as_text().and_then(|text| text.trim().parse().ok());
         let (least, most) = (all.start(), all.end());
-        number.ok_or_else(|| self.error(format!("{} is not a whole number from {least} to {most}", self.node.describe())))
+        number
+            .ok_or_else(|| self.error(format!("{} is not a whole number from {least} to {most}", self.node.describe())))
     }
 
     /// A finite number.
     fn real(self) -> Result<f64, ReadError> {
         let number = self.node.as_text().and_then(|text| text.trim().parse::<f64>().ok());
-        number.filter(|number| number.is_finite()).ok_or_else(|| self.error(format!("{} is not a number", self.node.describe())))
+        number
+            .filter(|number| number.is_finite())
+            .ok_or_else(|| self.error(format!("{} is not a number", self.node.describe())))
     }
 
     fn secret(self) -> Result<String, ReadError> {
@@ -201,7 +207,9 @@ impl<'a> Reader<'a> {
                     }
                 };
                 let text = node.as_text().filter(|text| !text.is_empty());
-                kind(text.ok_or_else(|| ReadError::new(format!("`{}` names {}, not a text", key.name, node.describe())).at(node.span))?)
+                kind(text.ok_or_else(|| {
+                    ReadError::new(format!("`{}` names {}, not a text", key.name, node.describe())).at(node.span)
+                })?)
             }
             Value::Null | Value::List(_) => return Err(wrong()),
         };
@@ -236,7 +244,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Scalar { text, quoted: true } => visitor.visit_str(text),
             Value::Scalar { text, quoted: false } => Self::visit_plain(text, visitor),
             Value::List(items) => visitor.visit_seq(ListReader { reader: self, items: items.iter(), index: 0 }),
-            Value::Map(entries) => visitor.visit_map(MapReader { reader: self, entries: entries.iter(), current: None }),
+            Value::Map(entries) => {
+                visitor.visit_map(MapReader { reader: self, entries: entries.iter(), current: None })
+            }
         };
         result.map_err(|error| error.within(self.node))
     }
@@ -290,7 +300,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_f64(self.real()?).map_err(|error: ReadError| error.at(self.node.span))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         match &self.node.value {
             Value::Scalar { text, .. } if name == MAYBE_SECRET_TOKEN => visitor.visit_str(text),
             _ if name == SECRET_TOKEN || name == MAYBE_SECRET_TOKEN => {
@@ -301,14 +315,21 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         let (variant, at, value) = match &self.node.value {
             Value::Scalar { text, .. } => (&**text, self.node.span, None),
             Value::Map(entries) => match entries.as_slice() {
                 [(key, node)] => (&*key.name, key.span, Some(node)),
                 _ => return Err(self.error("a map with one key is expected")),
             },
-            Value::Null | Value::List(_) => return Err(self.error(format!("{} stands where a word is expected", self.node.describe()))),
+            Value::Null | Value::List(_) => {
+                return Err(self.error(format!("{} stands where a word is expected", self.node.describe())));
+            }
         };
         visitor.visit_enum(VariantReader { reader: self, variant, value }).map_err(|error| error.at(at))
     }
@@ -359,7 +380,9 @@ impl<'de> MapAccess<'de> for MapReader<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
         self.current = self.entries.next();
         let Some((key, _)) = self.current else { return Ok(None) };
-        seed.deserialize(IntoDeserializer::<ReadError>::into_deserializer(&*key.name)).map(Some).map_err(|error| error.at(key.span))
+        seed.deserialize(IntoDeserializer::<ReadError>::into_deserializer(&*key.name))
+            .map(Some)
+            .map_err(|error| error.at(key.span))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
@@ -377,7 +400,9 @@ struct VariantReader<'a> {
 impl<'a> VariantReader<'a> {
     /// The reader of what the variant holds, which must be there.
     fn content(&self, what: &str) -> Result<Reader<'a>, ReadError> {
-        let Some(node) = self.value else { return Err(ReadError::new(format!("`{}` needs {what}", escape_controls(self.variant)))) };
+        let Some(node) = self.value else {
+            return Err(ReadError::new(format!("`{}` needs {what}", escape_controls(self.variant))));
+        };
         self.reader.part(node)
     }
 
@@ -401,7 +426,9 @@ impl<'de> VariantAccess<'de> for VariantReader<'_> {
 
     fn unit_variant(self) -> Result<(), ReadError> {
         match self.value {
-            Some(node) if node.value != Value::Null => Err(ReadError::new(format!("`{}` takes no settings", self.variant)).at(node.span)),
+            Some(node) if node.value != Value::Null => {
+                Err(ReadError::new(format!("`{}` takes no settings", self.variant)).at(node.span))
+            }
             _ => Ok(()),
         }
     }

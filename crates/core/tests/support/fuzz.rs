@@ -20,13 +20,69 @@ const LONGEST: usize = 64 * 1024;
 
 /// Pieces of what our parsers read, the numbers at which types end, and characters that terminals and encodings trip over.
 const PIECES: &[&str] = &[
-    "0", "-0", "1e999", "-1e-999", "18446744073709551616", "9223372036854775808", "1e308", "4294967296", ".", ",", "NaN", "inf", "U", "~", "@", ":", ";", "|", "=", "'", "''", "\"", "\\", "%", "ms",
-    "GiB", "TiB", "d", "w", "y", ">=", "<", "!=", "==", " ", "\t", "\n", "\r\n", "\0", "\u{1b}[2J", "\u{9b}", "\u{202e}", "\u{fffd}", "ü", "漢", "/", "[", "]", "*", "..", "-", "+", "#", "{", "}",
+    "0",
+    "-0",
+    "1e999",
+    "-1e-999",
+    "18446744073709551616",
+    "9223372036854775808",
+    "1e308",
+    "4294967296",
+    ".",
+    ",",
+    "NaN",
+    "inf",
+    "U",
+    "~",
+    "@",
+    ":",
+    ";",
+    "|",
+    "=",
+    "'",
+    "''",
+    "\"",
+    "\\",
+    "%",
+    "ms",
+    "GiB",
+    "TiB",
+    "d",
+    "w",
+    "y",
+    ">=",
+    "<",
+    "!=",
+    "==",
+    " ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\0",
+    "\u{1b}[2J",
+    "\u{9b}",
+    "\u{202e}",
+    "\u{fffd}",
+    "ü",
+    "漢",
+    "/",
+    "[",
+    "]",
+    "*",
+    "..",
+    "-",
+    "+",
+    "#",
+    "{",
+    "}",
 ];
 
 /// Alters inputs of a corpus and hands them to a check.
 pub(crate) fn fuzz(target: &str, corpus: &Path, inputs: u64, check: impl Fn(&[u8]) + Sync) {
-    let mut files: Vec<_> = std::fs::read_dir(corpus).unwrap_or_else(|why| panic!("{}: {why}", corpus.display())).map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(corpus)
+        .unwrap_or_else(|why| panic!("{}: {why}", corpus.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     let seeds: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
     assert!(!seeds.is_empty(), "the corpus {} is empty", corpus.display());
@@ -81,7 +137,8 @@ fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
             }
             5 => {
                 let part = input[at..].to_vec();
-                let times = usize::try_from(if random.percent(2) { random.below(2_000) } else { random.below(3) }).unwrap();
+                let times =
+                    usize::try_from(if random.percent(2) { random.below(2_000) } else { random.below(3) }).unwrap();
                 (0..times).for_each(|_| input.extend_from_slice(&part));
             }
             6 => input.truncate(at),

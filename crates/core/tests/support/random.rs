@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A stream of numbers that its seed decides (SplitMix64).
+/// A stream of numbers that its seed decides (`SplitMix64`).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -31,7 +31,11 @@ impl Random {
 
 /// Runs a property on `default` random cases, or as many as the environment says, on all processors.
 pub(crate) fn for_cases(default: u64, property: impl Fn(&mut Random) + Sync) {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text} is no number")));
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+    };
     if let Some(seed) = number("MONCHERO_SEED") {
         property(&mut Random(seed));
         return;
@@ -49,7 +53,10 @@ pub(crate) fn for_cases(default: u64, property: impl Fn(&mut Random) + Sync) {
                     }
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| property(&mut Random(seed)))) {
                         failed.store(true, Relaxed);
-                        let why = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                        let why = panic
+                            .downcast_ref::<String>()
+                            .map(String::as_str)
+                            .or(panic.downcast_ref::<&str>().copied());
                         panic!("MONCHERO_SEED={seed}: {}", why.unwrap_or("the property panicked"));
                     }
                 }

@@ -84,6 +84,11 @@ pub(crate) fn state(pid: i32) -> Option<char> {
     stat(pid).map(|(state, _)| state)
 }
 
+/// Whether a process has ended, though its parent may not have noticed.
+pub(crate) fn gone(pid: i32) -> bool {
+    matches!(state(pid), None | Some('Z'))
+}
+
 /// The children of this process that nobody has reaped.
 pub(crate) fn zombies() -> usize {
     let me = i32::try_from(std::process::id()).unwrap();
