@@ -120,7 +120,13 @@ impl Blocking {
         (longest < ASK_AGAIN * 2_u32.pow(doublings)).then_some(longest)
     }
 
-    fn register(&'static self, key: &str, since: Instant, deadline: Instant, permit: SemaphorePermit<'static>) -> Registered {
+    fn register(
+        &'static self,
+        key: &str,
+        since: Instant,
+        deadline: Instant,
+        permit: SemaphorePermit<'static>,
+    ) -> Registered {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
@@ -141,11 +147,11 @@ impl Blocking {
         };
         let (sender, jobs) = sync_channel(1);
         let thread = std::thread::Builder::new().name(self.name.to_owned()).stack_size(self.stack);
-        thread.spawn(move || self.work(job, sender, &jobs)).map(drop)
+        thread.spawn(move || self.work(job, &sender, &jobs)).map(drop)
     }
 
     /// The life of a thread: its first job, and further ones as long as no other thread waits already.
-    fn work(&self, first: Job, sender: SyncSender<Job>, jobs: &Receiver<Job>) {
+    fn work(&self, first: Job, sender: &SyncSender<Job>, jobs: &Receiver<Job>) {
         let mut next = Some(first);
         while let Some(job) = next {
             job();
@@ -187,7 +193,12 @@ mod tests {
 
     fn threads_of(name: &str) -> usize {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        tasks.filter(|task| std::fs::read_to_string(task.as_ref().unwrap().path().join("comm")).is_ok_and(|comm| comm.trim() == name)).count()
+        tasks
+            .filter(|task| {
+                std::fs::read_to_string(task.as_ref().unwrap().path().join("comm"))
+                    .is_ok_and(|comm| comm.trim() == name)
+            })
+            .count()
     }
 
     /// A call that hangs until the sender is dropped.
@@ -249,7 +260,10 @@ mod tests {
         for number in 0..MAX_THREADS {
             let (open, hang) = gate();
             gates.push(open);
-            assert!(matches!(CALLS.call(&number.to_string(), Duration::from_millis(1), hang).await, Err(NoAnswer::Hangs(_))));
+            assert!(matches!(
+                CALLS.call(&number.to_string(), Duration::from_millis(1), hang).await,
+                Err(NoAnswer::Hangs(_))
+            ));
         }
         assert_eq!(CALLS.call("one more", SHORT, || 1).await, Err(NoAnswer::TooMany));
         assert_eq!(threads_of("test-bound"), MAX_THREADS);

@@ -19,12 +19,18 @@ use crate::settings::OneOrMore;
 const FIELDS: &[Field] = &[
     Field { name: "used", unit: "%", help: "The share in use, of what ordinary users can use: as `df` counts." },
     Field { name: "free", unit: "B", help: "What ordinary users can still write." },
-    Field { name: "inodes", unit: "%", help: "The share of inodes (files) in use; not measured where the file system has no fixed number." },
+    Field {
+        name: "inodes",
+        unit: "%",
+        help: "The share of inodes (files) in use; not measured where the file system has no fixed number.",
+    },
     Field { name: "inodes_free", unit: "", help: "Inodes that are left." },
 ];
 
-const LIMITS: &[Limit] =
-    &[Limit { field: "used", warning: "> 80%", bad: "> 90%" }, Limit { field: "inodes", warning: "> 80%", bad: "> 90%" }];
+const LIMITS: &[Limit] = &[
+    Limit { field: "used", warning: "> 80%", bad: "> 90%" },
+    Limit { field: "inodes", warning: "> 80%", bad: "> 90%" },
+];
 
 /// How many paths one check may have, since each may take a thread: half of what there is.
 const MAX_PATHS: usize = crate::blocking::MAX_THREADS / 2;
@@ -34,7 +40,7 @@ static MOUNTS: Blocking = Blocking::new("monchero-mount", 128 * 1024);
 
 /// How full file systems are, in bytes and in inodes.
 ///
-/// A path that does not exist is bad. A file system that does not answer, such as a dead NFS mount, is unknown and delays no other:
+/// A path that does not exist is bad, and so is a file system that answers with an error. A file system that does not answer, such as a dead NFS mount, is unknown and delays no other:
 /// while it hangs it is not asked again, and the other paths of the same check are reported as ever.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,8 +85,13 @@ impl CheckKind for Disk {
         if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
             return Err(("path", format!("`{}` does not begin with `/`", path.display())));
         }
-        if let Some((index, path)) = paths.iter().enumerate().find(|(index, path)| paths.iter().take(*index).any(|other| other == *path)) {
-            return Err(("path", format!("`{}` stands here twice, the second time as number {}", path.display(), index + 1)));
+        if let Some((index, path)) =
+            paths.iter().enumerate().find(|(index, path)| paths.iter().take(*index).any(|other| other == *path))
+        {
+            return Err((
+                "path",
+                format!("`{}` stands here twice, the second time as number {}", path.display(), index + 1),
+            ));
         }
         if self.read_only == State::Unknown {
             return Err(("read_only", "a read-only file system is `okay`, `warning` or `bad`".to_owned()));
@@ -112,7 +123,7 @@ impl Disk {
             Ok(Look::Space(space)) => space,
             Ok(Look::NotMounted) => return report.find(State::Bad, format!("{path} is not a mount point")),
             Ok(Look::Missing) => return report.find(State::Bad, format!("{path} does not exist")),
-            Ok(Look::Failed(why)) => return report.find(State::Unknown, format!("{path}: {why}")),
+            Ok(Look::Failed(state, why)) => return report.find(state, format!("{path}: {why}")),
             Err(why) => return report.find(State::Unknown, format!("{path} {why}")),
         };
         let read_only = space.f_flag.contains(StatVfsMountFlags::RDONLY);
@@ -148,7 +159,8 @@ enum Look {
     Space(StatVfs),
     NotMounted,
     Missing,
-    Failed(String),
+    /// What failed and what that means.
+    Failed(State, String),
 }
 
 /// Looks at a path; may hang.
@@ -157,26 +169,32 @@ fn look(sysroot: &Path, path: &Path, mounted: bool) -> Look {
         match host::read(sysroot, "/proc/self/mountinfo") {
             Ok(text) if is_mount_point(&text, path) => {}
             Ok(_) => return Look::NotMounted,
-            Err(error) => return Look::Failed(error.to_string()),
+            Err(error) => return Look::Failed(State::Unknown, error.to_string()),
         }
     }
     match statvfs(host::under(sysroot, path)) {
         Ok(space) => Look::Space(space),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Look::Missing,
-        Err(errno) => Look::Failed(format!("reading the file system: {}", io_text(&errno.into()))),
+        Err(errno) => {
+            // Who may not look knows nothing; any other error is the file system's own: EIO, ESTALE (NFS), ENOTCONN (FUSE) ..
+            let is_denied = matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
+            let state = if is_denied { State::Unknown } else { State::Bad };
+            Look::Failed(state, format!("reading the file system: {}", io_text(&errno.into())))
+        }
     }
 }
 
-/// Whether a path is the mount point of a line of `/proc/self/mountinfo` (proc_pid_mountinfo(5): the fifth word, with blanks, tabs,
+/// Whether a path is the mount point of a line of `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`: the fifth word, with blanks, tabs,
 /// newlines and backslashes written as octal numbers).
 fn is_mount_point(mountinfo: &str, path: &Path) -> bool {
     mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).any(|word| Path::new(&unescape(word)) == path)
 }
 
 fn unescape(word: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .into_iter()
-        .fold(word.to_owned(), |word, (written, meant)| if word.contains(written) { word.replace(written, meant) } else { word })
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")].into_iter().fold(
+        word.to_owned(),
+        |word, (written, meant)| if word.contains(written) { word.replace(written, meant) } else { word },
+    )
 }
 
 #[cfg(test)]
@@ -225,22 +243,36 @@ mod tests {
 
     #[test]
     fn blocks_and_inodes_run_out() {
-        assert_eq!(texts(&judged(space(1_000, 20))), [(State::Bad, "/srv used is 100%, above 90% (100% used, 0 B free)")]);
-        assert_eq!(texts(&judged(space(450, 170))), [(State::Warning, "/srv inodes is 85%, above 80% (50% used, 1.76 MiB free)")]);
+        assert_eq!(
+            texts(&judged(space(1_000, 20))),
+            [(State::Bad, "/srv used is 100%, above 90% (100% used, 0 B free)")]
+        );
+        assert_eq!(
+            texts(&judged(space(450, 170))),
+            [(State::Warning, "/srv inodes is 85%, above 80% (50% used, 1.76 MiB free)")]
+        );
         let report = judged(StatVfs { f_files: 0, f_ffree: 0, f_favail: 0, ..space(450, 0) });
-        assert!(report.metrics.iter().all(|metric| !metric.label.contains("inodes")), "this file system has no fixed number of them");
+        assert!(
+            report.metrics.iter().all(|metric| !metric.label.contains("inodes")),
+            "this file system has no fixed number of them"
+        );
     }
 
     #[test]
     fn a_read_only_file_system_is_told() {
         let report = judged(StatVfs { f_flag: StatVfsMountFlags::RDONLY, ..space(450, 20) });
-        assert_eq!(texts(&report), [(State::Warning, "/srv is read-only"), (State::Okay, "/srv: 50% used, 1.76 MiB free, read-only")]);
+        assert_eq!(
+            texts(&report),
+            [(State::Warning, "/srv is read-only"), (State::Okay, "/srv: 50% used, 1.76 MiB free, read-only")]
+        );
     }
 
     #[test]
     fn mount_points() {
         let text = "21 1 0:1 / / rw - ext4 /dev/a rw\n22 21 0:2 / /mnt/with\\040blank rw shared:1 - nfs s:/x rw\n23 21 0:3 / /back\\134040slash rw - tmpfs t rw\n";
-        for (path, is) in [("/", true), ("/mnt/with blank", true), ("/mnt", false), ("/back\\040slash", true), ("/mnt/with", false)] {
+        for (path, is) in
+            [("/", true), ("/mnt/with blank", true), ("/mnt", false), ("/back\\040slash", true), ("/mnt/with", false)]
+        {
             assert_eq!(is_mount_point(text, Path::new(path)), is, "{path}");
         }
     }

@@ -16,9 +16,12 @@ pub(crate) fn under(sysroot: &Path, path: &Path) -> PathBuf {
 /// The text of a file of the host, or none if there is no such file.
 pub(crate) fn read_if_exists(sysroot: &Path, path: &str) -> Result<Option<String>, CheckError> {
     let mut bytes = Vec::with_capacity(4096);
-    let read = std::fs::File::open(under(sysroot, Path::new(path))).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
+    let read = std::fs::File::open(under(sysroot, Path::new(path)))
+        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
     match read {
-        Ok(_) => Ok(Some(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))),
+        Ok(_) => Ok(Some(
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        )),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CheckError::new(format!("reading `{path}`"), &error)),
     }

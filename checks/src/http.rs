@@ -27,13 +27,21 @@ use crate::net::{Deadline, Failure, Family, TlsSettings};
 use crate::settings::Size;
 
 const FIELDS: &[Field] = &[
-    Field { name: "time", unit: "s", help: "The whole run: every step of every request, redirects included, to the end of the body." },
+    Field {
+        name: "time",
+        unit: "s",
+        help: "The whole run: every step of every request, redirects included, to the end of the body.",
+    },
     Field { name: "dns", unit: "s", help: "The resolution of the name of the host, in the last request." },
     Field { name: "connect", unit: "s", help: "The TCP connection, in the last request." },
     Field { name: "tls", unit: "s", help: "The TLS handshake, in the last request; only with `https`." },
     Field { name: "first_byte", unit: "s", help: "From sending the last request to the head of its answer." },
     Field { name: "size", unit: "B", help: "The size of the body, as far as it was read." },
-    Field { name: "certificate", unit: "s", help: "For how long the server's certificate is valid yet; only with `https`." },
+    Field {
+        name: "certificate",
+        unit: "s",
+        help: "For how long the server's certificate is valid yet; only with `https`.",
+    },
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
@@ -88,10 +96,12 @@ pub(crate) struct Http {
     #[serde(default = "one_mebibyte")]
     max_body: Size,
     /// When it is a warning. A single range is about `time`; a map has ranges for `time`, `dns`, `connect`, `tls`, `first_byte` (seconds),
-    /// `size` (bytes) and `certificate` (seconds left). Without a word about it, a certificate is a warning below 14 days.
+    /// `size` (bytes) and `certificate` (seconds left). Without a word about it, a certificate that is
+    /// verified is a warning below 14 days.
     #[serde(default)]
     warning: Thresholds,
-    /// When it is bad, written as `warning` is. Without a word about it, a certificate is bad below 3 days.
+    /// When it is bad, written as `warning` is. Without a word about it, a certificate that is
+    /// verified is bad below 3 days.
     #[serde(default)]
     bad: Thresholds,
     /// Method and headers, ready to send: made by `validate`.
@@ -134,9 +144,11 @@ impl CheckKind for Http {
         self.expect.validate()?;
         let method = self.method.to_ascii_uppercase();
         let method = Method::from_bytes(method.as_bytes()).ok().filter(|method| *method != Method::CONNECT);
-        let method = method.ok_or_else(|| ("method", format!("`{}` is no method that a check can use", self.method)))?;
+        let method =
+            method.ok_or_else(|| ("method", format!("`{}` is no method that a check can use", self.method)))?;
         self.ready = Some((method, self.request_headers()?));
-        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
+        let limits = if self.tls.verify { LIMITS } else { &[] };
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
@@ -170,17 +182,24 @@ impl Http {
             }
             let is_secret = [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(&known);
             if is_secret && matches!(value, MaybeSecret::Plain(_)) {
-                return Err(wrong("holds a secret: write `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`, or use `basic` or `bearer`"));
+                return Err(wrong(
+                    "holds a secret: write `{ file: .. }`, `{ env: .. }` or `{ credential: .. }`, or use `basic` or `bearer`",
+                ));
             }
-            let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| wrong("has a value with characters that a header cannot hold"))?;
+            let mut value = HeaderValue::from_str(value.reveal())
+                .map_err(|_| wrong("has a value with characters that a header cannot hold"))?;
             value.set_sensitive(is_secret);
             headers.insert(known, value);
         }
         let authorization = match (&self.basic, &self.bearer) {
             (None, None) => return Ok(headers),
             (Some(_), Some(_)) => return Err(("bearer", "`basic` and `bearer` exclude each other".to_owned())),
-            (Some(basic), None) if basic.user.contains(':') => return Err(("basic.user", "a user of HTTP Basic has no colon".to_owned())),
-            (Some(basic), None) => format!("Basic {}", base64(format!("{}:{}", basic.user, basic.password.reveal()).as_bytes())),
+            (Some(basic), None) if basic.user.contains(':') => {
+                return Err(("basic.user", "a user of HTTP Basic has no colon".to_owned()));
+            }
+            (Some(basic), None) => {
+                format!("Basic {}", base64(format!("{}:{}", basic.user, basic.password.reveal()).as_bytes()))
+            }
             (None, Some(token)) => format!("Bearer {}", token.reveal()),
         };
         let wrong = || ("bearer", "the token has characters that a header cannot hold".to_owned());
@@ -207,7 +226,10 @@ impl Http {
                 _ => return Ok(End { answer, url: question.url, redirects }),
             }
         }
-        Err(Failure::Bad(format!("{} leads to more than {} redirects, the last to {}", self.url, self.redirects, question.url)))
+        Err(Failure::Bad(format!(
+            "{} leads to more than {} redirects, the last to {}",
+            self.url, self.redirects, question.url
+        )))
     }
 
     fn judge(&self, end: &End, time: f64, now: jiff::Timestamp) -> Report {
@@ -219,7 +241,8 @@ impl Http {
         let is_as_expected = report.worst() == State::Okay;
         let size = answer.body.len() as f64;
         let times = &answer.times;
-        let mut values = vec![("time", time), ("dns", times.dns.as_secs_f64()), ("connect", times.connect.as_secs_f64())];
+        let mut values =
+            vec![("time", time), ("dns", times.dns.as_secs_f64()), ("connect", times.connect.as_secs_f64())];
         let mut output = vec![format!("{} answered at {}", end.url, answer.address)];
         let mut tls = "";
         if let Some(secured) = &answer.tls {
@@ -288,7 +311,9 @@ fn next(question: Question, answer: &Answer, location: &str) -> Result<Question,
     }
     if !url.shares_secrets_with(&target) {
         if !is_safe && keeps_method {
-            return Err(Failure::Bad(format!("{url} redirects a {method} to {target}, which is not followed: it is another host")));
+            return Err(Failure::Bad(format!(
+                "{url} redirects a {method} to {target}, which is not followed: it is another host"
+            )));
         }
         body = Bytes::new();
         let ours = [header::USER_AGENT, header::ACCEPT, header::CONNECTION];
@@ -319,7 +344,9 @@ mod tests {
 
     #[test]
     fn base64_of_rfc_4648() {
-        for (text, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")] {
+        for (text, encoded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(text.as_bytes()), encoded);
         }
     }

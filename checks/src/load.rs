@@ -10,7 +10,11 @@ use serde::Deserialize;
 use crate::host;
 
 const FIELDS: &[Field] = &[
-    Field { name: "load5", unit: "", help: "Processes that ran, waited for a CPU or for a disk, on average of 5 minutes." },
+    Field {
+        name: "load5",
+        unit: "",
+        help: "Processes that ran, waited for a CPU or for a disk, on average of 5 minutes.",
+    },
     Field { name: "load1", unit: "", help: "The same, of 1 minute." },
     Field { name: "load15", unit: "", help: "The same, of 15 minutes." },
     Field { name: "per_core1", unit: "", help: "`load1` divided by the number of CPUs that are online." },
@@ -44,22 +48,22 @@ impl CheckKind for Load {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        let [load1, load5, load15] = averages(&host::read(context.sysroot, LOADAVG)?)?;
+        let [one, five, fifteen] = averages(&host::read(context.sysroot, LOADAVG)?)?;
         let cpus = cpus(context)?;
         let count = f64::from(cpus);
         let values = [
-            ("load1", load1),
-            ("load5", load5),
-            ("load15", load15),
-            ("per_core1", load1 / count),
-            ("per_core5", load5 / count),
-            ("per_core15", load15 / count),
+            ("load1", one),
+            ("load5", five),
+            ("load15", fifteen),
+            ("per_core1", one / count),
+            ("per_core5", five / count),
+            ("per_core15", fifteen / count),
         ];
         let mut report = Report::default();
         let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
         judge.item(&mut report, "", &values, || {
             let plural = if cpus == 1 { "" } else { "s" };
-            format!("load {}, {}, {} on {cpus} CPU{plural}", trim(load1), trim(load5), trim(load15))
+            format!("load {}, {}, {} on {cpus} CPU{plural}", trim(one), trim(five), trim(fifteen))
         });
         Ok(report)
     }
@@ -69,7 +73,7 @@ const LOADAVG: &str = "/proc/loadavg";
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 const STAT: &str = "/proc/stat";
 
-/// The three averages at the start of `/proc/loadavg` (proc_loadavg(5)).
+/// The three averages at the start of `/proc/loadavg` (`proc_loadavg(5)`).
 fn averages(text: &str) -> Result<[f64; 3], CheckError> {
     let mut words = text.split_ascii_whitespace();
     let mut average = || {
@@ -85,7 +89,10 @@ fn cpus(context: &Context<'_>) -> Result<u32, CheckError> {
         return Ok(count);
     }
     let stat = host::read(context.sysroot, STAT)?;
-    let count = stat.lines().filter(|line| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))).count();
+    let count = stat
+        .lines()
+        .filter(|line| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))
+        .count();
     u32::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| host::malformed(STAT, "it names no CPU"))
 }
 
@@ -108,7 +115,14 @@ mod tests {
 
     #[test]
     fn lists_of_cpus() {
-        for (text, count) in [("0\n", Some(1)), ("0-3\n", Some(4)), ("0-3,8,10-11\n", Some(7)), ("", None), ("3-0", None), ("0-4294967295", None)] {
+        for (text, count) in [
+            ("0\n", Some(1)),
+            ("0-3\n", Some(4)),
+            ("0-3,8,10-11\n", Some(7)),
+            ("", None),
+            ("3-0", None),
+            ("0-4294967295", None),
+        ] {
             assert_eq!(count_list(text), count, "{text:?}");
         }
     }

@@ -11,8 +11,16 @@ use crate::host;
 
 const FIELDS: &[Field] = &[
     Field { name: "used", unit: "%", help: "The share that programs cannot get: what is not available." },
-    Field { name: "available", unit: "B", help: "What programs can still get without swapping; caches that can be dropped are part of it." },
-    Field { name: "swap", unit: "%", help: "The share of the swap space that is in use; not measured where there is none." },
+    Field {
+        name: "available",
+        unit: "B",
+        help: "What programs can still get without swapping; caches that can be dropped are part of it.",
+    },
+    Field {
+        name: "swap",
+        unit: "%",
+        help: "The share of the swap space that is in use; not measured where there is none.",
+    },
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "used", warning: "> 80%", bad: "> 90%" }];
@@ -54,7 +62,10 @@ impl CheckKind for Memory {
         let host = of_host(&host::read(context.sysroot, MEMINFO)?)?;
         let usage = match &self.cgroup {
             Some(path) => of_cgroup(context, path, host.total)?.ok_or_else(|| {
-                CheckError::Unable(format!("reading `{CGROUPS}/{}`: there is no such control group", path.trim_matches('/')))
+                CheckError::Unable(format!(
+                    "reading `{CGROUPS}/{}`: there is no such control group",
+                    path.trim_matches('/')
+                ))
             })?,
             None => of_container(context, &host)?.unwrap_or(host),
         };
@@ -98,7 +109,7 @@ const MEMINFO: &str = "/proc/meminfo";
 const SELF_CGROUP: &str = "/proc/self/cgroup";
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What `/proc/meminfo` says (proc_meminfo(5)); its `kB` are 1024 bytes.
+/// What `/proc/meminfo` says (`proc_meminfo(5)`); its `kB` are 1024 bytes.
 fn of_host(text: &str) -> Result<Usage, CheckError> {
     let (mut total, mut available, mut swap_total, mut swap_free) = (None, None, None, None);
     for line in text.lines() {
@@ -110,9 +121,14 @@ fn of_host(text: &str) -> Result<Usage, CheckError> {
             "SwapFree" => &mut swap_free,
             _ => continue,
         };
-        *slot = rest.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).map(|kib| kib as f64 * 1024.0);
+        *slot = rest
+            .split_ascii_whitespace()
+            .next()
+            .and_then(|number| number.parse::<u64>().ok())
+            .map(|kib| kib as f64 * 1024.0);
     }
-    let needed = |value: Option<f64>, name: &str| value.ok_or_else(|| host::malformed(MEMINFO, &format!("`{name}` is missing")));
+    let needed =
+        |value: Option<f64>, name: &str| value.ok_or_else(|| host::malformed(MEMINFO, &format!("`{name}` is missing")));
     Ok(Usage {
         of: "",
         total: needed(total, "MemTotal")?,
@@ -126,7 +142,9 @@ fn of_host(text: &str) -> Result<Usage, CheckError> {
 /// memory limit in monchero's own unit is not taken for that of the host.
 fn of_container(context: &Context<'_>, host: &Usage) -> Result<Option<Usage>, CheckError> {
     let groups = host::read_if_exists(context.sysroot, SELF_CGROUP)?;
-    if !groups.is_some_and(|groups| groups.lines().any(|line| line == "0::/")) || number(context, "", "memory.max")?.is_none() {
+    if !groups.is_some_and(|groups| groups.lines().any(|line| line == "0::/"))
+        || number(context, "", "memory.max")?.is_none()
+    {
         return Ok(None);
     }
     let usage = of_cgroup(context, "", host.total)?;
@@ -139,7 +157,8 @@ fn of_cgroup(context: &Context<'_>, group: &str, host_total: f64) -> Result<Opti
     let limit = number(context, group, "memory.max")?.unwrap_or(host_total);
     let total = limit.min(host_total);
     let stat = host::read_if_exists(context.sysroot, &file(group, "memory.stat"))?.unwrap_or_default();
-    let droppable = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok()).unwrap_or(0);
+    let droppable =
+        stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok()).unwrap_or(0);
     let used = (current - droppable as f64).max(0.0);
     let swap = match (number(context, group, "memory.swap.current")?, number(context, group, "memory.swap.max")?) {
         (Some(used), Some(max)) if max > 0.0 => Some((used, max)),
@@ -161,6 +180,9 @@ fn number(context: &Context<'_>, group: &str, name: &str) -> Result<Option<f64>,
     let Some(text) = host::read_if_exists(context.sysroot, &path)? else { return Ok(None) };
     match text.trim() {
         "max" => Ok(None),
-        text => text.parse::<u64>().map(|number| Some(number as f64)).map_err(|_| host::malformed(&path, "it is neither a number nor `max`")),
+        text => text
+            .parse::<u64>()
+            .map(|number| Some(number as f64))
+            .map_err(|_| host::malformed(&path, "it is neither a number nor `max`")),
     }
 }

@@ -106,13 +106,19 @@ impl<'de> Deserialize<'de> for TextMatch {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<TextMatch, E> {
-                if text.is_empty() { Err(E::custom("an empty text is contained in everything")) } else { Ok(TextMatch::Contains(text.to_owned())) }
+                if text.is_empty() {
+                    Err(E::custom("an empty text is contained in everything"))
+                } else {
+                    Ok(TextMatch::Contains(text.to_owned()))
+                }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatch, A::Error> {
                 let setting = RegexSetting::deserialize(MapAccessDeserializer::new(map))?;
                 let regex = regex::RegexBuilder::new(&setting.regex).size_limit(MAX_REGEX).build();
-                regex.map(TextMatch::Regex).map_err(|why| de::Error::custom(format!("the regular expression cannot be used: {}", last_line(&why))))
+                regex.map(TextMatch::Regex).map_err(|why| {
+                    de::Error::custom(format!("the regular expression cannot be used: {}", last_line(&why)))
+                })
             }
         }
         deserializer.deserialize_str(Visit)
@@ -160,12 +166,18 @@ impl<'de> Deserialize<'de> for Size {
         let text = String::deserialize(deserializer)?;
         let (value, dimension) = quantity::parse(&text).map_err(de::Error::custom)?;
         if dimension != Dimension::Bytes {
-            return Err(de::Error::custom(format!("`{text}` is no size: write a number with a unit, as in `64KiB` or `1MB`")));
+            return Err(de::Error::custom(format!(
+                "`{text}` is no size: write a number with a unit, as in `64KiB` or `1MB`"
+            )));
         }
         if !(1.0..=MAX_SIZE).contains(&value) {
             return Err(de::Error::custom(format!("`{text}` is not from 1B to 64MiB")));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was just seen to lie within 1 .. 64 Mi")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was just seen to lie within 1 .. 64 Mi"
+        )]
         Ok(Self(value as usize))
     }
 }

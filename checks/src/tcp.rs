@@ -13,8 +13,16 @@ use crate::net::{Deadline, Failure, Family, Peer, Stream, TlsSettings, io_text, 
 use crate::settings::{TextMatch, excerpt};
 
 const FIELDS: &[Field] = &[
-    Field { name: "time", unit: "s", help: "From the start to the connection, or to the reply if one is expected; name resolution is part of it." },
-    Field { name: "certificate", unit: "s", help: "For how long the server's certificate is valid yet; only with `tls`." },
+    Field {
+        name: "time",
+        unit: "s",
+        help: "From the start to the connection, or to the reply if one is expected; name resolution is part of it.",
+    },
+    Field {
+        name: "certificate",
+        unit: "s",
+        help: "For how long the server's certificate is valid yet; only with `tls`.",
+    },
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
@@ -45,10 +53,12 @@ pub(crate) struct Tcp {
     /// What the service must say: a text, or `{ regex: .. }`. The first 64 KiB of the reply are looked at, until it is found.
     expect: Option<TextMatch>,
     /// When it is a warning. A single range is about `time`; a map has ranges for `time` (seconds) and `certificate` (seconds left).
-    /// Without a word about it, a certificate is a warning below 14 days.
+    /// Without a word about it, a certificate that is
+    /// verified is a warning below 14 days.
     #[serde(default)]
     warning: Thresholds,
-    /// When it is bad, written as `warning` is. Without a word about it, a certificate is bad below 3 days.
+    /// When it is bad, written as `warning` is. Without a word about it, a certificate that is
+    /// verified is bad below 3 days.
     #[serde(default)]
     bad: Thresholds,
 }
@@ -62,7 +72,8 @@ impl CheckKind for Tcp {
         if let Some(tls) = &self.tls {
             tls.validate().map_err(|why| ("tls.server_name", why))?;
         }
-        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
+        let limits = if self.tls.as_ref().is_some_and(|tls| tls.verify) { LIMITS } else { &[] };
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
@@ -124,21 +135,35 @@ impl Tcp {
             let mut piece = [0; 4096];
             let read = match timeout(deadline.left(), stream.read(&mut piece)).await {
                 Ok(Ok(read)) => read,
-                Ok(Err(error)) => return Err(Failure::Bad(format!("reading from {}: {}", self.address, io_text(&error)))),
+                Ok(Err(error)) => {
+                    return Err(Failure::Bad(format!("reading from {}: {}", self.address, io_text(&error))));
+                }
                 Err(_) => {
                     let limit = monchero_core::duration::human(deadline.limit());
-                    return Err(Failure::Bad(format!("{} does not say {expected} within {limit}, but {}", self.address, said(&reply))));
+                    return Err(Failure::Bad(format!(
+                        "{} does not say {expected} within {limit}, but {}",
+                        self.address,
+                        said(&reply)
+                    )));
                 }
             };
             if read == 0 {
-                return Err(Failure::Bad(format!("{} does not say {expected}, but {}, and closes", self.address, said(&reply))));
+                return Err(Failure::Bad(format!(
+                    "{} does not say {expected}, but {}, and closes",
+                    self.address,
+                    said(&reply)
+                )));
             }
             reply.extend(piece.iter().take(read));
             if expected.matches(&String::from_utf8_lossy(&reply)) {
                 return Ok(());
             }
             if reply.len() >= MAX_REPLY {
-                return Err(Failure::Bad(format!("{} does not say {expected} in its first {} KiB", self.address, MAX_REPLY / 1024)));
+                return Err(Failure::Bad(format!(
+                    "{} does not say {expected} in its first {} KiB",
+                    self.address,
+                    MAX_REPLY / 1024
+                )));
             }
         }
         Err(Failure::Bad(format!("{} does not say {expected} in its first {MAX_PIECES} pieces", self.address)))

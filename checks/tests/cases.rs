@@ -66,7 +66,9 @@ async fn outcome(kind: &str, case: &Path) -> String {
         None => None,
     };
     let port = service.as_ref().map(|service| service.port.to_string()).unwrap_or_default();
-    let settings = text_of(case, "check.yaml").unwrap_or_else(|| panic!("{} has no check.yaml", case.display())).replace("{port}", &port);
+    let settings = text_of(case, "check.yaml")
+        .unwrap_or_else(|| panic!("{} has no check.yaml", case.display()))
+        .replace("{port}", &port);
     let mut out = String::new();
     match common::kind(kind).build(&common::yaml(&settings), &PlainSecrets) {
         Err(why) => {
@@ -78,7 +80,8 @@ async fn outcome(kind: &str, case: &Path) -> String {
         Ok(check) => {
             let root = case.join("root");
             let sysroot = if root.is_dir() { root.as_path() } else { Path::new("/") };
-            let timeout = text_of(case, "timeout.txt").map_or(Duration::from_secs(5), |text| monchero_core::duration::parse(&text).unwrap());
+            let timeout = text_of(case, "timeout.txt")
+                .map_or(Duration::from_secs(5), |text| monchero_core::duration::parse(&text).unwrap());
             let programs = Recorded(text_of(case, "program.txt"));
             let result = common::run_in(&*check, &common::context(sysroot, timeout, &programs)).await;
             show(&mut out, "", &result.result);
@@ -116,15 +119,19 @@ fn describe(metric: &Metric) -> String {
         None => "U".to_owned(),
     };
     let ranges = [("warning", metric.warning), ("bad", metric.bad)];
-    let ranges: String = ranges.iter().filter_map(|(name, range)| range.map(|range| format!(" {name} {range}"))).collect();
+    let ranges: String =
+        ranges.iter().filter_map(|(name, range)| range.map(|range| format!(" {name} {range}"))).collect();
     format!("{} = {value}{ranges}", metric.label)
 }
 
 /// Replaces what differs from run to run.
 fn filter(text: String, filters: &str) -> String {
-    let own = filters.lines().filter(|line| !line.is_empty()).map(|line| line.split_once(" => ").expect("REGEX => TEXT"));
+    let own =
+        filters.lines().filter(|line| !line.is_empty()).map(|line| line.split_once(" => ").expect("REGEX => TEXT"));
     let times = [(r"\d+(\.\d+(e-\d+)?)? ?(us|ms|s)\b", "<time>")];
-    own.chain(times).fold(text, |text, (pattern, replacement)| Regex::new(pattern).unwrap().replace_all(&text, replacement).into_owned())
+    own.chain(times).fold(text, |text, (pattern, replacement)| {
+        Regex::new(pattern).unwrap().replace_all(&text, replacement).into_owned()
+    })
 }
 
 /// Programs that all say the same.
@@ -135,7 +142,10 @@ impl Spawner for Recorded {
         Box::pin(async move {
             let Some(text) = &self.0 else { return common::NoPrograms.run(program).await };
             let (first, stdout) = text.split_once('\n').unwrap_or((text, ""));
-            let status = first.strip_prefix("exit ").and_then(|status| status.parse().ok()).expect("program.txt begins with `exit N`");
+            let status = first
+                .strip_prefix("exit ")
+                .and_then(|status| status.parse().ok())
+                .expect("program.txt begins with `exit N`");
             Ok(RunEnd {
                 exit: Exit::Status(status),
                 stdout: stdout.as_bytes().to_vec(),
@@ -186,7 +196,8 @@ fn every_kind_is_complete() {
 fn undescribed(schema: &serde_json::Value, place: &str, wrong: &mut Vec<String>) {
     if let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) {
         // The ways to refer to a secret are described as a whole.
-        let is_reference = properties.len() == 1 && ["file", "env", "credential"].iter().any(|way| properties.contains_key(*way));
+        let is_reference =
+            properties.len() == 1 && ["file", "env", "credential"].iter().any(|way| properties.contains_key(*way));
         for (name, property) in properties {
             if property.get("description").is_none() && !is_reference {
                 wrong.push(format!("`{place}.{name}` has no description"));
@@ -194,7 +205,11 @@ fn undescribed(schema: &serde_json::Value, place: &str, wrong: &mut Vec<String>)
         }
     }
     match schema {
-        serde_json::Value::Object(map) => map.iter().for_each(|(key, inner)| undescribed(inner, &format!("{place}.{key}"), wrong)),
+        serde_json::Value::Object(map) => {
+            for (key, inner) in map {
+                undescribed(inner, &format!("{place}.{key}"), wrong);
+            }
+        }
         serde_json::Value::Array(list) => list.iter().for_each(|inner| undescribed(inner, place, wrong)),
         _ => {}
     }

@@ -4,9 +4,9 @@ use monchero_core::action::ActionKind;
 use monchero_core::definition::{ActionDefinition, Trigger};
 use monchero_core::hold::QuietHours;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value};
-use monchero_core::text::escape_controls;
+use monchero_core::text::quote;
 
-use super::load::{Loader, Sort, listed, unknown_key};
+use super::load::{Loader, Sort, form, listed, unknown_key};
 use super::read::read_all;
 use super::secrets::Fetcher;
 use super::settings::{ActionSettings, DEFAULT_TIMEOUT};
@@ -15,7 +15,7 @@ use super::show::Shown;
 impl Loader<'_> {
     /// Takes an entry of `actions:`: its definition, or its mistakes.
     pub(crate) fn action(&mut self, key: &Key, node: Node, doubled: &mut Vec<SettingsError>, secrets: &Fetcher<'_>) {
-        let subject = format!("action `{}`", escape_controls(&key.name));
+        let subject = format!("action {}", quote(&key.name));
         let subject = subject.as_str();
         let whole = Span { end: node.span.end.max(key.span.end), ..key.span };
         let broken = self.take_doubled(Some(subject), whole, doubled);
@@ -68,12 +68,12 @@ impl Loader<'_> {
 
     /// Sorts the keys of an entry: general settings, the kind, and its settings.
     fn action_entry(&mut self, node: Node, at: Span, subject: &str) -> Option<(Node, &'static ActionKind, Node)> {
-        const FORM: &str = "write the kind with its settings: `email: { to: [ops@example.org] }`";
         let span = node.span;
+        let form = form(self.options.kinds.actions.first().map(|kind| (kind.name, kind.example)));
         let Value::Map(entries) = node.value else {
             let place = if node.value == Value::Null { at } else { span };
             let message = format!("{} stands where a map is expected", node.describe());
-            self.report_at(Some(subject), place, message, Some(FORM.to_owned()));
+            self.report_at(Some(subject), place, message, Some(form));
             return None;
         };
         let kinds = self.options.kinds;
@@ -100,7 +100,7 @@ impl Loader<'_> {
             return None;
         }
         if found.is_empty() && !unknown {
-            self.report_at(Some(subject), at, "it has no kind, so it is not said what is done", Some(format!("{FORM}; see `monchero kinds`")));
+            self.report_at(Some(subject), at, "it has no kind, so it is not said what is done", Some(form));
         }
         let (_, kind, settings) = found.pop().filter(|_| !unknown)?;
         Some((Node { span, value: Value::Map(own) }, kind, settings))

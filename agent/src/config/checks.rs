@@ -10,11 +10,11 @@ use monchero_core::flapping::FlappingPolicy;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value};
 use monchero_core::state::State;
 use monchero_core::status::Policy;
-use monchero_core::text::escape_controls;
+use monchero_core::text::{escape_controls, quote};
 
 use super::each::Each;
 use super::graph::base;
-use super::load::{Loader, Reference, Sort, listed, unknown_key};
+use super::load::{Loader, Reference, Sort, form, listed, unknown_key};
 use super::pool::Labels;
 use super::read::read_all;
 use super::secrets::Fetcher;
@@ -67,7 +67,7 @@ pub(crate) enum Fate {
 impl Loader<'_> {
     /// Takes an entry of `checks:`: its definitions, or its mistakes.
     pub(crate) fn check(&mut self, key: &Key, node: Node, file: &Layer, doubled: &mut Vec<SettingsError>, secrets: &Fetcher<'_>) {
-        let subject = format!("check `{}`", escape_controls(&key.name));
+        let subject = format!("check {}", quote(&key.name));
         let subject = subject.as_str();
         let whole = Span { end: node.span.end.max(key.span.end), ..key.span };
         let broken = self.take_doubled(Some(subject), whole, doubled);
@@ -122,12 +122,12 @@ impl Loader<'_> {
 
     /// Sorts the keys of an entry. None if there is no kind to be read; the reason is noted.
     fn entry(&mut self, node: Node, at: Span, subject: &str) -> Option<Entry> {
-        const FORM: &str = "write the kind with its settings: `disk: { path: / }`";
         let span = node.span;
+        let form = form(self.options.kinds.checks.first().map(|kind| (kind.name, kind.example)));
         let Value::Map(entries) = node.value else {
             let place = if node.value == Value::Null { at } else { span };
             let message = format!("{} stands where a map is expected", node.describe());
-            self.report_at(Some(subject), place, message, Some(FORM.to_owned()));
+            self.report_at(Some(subject), place, message, Some(form));
             return None;
         };
         let kinds = self.options.kinds;
@@ -168,7 +168,7 @@ impl Loader<'_> {
         }
         // An unknown key is probably the kind, misspelt: one mistake, told once.
         if found.is_empty() && !unknown {
-            self.report_at(Some(subject), at, "it has no kind, so it is not said what is checked", Some(format!("{FORM}; see `monchero kinds`")));
+            self.report_at(Some(subject), at, "it has no kind, so it is not said what is checked", Some(form));
         }
         let kind = found.pop().map(|(_, kind, settings)| (kind, settings));
         let fate = if unknown { Fate::Broken } else { fate };

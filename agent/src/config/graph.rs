@@ -118,9 +118,20 @@ impl Loader<'_> {
         let index: HashMap<&Name, usize> = self.checks.iter().enumerate().map(|(i, check)| (&check.name, i)).collect();
         let parents: Vec<Vec<usize>> =
             self.checks.iter().map(|check| check.depends_on.iter().filter_map(|name| index.get(name).copied()).collect()).collect();
+        let mut told: HashSet<Vec<String>> = HashSet::new();
         for circle in circles(&parents) {
             let names: Vec<Name> = circle.iter().filter_map(|i| self.checks.get(*i)).map(|check| check.name.clone()).collect();
             let Some(first) = names.first() else { continue };
+            if let Some(check) = circle.first().and_then(|first| self.checks.get_mut(*first)) {
+                check.depends_on = self.pool.list(&[]);
+            }
+            // Each instance of a check closes the same circle.
+            let mut members: Vec<String> = names.iter().map(|name| base(name.as_str()).to_owned()).collect();
+            members.sort();
+            members.dedup();
+            if !told.insert(members) {
+                continue;
+            }
             let mut shown: Vec<String> = names.iter().take(MAX_SHOWN).map(|name| format!("`{name}`")).collect();
             if names.len() > MAX_SHOWN {
                 shown.push("..".to_owned());
@@ -131,9 +142,6 @@ impl Loader<'_> {
             let message = format!("the dependencies run in a circle: {}", shown.join(" -> "));
             let help = Some("remove one of them".to_owned());
             self.report(Some(&subject), SettingsError { span, path: "depends_on".to_owned(), message, help });
-            if let Some(check) = circle.first().and_then(|first| self.checks.get_mut(*first)) {
-                check.depends_on = self.pool.list(&[]);
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -186,8 +187,10 @@ impl<'a> Loader<'a> {
 
     /// A path as it is shown: relative to the configuration directory if it is in there.
     fn shown_name(&self, path: &Path) -> String {
-        let short = path.strip_prefix(&self.options.config.path).ok().filter(|short| !short.as_os_str().is_empty());
-        escape_controls(&short.unwrap_or(path).to_string_lossy())
+        // Bytes, because comparing the parts of ten thousand paths takes longer than reading the files.
+        let (base, whole) = (self.options.config.path.as_os_str().as_bytes(), path.as_os_str().as_bytes());
+        let short = whole.strip_prefix(base).and_then(|rest| rest.strip_prefix(b"/")).filter(|short| !short.is_empty());
+        escape_controls(&String::from_utf8_lossy(short.unwrap_or(whole)))
     }
 
     /// A fetcher of secrets for what stands in a file.
@@ -251,6 +254,11 @@ impl<'a> Loader<'a> {
         let Some((parsed, file)) = self.read(&path, false) else { return Settings::default() };
         for error in parsed.doubled {
             self.report(None, error);
+        }
+        if !matches!(parsed.root.value, Value::Map(_) | Value::Null) {
+            let message = format!("{} stands where a map of settings is expected", parsed.root.describe());
+            self.report_at(None, parsed.root.span, message, Some("write `host: NAME`, for example".to_owned()));
+            return Settings::default();
         }
         let fetcher = self.fetcher(file);
         let (settings, errors) = read_all(&parsed.root, |node| node.read::<Settings>(None, &fetcher));
@@ -426,7 +434,7 @@ impl<'a> Loader<'a> {
         let configuration = Configuration {
             host: host.unwrap_or_else(host_name).into(),
             zone: zone.unwrap_or_else(jiff::tz::TimeZone::system),
-            concurrency: settings.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1),
+            concurrency: settings.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1).into(),
             sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
             retention: Retention::from(&settings.retention),
             self_actions: self_actions.into(),
@@ -448,10 +456,12 @@ impl<'a> Loader<'a> {
         found.truncate(MAX_PROBLEMS);
         let mut problems = std::mem::take(&mut self.whole_files);
         problems.truncate(MAX_PROBLEMS);
+        let document = if found.is_empty() { Json::Null } else { self.schema() };
+        let mut finder = SecretFinder::new(&document);
         let mut masks: HashMap<u32, Vec<Span>> = HashMap::new();
         for Found { subject, error } in found {
             let Some(source) = self.sources.get(error.span.file) else { continue };
-            let masked = masks.entry(error.span.file).or_insert_with(|| self.masked(error.span.file, source));
+            let masked = masks.entry(error.span.file).or_insert_with(|| self.masked(error.span.file, source, &mut finder));
             problems.push(Problem::new(source, subject, error, masked));
         }
         problems.truncate(MAX_PROBLEMS);
@@ -463,13 +473,16 @@ impl<'a> Loader<'a> {
     }
 
     /// The parts of a file that nobody may see. The file is read once more for it, since trees are let go as soon as they are read.
-    fn masked(&self, file: u32, source: &Source) -> Vec<Span> {
+    fn masked(&self, file: u32, source: &Source, finder: &mut SecretFinder<'_>) -> Vec<Span> {
         let mut spans: Vec<Span> = self.inline_secrets.iter().filter(|span| span.file == file).copied().collect();
         match yaml::parse(&source.text, file) {
             Ok(parsed) => {
-                let document = self.schema();
-                let mut finder = SecretFinder::new(&document);
-                self.find_secrets(&parsed.root, &mut finder);
+                finder.walk_names(&parsed.root);
+                for (section, general) in [("checks", &self.check_keys), ("actions", &self.action_keys)] {
+                    for (_, entry) in parsed.root.get(section).map(Node::entries).unwrap_or_default() {
+                        finder.walk_entry(entry, general, |kind| self.short_for(kind));
+                    }
+                }
                 spans.append(&mut finder.found);
             }
             Err(error) => {
@@ -494,15 +507,6 @@ impl<'a> Loader<'a> {
             kinds.insert(kind.name.to_owned(), kind.schema(&mut generator).to_value());
         }
         serde_json::json!({ "properties": kinds, "$defs": generator.take_definitions(true) })
-    }
-
-    fn find_secrets(&self, root: &Node, finder: &mut SecretFinder<'_>) {
-        finder.walk_names(root);
-        for section in ["checks", "actions"].into_iter().filter_map(|section| root.get(section)) {
-            for (_, entry) in section.entries() {
-                finder.walk_entry(entry, |kind| self.short_for(kind));
-            }
-        }
     }
 
     fn short_for(&self, kind: &str) -> Option<&'static str> {
@@ -545,13 +549,19 @@ fn keys_of<T: schemars::JsonSchema>(more: &[&str]) -> Vec<String> {
     properties.chain(more.iter().map(|&key| key.to_owned())).collect()
 }
 
+/// How a kind is written, with one as the example: ``write the kind with its settings: `NAME: EXAMPLE` ``.
+pub(crate) fn form(example: Option<(&str, &str)>) -> String {
+    let short = example.filter(|(_, example)| !example.trim().contains('\n'));
+    let example = short.map_or_else(String::new, |(name, example)| format!(", as in `{name}: {}`", example.trim()));
+    format!("write the kind and its settings{example}; `monchero kinds` lists them")
+}
+
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if Name::parse(&name).is_ok() { name } else { "localhost".to_owned() }
 }
 
 fn env_print(env: &[(OsString, OsString)]) -> u64 {
-    use std::os::unix::ffi::OsStrExt as _;
     let mut print = Fingerprint::default();
     for (key, value) in env {
         print.bytes(key.as_bytes());

@@ -27,7 +27,8 @@ const MAX_ENTRIES: usize = 20_000;
 /// Makes checks of the programs in the plugin directories.
 pub(crate) fn load(loader: &mut Loader<'_>, settings: &Settings) {
     if let Some(directories) = &settings.plugin_directories {
-        for directory in directories {
+        // A relative path was told as a mistake of the settings.
+        for directory in directories.iter().filter(|directory| directory.path.is_absolute()) {
             load_directory(loader, directory);
         }
     } else {

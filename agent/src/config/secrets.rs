@@ -1,6 +1,7 @@
 //! Fetches what secrets refer to, and knows which parts of the tree are secret (3.5 of the security model, R67).
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
@@ -10,8 +11,8 @@ use serde_json::Value as Json;
 use super::files::read_secret;
 
 /// Words in the name of a setting that make its value a secret, whatever the schema says: a misspelt or unknown setting has none.
-const SECRET_WORDS: [&str; 9] =
-    ["password", "passwd", "passphrase", "secret", "token", "credential", "api_key", "apikey", "authorization"];
+const SECRET_WORDS: [&str; 10] =
+    ["password", "passwd", "passphrase", "secret", "token", "credential", "api_key", "apikey", "authorization", "cookie"];
 
 /// Where secrets come from.
 pub struct SecretStore<'a> {
@@ -98,17 +99,26 @@ pub(crate) struct SecretFinder<'a> {
     /// The document that `$ref` refers to.
     document: &'a Json,
     pub(crate) found: Vec<Span>,
+    /// Which names sound secret, and which kind a key means: comparing words is slow, and a file has the same ones over and over.
+    sounds: HashMap<String, bool>,
+    kinds: HashMap<String, Option<(&'a str, &'a Json)>>,
 }
 
 impl<'a> SecretFinder<'a> {
     pub(crate) fn new(document: &'a Json) -> Self {
-        Self { document, found: Vec::new() }
+        Self { document, found: Vec::new(), sounds: HashMap::new(), kinds: HashMap::new() }
     }
 
     /// Walks over settings and their schema.
     pub(crate) fn walk(&mut self, node: &Node, schema: &'a Json) {
         let schemas = self.alternatives(schema);
         if schemas.iter().any(|schema| is_secret(schema)) {
+            self.hide(node);
+            return;
+        }
+        // A text or list in the place of a map of secrets is one, wrongly written.
+        let of_secrets = |schema: &&Json| schema.get("additionalProperties").is_some_and(|inner| self.alternatives(inner).iter().any(|s| is_secret(s)));
+        if !matches!(node.value, Value::Map(_)) && schemas.iter().any(|schema| of_secrets(schema)) {
             self.hide(node);
             return;
         }
@@ -140,7 +150,7 @@ impl<'a> SecretFinder<'a> {
                 for (key, value) in entries {
                     // A map may be a check that is called `token`; its settings are looked at one by one.
                     match &value.value {
-                        Value::Scalar { .. } | Value::List(_) if sounds_secret(&key.name) => self.hide(value),
+                        Value::Scalar { .. } | Value::List(_) if self.sounds_secret(&key.name) => self.hide(value),
                         _ => self.walk_names(value),
                     }
                 }
@@ -151,16 +161,39 @@ impl<'a> SecretFinder<'a> {
     }
 
     /// Walks over an entry of `checks:` or `actions:`: the settings of its kind, whose schemas are the properties of the document.
-    pub(crate) fn walk_entry(&mut self, entry: &Node, short_for: impl Fn(&str) -> Option<&'static str>) {
-        let kinds = self.document.get("properties").and_then(Json::as_object);
-        for (key, value) in entry.entries() {
-            // A misspelt kind is read as the one that was meant.
-            let near = || nearest(&key.name, kinds.into_iter().flat_map(|kinds| kinds.keys().map(String::as_str)));
-            let schema = kinds.and_then(|kinds| kinds.get(&*key.name).or_else(|| kinds.get(near()?)));
-            if let Some(schema) = schema {
-                self.walk_settings(value, schema, short_for(&key.name));
+    pub(crate) fn walk_entry(&mut self, entry: &Node, general: &[String], short_for: impl Fn(&str) -> Option<&'static str>) {
+        for (key, value) in entry.entries().iter().filter(|(key, _)| !general.iter().any(|known| **known == *key.name)) {
+            let kind = match self.kinds.get(&*key.name) {
+                Some(kind) => *kind,
+                None => {
+                    let kind = self.kind(&key.name);
+                    self.kinds.insert(key.name.to_string(), kind);
+                    kind
+                }
+            };
+            if let Some((kind, schema)) = kind {
+                self.walk_settings(value, schema, short_for(kind));
             }
         }
+    }
+
+    /// The kind of that name, or the one that was probably meant.
+    fn kind(&self, name: &str) -> Option<(&'a str, &'a Json)> {
+        let kinds = self.document.get("properties")?.as_object()?;
+        let near = || nearest(name, kinds.keys().map(String::as_str));
+        let (name, schema) = kinds.get_key_value(name).or_else(|| kinds.get_key_value(near()?))?;
+        Some((name, schema))
+    }
+
+    /// Whether the name of a setting says that its value is a secret.
+    fn sounds_secret(&mut self, name: &str) -> bool {
+        if let Some(known) = self.sounds.get(name) {
+            return *known;
+        }
+        let lower = name.to_lowercase().replace('-', "_");
+        let sounds = SECRET_WORDS.iter().any(|word| lower.contains(word)) || nearest(&lower, SECRET_WORDS).is_some();
+        self.sounds.insert(name.to_owned(), sounds);
+        sounds
     }
 
     /// Walks over the settings of a kind. A bare text is short for one of them.
@@ -185,7 +218,7 @@ impl<'a> SecretFinder<'a> {
             properties.get(nearest(name, properties.keys().map(String::as_str))?)
         });
         let is_meant = meant.into_iter().any(|schema| self.alternatives(schema).iter().any(|schema| is_secret(schema)));
-        if sounds_secret(name) || is_meant {
+        if self.sounds_secret(name) || is_meant {
             self.hide(value);
         }
     }
@@ -213,20 +246,18 @@ impl<'a> SecretFinder<'a> {
             if all.len() > MAX {
                 break;
             }
-            let referred = schema.get("$ref").and_then(Json::as_str).and_then(|at| self.document.pointer(at.strip_prefix('#')?));
-            all.extend(referred);
+            let at = schema.get("$ref").and_then(Json::as_str);
+            if at.is_some_and(|at| at.ends_with("/MaybeSecret")) {
+                // A text in its place is for everybody to read.
+                continue;
+            }
+            all.extend(at.and_then(|at| self.document.pointer(at.strip_prefix('#')?)));
             for word in ["anyOf", "oneOf", "allOf"] {
                 all.extend(schema.get(word).and_then(Json::as_array).into_iter().flatten());
             }
         }
         all
     }
-}
-
-/// Whether the name of a setting says that its value is a secret.
-fn sounds_secret(name: &str) -> bool {
-    let name = name.to_lowercase().replace('-', "_");
-    SECRET_WORDS.iter().any(|word| name.contains(word)) || nearest(&name, SECRET_WORDS).is_some()
 }
 
 fn is_secret(schema: &Json) -> bool {

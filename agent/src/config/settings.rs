@@ -28,11 +28,11 @@ pub const DEFAULT_RETRIES: u32 = 2;
 pub const MAX_DEFAULT_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// How many runs may go on at once unless `concurrency` says otherwise: enough that a hundred hung checks delay no other, and fewer than the
 /// processes that the service may have (`TasksMax=`).
-pub const DEFAULT_CONCURRENCY: usize = 512;
+pub const DEFAULT_CONCURRENCY: u16 = 512;
 /// The most that `retries` and `recover_after` can be: what counts longer is meant to be off.
 const MAX_COUNT: u32 = 10_000;
 /// The most that `concurrency` can be: each run may be a process with two pipes.
-const MAX_CONCURRENCY: usize = 10_000;
+const MAX_CONCURRENCY: u16 = 10_000;
 
 /// What every check has besides its kind. `defaults:` of `monchero.yaml` and of a file in `conf.d` set the same for all checks; what stands
 /// nearer to the check counts. Labels are merged, everything else is replaced.
@@ -301,8 +301,8 @@ pub struct Settings {
     #[schemars(with = "String")]
     pub time_zone: Option<String>,
     /// How many runs of checks may go on at once, from 1 to 10000. `512` by default.
-    #[schemars(with = "u32")]
-    pub concurrency: Option<usize>,
+    #[schemars(with = "u16")]
+    pub concurrency: Option<u16>,
     /// What all checks have unless their file or they themselves say otherwise.
     pub defaults: CheckSettings,
     /// Directories whose programs are checks. By default `plugins.d` beside this file, if it exists.

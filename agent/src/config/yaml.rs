@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
 use monchero_core::node::{Key, Node, SettingsError, Span, Value};
+use monchero_core::text::quote;
 
 /// The largest file, in bytes. Ten thousand checks of a hundred bytes each fit; more belongs into a second file.
 pub const MAX_FILE: usize = 1 << 20;
@@ -39,7 +40,7 @@ pub(crate) fn parse(text: &str, file: u32) -> Result<Parsed, SettingsError> {
     }
     // A byte order mark is no content; positions stay those of the file.
     let content = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::new(file, text.len() - content.len());
+    let mut builder = Builder::new(file, text, text.len() - content.len());
     let options = granit_parser::options! {
         emit_comments: false,
         flow_nesting_limit: MAX_DEPTH,
@@ -77,8 +78,9 @@ struct Anchored {
     depth: usize,
 }
 
-struct Builder {
+struct Builder<'t> {
     file: u32,
+    text: &'t str,
     /// Where the content begins in the file.
     offset: usize,
     stack: Vec<Open>,
@@ -90,10 +92,11 @@ struct Builder {
     doubled: Vec<SettingsError>,
 }
 
-impl Builder {
-    fn new(file: u32, offset: usize) -> Self {
+impl<'t> Builder<'t> {
+    fn new(file: u32, text: &'t str, offset: usize) -> Self {
         Self {
             file,
+            text,
             offset,
             stack: Vec::new(),
             anchors: HashMap::new(),
@@ -179,7 +182,7 @@ impl Builder {
             None => Ok(false),
             Some(tag) if tag.is_yaml_core_schema_tag("str") => Ok(true),
             Some(tag) => {
-                let message = format!("the tag `{}` means nothing here", monchero_core::text::escape_controls(&tag.original()));
+                let message = format!("the tag {} means nothing here", quote(&tag.original()));
                 Err(error(span, message, Some("a text that begins with `!` stands in quotes; secrets are written `{ env: NAME }`")))
             }
         }
@@ -230,15 +233,17 @@ impl Builder {
         if doubled.is_empty() {
             return;
         }
+        for (key, _) in doubled.iter().filter_map(|i| entries.get(*i)).take(MAX_DOUBLED.saturating_sub(self.doubled.len())) {
+            let first = entries.iter().find(|(earlier, _)| earlier.name == key.name).map_or(0, |(earlier, _)| earlier.span.start);
+            let line = self.text.bytes().take(first as usize).filter(|byte| *byte == b'\n').count() + 1;
+            let message = format!("the key {} stands here again", quote(&key.name));
+            self.doubled.push(error(key.span, message, Some(&format!("it stands in line {line} already: remove one of them"))));
+        }
         let mut index = 0;
         let mut next = doubled.into_iter().peekable();
-        entries.retain(|(key, _)| {
+        entries.retain(|_| {
             let again = next.next_if_eq(&index).is_some();
             index += 1;
-            if again && self.doubled.len() < MAX_DOUBLED {
-                let name = monchero_core::text::escape_controls(&key.name);
-                self.doubled.push(error(key.span, format!("the key `{name}` stands here for the second time"), None));
-            }
             !again
         });
     }
@@ -347,6 +352,9 @@ fn in_our_words(kind: &ErrorKind) -> (String, Option<&'static str>) {
             ("a tab stands where only blanks may", "indent with blanks")
         }
         K::UnclosedQuotedScalar => ("a quote is opened here and never closed", "close it, or put the whole text into the other kind of quotes"),
+        K::InvalidQuotedScalarIndent => {
+            ("a text in quotes goes on in this line without being indented", "probably the closing quote is missing in a line above")
+        }
         K::InvalidTrailingSingleQuotedScalar => ("something follows the closing quote", "inside of '..' a quote is written twice: ''"),
         K::InvalidTrailingDoubleQuotedScalar => ("something follows the closing quote", "inside of \"..\" a quote is written \\\""),
         K::UnknownQuotedScalarEscape => {

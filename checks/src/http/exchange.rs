@@ -85,7 +85,8 @@ pub(super) async fn exchange(question: Question, way: Way<'_>) -> Result<Answer,
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD);
     let shaking = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream));
-    let (mut sender, connection) = shaking.await.map_err(|error| Failure::Bad(format!("asking {url}: {}", explain(&error))))?;
+    let (mut sender, connection) =
+        shaking.await.map_err(|error| Failure::Bad(format!("asking {url}: {}", explain(&error))))?;
 
     let start = Instant::now();
     let asking = async {
@@ -108,7 +109,10 @@ pub(super) async fn exchange(question: Question, way: Way<'_>) -> Result<Answer,
 }
 
 /// Does the work while the connection is driven beside it.
-async fn driven<T>(connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin), work: impl Future<Output = T>) -> T {
+async fn driven<T>(
+    connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin),
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     let mut is_open = true;
     loop {
@@ -144,7 +148,9 @@ fn explain(error: &hyper::Error) -> String {
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
             return match io.kind() {
-                std::io::ErrorKind::UnexpectedEof => "the connection was closed before the answer was complete".to_owned(),
+                std::io::ErrorKind::UnexpectedEof => {
+                    "the connection was closed before the answer was complete".to_owned()
+                }
                 _ => io_text(io),
             };
         }

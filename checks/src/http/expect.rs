@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hyper::header::HeaderMap;
 use hyper::StatusCode;
+use hyper::header::HeaderMap;
 use monchero_core::State;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
@@ -57,9 +57,11 @@ impl Expect {
             && !expected.matches(&String::from_utf8_lossy(&answer.body))
         {
             // What was not looked at may hold it: then monchero does not know.
-            wrong.push(match answer.is_cut {
-                true => (State::Unknown, format!("the first {} of the body do not contain {expected}: raise `max_body`", answer.kept())),
-                false => (State::Bad, format!("the body does not contain {expected}")),
+            wrong.push(if answer.is_cut {
+                let kept = answer.kept();
+                (State::Unknown, format!("the first {kept} of the body do not contain {expected}: raise `max_body`"))
+            } else {
+                (State::Bad, format!("the body does not contain {expected}"))
             });
         }
         if !self.json.is_empty() {
@@ -70,7 +72,10 @@ impl Expect {
 
     fn judge_json(&self, answer: &Answer, wrong: &mut Vec<(State, String)>) {
         if answer.is_cut {
-            return wrong.push((State::Unknown, format!("the body is larger than {} and cannot be read as JSON: raise `max_body`", answer.kept())));
+            return wrong.push((
+                State::Unknown,
+                format!("the body is larger than {} and cannot be read as JSON: raise `max_body`", answer.kept()),
+            ));
         }
         let paths: Vec<&str> = self.json.keys().map(String::as_str).collect();
         let found = match json::pick(&answer.body, &paths) {
@@ -92,7 +97,8 @@ impl Expect {
 }
 
 fn judge_header(name: &str, expected: &TextMatch, headers: &HeaderMap) -> Option<String> {
-    let values: Vec<Cow<'_, str>> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let values: Vec<Cow<'_, str>> =
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     match values.first() {
         None => Some(format!("the header `{name}` is missing")),
         Some(_) if values.iter().any(|value| expected.matches(value)) => None,
@@ -175,7 +181,11 @@ impl<'de> Deserialize<'de> for Statuses {
                 while let Some(StatusRange(first, last)) = list.next_element()? {
                     ranges.push((first, last));
                 }
-                if ranges.is_empty() { Err(de::Error::custom("a list without a status accepts nothing")) } else { Ok(Statuses(ranges)) }
+                if ranges.is_empty() {
+                    Err(de::Error::custom("a list without a status accepts nothing"))
+                } else {
+                    Ok(Statuses(ranges))
+                }
             }
         }
         deserializer.deserialize_str(Visit)

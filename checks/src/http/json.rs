@@ -14,7 +14,8 @@ impl Scalar {
     /// Whether the value of a JSON text is this one. `1` and `1.0` are the same number.
     pub(super) fn equals(&self, value: &str) -> bool {
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
-        self.0 == value || matches!((number(&self.0), number(value)), (Some(a), Some(b)) if (a - b).abs() <= f64::EPSILON * a.abs())
+        self.0 == value
+            || matches!((number(&self.0), number(value)), (Some(a), Some(b)) if (a - b).abs() <= f64::EPSILON * a.abs())
     }
 }
 
@@ -229,8 +230,18 @@ mod tests {
     #[test]
     fn values_are_compared_as_written() {
         let scalar = |text: &str| Scalar(text.to_owned());
-        assert!(scalar("ok").equals("ok") && scalar("1").equals("1") && scalar("1").equals("1.0") && scalar("null").equals("null"));
-        assert!(!scalar("ok").equals("okay") && !scalar("1").equals("true") && !scalar("nan").equals("NaN") && !scalar("inf").equals("1e999"));
+        assert!(
+            scalar("ok").equals("ok")
+                && scalar("1").equals("1")
+                && scalar("1").equals("1.0")
+                && scalar("null").equals("null")
+        );
+        assert!(
+            !scalar("ok").equals("okay")
+                && !scalar("1").equals("true")
+                && !scalar("nan").equals("NaN")
+                && !scalar("inf").equals("1e999")
+        );
     }
 
     proptest! {

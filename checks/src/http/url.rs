@@ -33,7 +33,14 @@ impl Url {
         let location = location.split('#').next().unwrap_or_default().trim();
         let scheme = if self.tls { "https" } else { "http" };
         let base = format!("{scheme}://{}", self.peer);
-        let directory = || self.path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(directory, _)| directory).to_owned();
+        let directory = || {
+            self.path
+                .split('?')
+                .next()
+                .and_then(|path| path.rsplit_once('/'))
+                .map_or("", |(directory, _)| directory)
+                .to_owned()
+        };
         let target = if has_scheme(location) {
             location.to_owned()
         } else if location.starts_with("//") {
@@ -47,9 +54,14 @@ impl Url {
         } else {
             format!("{base}{}", without_dots(&format!("{}/{location}", directory())))
         };
-        let target: Self = target.parse().map_err(|why| format!("redirects to `{}`, which is not followed: {why}", excerpt(location)))?;
+        let target: Self = target
+            .parse()
+            .map_err(|why| format!("redirects to `{}`, which is not followed: {why}", excerpt(location)))?;
         if self.tls && !target.tls {
-            return Err(format!("redirects from https to `{}`, which is not followed: it gives up TLS", excerpt(location)));
+            return Err(format!(
+                "redirects from https to `{}`, which is not followed: it gives up TLS",
+                excerpt(location)
+            ));
         }
         Ok(target)
     }
@@ -58,14 +70,16 @@ impl Url {
     /// change to TLS on the default ports.
     pub(super) fn shares_secrets_with(&self, other: &Self) -> bool {
         let upgrade = !self.tls && other.tls && self.peer.port == 80 && other.peer.port == 443;
-        self.peer.host.eq_ignore_ascii_case(&other.peer.host) && (self.peer.port == other.peer.port && self.tls == other.tls || upgrade)
+        self.peer.host.eq_ignore_ascii_case(&other.peer.host)
+            && (self.peer.port == other.peer.port && self.tls == other.tls || upgrade)
     }
 }
 
 /// Whether a reference begins with a scheme (RFC 3986, section 3.1).
 fn has_scheme(reference: &str) -> bool {
     reference.split_once(':').is_some_and(|(scheme, _)| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
 }
 
@@ -113,10 +127,18 @@ impl FromStr for Url {
             return Err("a URL with a user or a password in it ends up in logs: use the setting `basic`".to_owned());
         }
         let port = match authority.as_str().strip_prefix(uri.host().unwrap_or_default()) {
-            Some("" | ":") | None => if tls { 443 } else { 80 },
+            Some("" | ":") | None => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(_) => uri.port_u16().ok_or_else(|| format!("`{}` has no possible port", shown()))?,
         };
-        let peer = format!("{}:{port}", uri.host().unwrap_or_default()).parse().map_err(|_| format!("`{}` names no possible host", shown()))?;
+        let peer = format!("{}:{port}", uri.host().unwrap_or_default())
+            .parse()
+            .map_err(|_| format!("`{}` names no possible host", shown()))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Self { tls, peer, path })
@@ -167,7 +189,18 @@ mod tests {
             let url = url(text);
             assert_eq!((url.to_string().as_str(), url.peer.port), (shown, port), "{text}");
         }
-        for text in ["", "a.example", "/x", "ftp://a/", "http://", "http://a:99999/", "http://a b/", "http://:80/", "http://a:0/", "file:///etc"] {
+        for text in [
+            "",
+            "a.example",
+            "/x",
+            "ftp://a/",
+            "http://",
+            "http://a:99999/",
+            "http://a b/",
+            "http://:80/",
+            "http://a:0/",
+            "file:///etc",
+        ] {
             assert!(text.parse::<Url>().is_err(), "{text}");
         }
         let why = "https://me:hunter2@a.example/".parse::<Url>().unwrap_err();

@@ -29,14 +29,22 @@ impl FromStr for Peer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not of the form `host:port`, as in `db.example.org:5432`, `10.0.0.1:80` or `[::1]:80`");
+        let wrong = || {
+            format!("`{text}` is not of the form `host:port`, as in `db.example.org:5432`, `10.0.0.1:80` or `[::1]:80`")
+        };
         let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
         let host = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']').filter(|host| host.parse::<std::net::Ipv6Addr>().is_ok()).ok_or_else(wrong)?,
+            Some(rest) => {
+                rest.strip_suffix(']').filter(|host| host.parse::<std::net::Ipv6Addr>().is_ok()).ok_or_else(wrong)?
+            }
             None => host,
         };
-        let is_name = |host: &str| !host.is_empty() && host.len() <= 253 && host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let is_name = |host: &str| {
+            !host.is_empty()
+                && host.len() <= 253
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
         if !is_name(host) && host.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(wrong());
         }
@@ -85,7 +93,7 @@ pub(super) async fn connect(peer: &Peer, family: Family, deadline: Deadline) -> 
     let (stream, address) = deadline.bound(|| format!("connecting to {peer}"), race(peer, &addresses)).await?;
     // A request is written at once; waiting for more to send would be measured as the service's time.
     let _ = stream.set_nodelay(true);
-    Ok(Connection { stream, address, resolving, connecting: start.elapsed() - resolving })
+    Ok(Connection { stream, address, resolving, connecting: start.elapsed().saturating_sub(resolving) })
 }
 
 /// Tries the addresses in order, each a little after the one before or when that has failed (RFC 8305).
@@ -115,7 +123,9 @@ async fn race(peer: &Peer, addresses: &[SocketAddr]) -> Result<(TcpStream, Socke
         }
     }
     Err(Failure::Bad(match refusal {
-        Some((address, why)) if address.ip().to_string() != peer.host => format!("connecting to {peer} ({}): {why}", address.ip()),
+        Some((address, why)) if address.ip().to_string() != peer.host => {
+            format!("connecting to {peer} ({}): {why}", address.ip())
+        }
         Some((_, why)) => format!("connecting to {peer}: {why}"),
         None => format!("connecting to {peer}: no address answered"),
     }))
@@ -127,12 +137,15 @@ mod tests {
 
     #[test]
     fn peers() {
-        for (text, host, port) in [("a.example:80", "a.example", 80), ("[::1]:443", "::1", 443), ("10.0.0.1:1", "10.0.0.1", 1)] {
+        for (text, host, port) in
+            [("a.example:80", "a.example", 80), ("[::1]:443", "::1", 443), ("10.0.0.1:1", "10.0.0.1", 1)]
+        {
             let peer: Peer = text.parse().unwrap();
             assert_eq!((peer.host.as_str(), peer.port), (host, port));
             assert_eq!(peer.to_string(), text);
         }
-        for text in ["", "a", ":80", "a:", "a:0", "a:99999", "http://a:80", "a b:80", "[x]:80", "[::1:80", "user@a:80"] {
+        for text in ["", "a", ":80", "a:", "a:0", "a:99999", "http://a:80", "a b:80", "[x]:80", "[::1:80", "user@a:80"]
+        {
             assert!(text.parse::<Peer>().is_err(), "{text}");
         }
     }

@@ -64,7 +64,11 @@ impl Deadline {
     }
 
     /// Waits for `doing`, at most until then; a service that takes longer is at fault.
-    pub(crate) async fn bound<T>(&self, doing: impl FnOnce() -> String, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(crate) async fn bound<T>(
+        &self,
+        doing: impl FnOnce() -> String,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         match timeout_at(self.end, work).await {
             Ok(result) => result,
             Err(_) => Err(Failure::Bad(format!("{} timed out after {}", doing(), human(self.limit)))),
@@ -108,7 +112,8 @@ pub(crate) async fn open(
     protocols: &[&[u8]],
     deadline: Deadline,
 ) -> Result<Channel, Failure> {
-    let connect::Connection { stream, address, resolving, connecting } = connect::connect(peer, family, deadline).await?;
+    let connect::Connection { stream, address, resolving, connecting } =
+        connect::connect(peer, family, deadline).await?;
     let Some(settings) = tls else {
         return Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: None });
     };
@@ -135,7 +140,9 @@ pub(crate) fn io_text(error: &std::io::Error) -> String {
     let text = text.rsplit_once(" (os error").map_or(text.as_str(), |(text, _)| text);
     let mut chars = text.chars();
     match chars.next() {
-        Some(first) if !chars.as_str().starts_with(|c: char| c.is_uppercase()) => first.to_lowercase().chain(chars).collect(),
+        Some(first) if !chars.as_str().starts_with(|c: char| c.is_uppercase()) => {
+            first.to_lowercase().chain(chars).collect()
+        }
         _ => text.to_owned(),
     }
 }

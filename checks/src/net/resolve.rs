@@ -39,13 +39,15 @@ pub(super) async fn resolve(peer: &Peer, family: Family, deadline: Deadline) -> 
 
 async fn look_up(host: &str, deadline: Deadline) -> Result<Vec<IpAddr>, Failure> {
     let name = host.to_owned();
-    let answer = RESOLVER.call(host, deadline.left(), move || (name.as_str(), 0).to_socket_addrs().map(Vec::from_iter)).await;
+    let answer =
+        RESOLVER.call(host, deadline.left(), move || (name.as_str(), 0).to_socket_addrs().map(Vec::from_iter)).await;
     match answer {
         Ok(Ok(found)) => Ok(found.into_iter().map(|address| address.ip()).collect()),
         Ok(Err(error)) => Err(Failure::Bad(format!("resolving `{host}`: {}", reason(&error)))),
-        Err(NoAnswer::Hangs(span)) => {
-            Err(Failure::Bad(format!("resolving `{host}`: the resolver has not answered for {}", monchero_core::duration::human(span))))
-        }
+        Err(NoAnswer::Hangs(span)) => Err(Failure::Bad(format!(
+            "resolving `{host}`: the resolver has not answered for {}",
+            monchero_core::duration::human(span)
+        ))),
         Err(other) => Err(Failure::Unable(format!("resolving `{host}`: the resolver {other}"))),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::extensions::GeneralName;
 
 use super::{Deadline, Failure, Peer, Secured, io_text};
 use crate::blocking::Blocking;
@@ -90,7 +92,9 @@ impl TlsSettings {
     /// Whether the settings can be used.
     pub(crate) fn validate(&self) -> Result<(), String> {
         match &self.server_name {
-            Some(name) => ServerName::try_from(name.as_str()).map(drop).map_err(|_| format!("`{name}` is no name of a server")),
+            Some(name) => {
+                ServerName::try_from(name.as_str()).map(drop).map_err(|_| format!("`{name}` is no name of a server"))
+            }
             None => Ok(()),
         }
     }
@@ -103,6 +107,8 @@ pub(crate) struct Certificate {
     pub(crate) subject: String,
     /// Who signed it.
     pub(crate) issuer: String,
+    /// The names that it is for, the first few of them.
+    names: Vec<String>,
     /// When it begins and ends to be valid, in seconds since 1970.
     valid: (i64, i64),
 }
@@ -111,7 +117,14 @@ impl Certificate {
     fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
         let validity = certificate.validity();
+        let alternatives = certificate.subject_alternative_name().ok().flatten();
+        let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(excerpt(name)),
+            GeneralName::IPAddress(bytes) => ip_address(bytes),
+            _ => None,
+        });
         Some(Self {
+            names: names.take(MAX_NAMES).collect(),
             subject: excerpt(&certificate.subject().to_string()),
             issuer: excerpt(&certificate.issuer().to_string()),
             valid: (validity.not_before.timestamp(), validity.not_after.timestamp()),
@@ -133,8 +146,17 @@ impl Certificate {
     }
 }
 
+/// How many names of a certificate a message shows: some certificates have a hundred.
+const MAX_NAMES: usize = 5;
+
+fn ip_address(bytes: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok().map(|address| address.to_string())
+}
+
 fn moment(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| "a time beyond all calendars".to_owned(), |moment| moment.to_string())
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "a time beyond all calendars".to_owned(), |moment| moment.to_string())
 }
 
 /// Makes a connection to `peer` speak TLS. `protocols` are offered by ALPN.
@@ -146,15 +168,12 @@ pub(super) async fn handshake(
     deadline: Deadline,
 ) -> Result<(TlsStream<TcpStream>, Secured), Failure> {
     let name = settings.server_name.as_ref().unwrap_or(&peer.host).clone();
-    let server = ServerName::try_from(name.clone()).map_err(|_| Failure::Unable(format!("`{name}` is no name of a server that TLS knows")))?;
+    let server = ServerName::try_from(name.clone())
+        .map_err(|_| Failure::Unable(format!("`{name}` is no name of a server that TLS knows")))?;
     let provider = provider();
     let trust = if settings.verify { Some(trust(settings, deadline).await?) } else { None };
     let start = Instant::now();
-    let verifier = Arc::new(Verifier {
-        trust,
-        provider: Arc::clone(&provider),
-        shown: OnceLock::new(),
-    });
+    let verifier = Arc::new(Verifier { trust, provider: Arc::clone(&provider), shown: OnceLock::new() });
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| Failure::Unable(format!("preparing TLS: {error}")))?;
     let custom = Arc::<Verifier>::clone(&verifier);
@@ -192,23 +211,29 @@ async fn trust(settings: &TlsSettings, deadline: Deadline) -> Result<Trust, Fail
         let path = path.clone();
         let bytes = FILES.call(&shown, deadline.left(), move || read_capped(&path)).await;
         let bytes = bytes.map_err(|why| Failure::Unable(format!("`ca` file `{shown}` {why}")))?;
-        let bytes = bytes.map_err(|error| Failure::Unable(format!("reading the `ca` file `{shown}`: {}", io_text(&error))))?;
+        let bytes =
+            bytes.map_err(|error| Failure::Unable(format!("reading the `ca` file `{shown}`: {}", io_text(&error))))?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         let found = found.map_err(|error| Failure::Unable(format!("reading the `ca` file `{shown}`: {error}")))?;
-        return trust_in(found.clone(), found).ok_or_else(|| Failure::Unable(format!("the `ca` file `{shown}` holds no certificate (PEM)")));
+        return trust_in(found.clone(), found)
+            .ok_or_else(|| Failure::Unable(format!("the `ca` file `{shown}` holds no certificate (PEM)")));
     }
     let waiting = tokio::time::timeout(deadline.left(), SYSTEM.lock()).await;
-    let mut system = waiting.map_err(|_| Failure::Unable("reading the system's trusted certificates takes too long".to_owned()))?;
+    let mut system =
+        waiting.map_err(|_| Failure::Unable("reading the system's trusted certificates takes too long".to_owned()))?;
     if let Some((since, trust)) = &*system
         && since.elapsed() < ROOTS_AGE
     {
         return Ok(trust.clone());
     }
-    let read = FILES.call("the system's trusted certificates", deadline.left(), rustls_native_certs::load_native_certs).await;
+    let read =
+        FILES.call("the system's trusted certificates", deadline.left(), rustls_native_certs::load_native_certs).await;
     let read = read.map_err(|why| Failure::Unable(format!("the directory of trusted certificates {why}")))?;
     let trust = trust_in(read.certs, Vec::new()).ok_or_else(|| {
         let why = read.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        Failure::Unable(format!("this system trusts no certificate authority{why}: install the package ca-certificates, or name a `ca` file"))
+        Failure::Unable(format!(
+            "this system trusts no certificate authority{why}: install the package ca-certificates, or name a `ca` file"
+        ))
     })?;
     *system = Some((Instant::now(), trust.clone()));
     Ok(trust)
@@ -262,7 +287,9 @@ impl ServerCertVerifier for Verifier {
         // Most self-signed certificates say that they are an authority, and an authority must not be a server. If exactly this
         // certificate was named as trusted, its name and its dates are all that is left to verify.
         match verdict {
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if trust.pinned.iter().any(|pinned| pinned == end_entity) => {
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+                if trust.pinned.iter().any(|pinned| pinned == end_entity) =>
+            {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 verify_dates(end_entity, now)
             }
@@ -295,7 +322,9 @@ impl ServerCertVerifier for Verifier {
 
 fn verify_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<ServerCertVerified, rustls::Error> {
     let wrong = |error| Err(rustls::Error::InvalidCertificate(error));
-    let Some(Certificate { valid: (from, until), .. }) = Certificate::read(certificate) else { return wrong(CertificateError::BadEncoding) };
+    let Some(Certificate { valid: (from, until), .. }) = Certificate::read(certificate) else {
+        return wrong(CertificateError::BadEncoding);
+    };
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < from {
         wrong(CertificateError::NotValidYet)
@@ -317,8 +346,12 @@ fn explain(error: &std::io::Error, peer: &Peer, name: &str, shown: Option<&Certi
     };
     Failure::Bad(match error {
         rustls::Error::InvalidCertificate(why) => format!("the certificate of {peer} {}", blame(why, name, shown)),
-        rustls::Error::InvalidMessage(_) => format!("the TLS handshake with {peer} failed: what the server says is not TLS"),
-        rustls::Error::AlertReceived(alert) => format!("the TLS handshake with {peer} failed: the server refused it ({alert:?})"),
+        rustls::Error::InvalidMessage(_) => {
+            format!("the TLS handshake with {peer} failed: what the server says is not TLS")
+        }
+        rustls::Error::AlertReceived(alert) => {
+            format!("the TLS handshake with {peer} failed: the server refused it ({alert:?})")
+        }
         rustls::Error::PeerIncompatible(_) => {
             format!("the TLS handshake with {peer} failed: no version or cipher in common (TLS 1.2 and 1.3 are spoken)")
         }
@@ -332,13 +365,16 @@ fn blame(error: &CertificateError, name: &str, shown: Option<&Certificate>) -> C
     let from = shown.map(|certificate| moment(certificate.valid.0)).unwrap_or_default();
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!("expired on {until}").into(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => format!("is not valid before {from}").into(),
-        CertificateError::NotValidForName => format!("is not for `{name}`").into(),
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            let names = presented.iter().take(5).map(|name| excerpt(name)).collect::<Vec<_>>().join(", ");
-            format!("is for {}, not for `{name}`", if names.is_empty() { "no name at all" } else { &names }).into()
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            format!("is not valid before {from}").into()
         }
-        CertificateError::UnknownIssuer | CertificateError::Other(_) if shown.is_some_and(Certificate::is_self_signed) => {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            let names = shown.map(|certificate| certificate.names.join(", ")).filter(|names| !names.is_empty());
+            format!("is for {}, not for `{name}`", names.as_deref().unwrap_or("no name at all")).into()
+        }
+        CertificateError::UnknownIssuer | CertificateError::Other(_)
+            if shown.is_some_and(Certificate::is_self_signed) =>
+        {
             "is self-signed and not trusted: name it in `ca` to trust it".into()
         }
         CertificateError::UnknownIssuer => {

@@ -60,7 +60,8 @@ async fn step(stream: &mut TcpStream, line: &str) -> Result<(), String> {
         ">" => {
             let mut got = vec![0; bytes.len()];
             let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut got)).await;
-            read.map_err(|_| format!("`{text}` does not come"))?.map_err(|error| format!("waiting for `{text}`: {error}"))?;
+            read.map_err(|_| format!("`{text}` does not come"))?
+                .map_err(|error| format!("waiting for `{text}`: {error}"))?;
             if got == bytes { Ok(()) } else { Err(format!("expected `{text}`, got `{}`", got.escape_ascii())) }
         }
         "wait" => {

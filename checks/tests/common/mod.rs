@@ -22,7 +22,7 @@ fn node(value: Value) -> Tree {
     Tree(Node { span: Span::default(), value })
 }
 
-fn scalar(text: impl ToString, quoted: bool) -> Tree {
+fn scalar(text: &(impl ToString + ?Sized), quoted: bool) -> Tree {
     node(Value::Scalar { text: text.to_string().into(), quoted })
 }
 
@@ -37,19 +37,19 @@ impl<'de> Deserialize<'de> for Tree {
             }
 
             fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
-                Ok(scalar(value, false))
+                Ok(scalar(&value, false))
             }
 
             fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
-                Ok(scalar(value, false))
+                Ok(scalar(&value, false))
             }
 
             fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
-                Ok(scalar(value, false))
+                Ok(scalar(&value, false))
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
-                Ok(scalar(value, false))
+                Ok(scalar(&value, false))
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Tree, E> {

@@ -281,7 +281,7 @@ pub struct Target {
     pub told_at: Option<Timestamp>,
     /// What is to be done.
     pub plan: Plan,
-    /// The kind of message that is to be told: `problem`, `change`, `reminder`, `recovery` or `missed`; null if there is nothing to tell.
+    /// The kind of message that is to be told: `problem`, `change`, `reminder`, `recovery`, `missed`, `flapping_started` or `flapping_ended`; null if there is nothing to tell.
     pub notice: Option<String>,
     /// When that will be: the next try, the end of the hold, the next reminder. Null if it is now, or not known.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -353,7 +353,7 @@ pub struct NoticeEvent {
     pub check: String,
     /// The target.
     pub target: String,
-    /// What kind of message: `problem`, `change`, `reminder`, `recovery` or `missed`.
+    /// What kind of message: `problem`, `change`, `reminder`, `recovery`, `missed`, `flapping_started` or `flapping_ended`.
     pub kind: String,
     /// The state that was told.
     pub state: CheckState,

@@ -96,7 +96,7 @@ pub struct Message {
     pub thread: String,
     /// What it is about.
     pub event: Event,
-    /// Problems that could not be told in time.
+    /// Other problems that came and went while the target could not be told of them, or not of their end.
     pub missed: Vec<Missed>,
     /// Which try this is, from 1.
     pub attempt: u32,

@@ -311,19 +311,20 @@ impl Told {
         self.doubt = false;
     }
 
-    /// Before each try to deliver `notice`, and on disk before it: a try whose end nobody sees may have been seen by the target, and
-    /// a problem that is over before a delivery succeeds was missed, not untold. To list every missed problem, call it as soon as
-    /// [`decide`] says `Tell`, also when the try itself has to wait. Answers whether that changed anything.
+    /// Before each try to deliver `notice`, and on disk before it: a try whose end nobody sees may have been seen by the target.
+    /// Answers whether that changed anything.
     pub fn attempted(&mut self, notice: &Notice, hard: &Hard) -> bool {
         let is_news = notice.state != self.state
             || notice.incident.filter(|_| notice.state.is_problem()) != self.incident
             || matches!(notice.kind, NoticeKind::FlappingStarted | NoticeKind::FlappingEnded);
         let begins_doubt = is_news && !self.doubt;
         self.doubt |= is_news;
-        self.note_missed(notice, hard) || begins_doubt
+        self.postponed(notice, hard) || begins_doubt
     }
 
-    fn note_missed(&mut self, notice: &Notice, hard: &Hard) -> bool {
+    /// When [`decide`] says `Tell` and the try has to wait, for its turn or after a failure: a problem that is over before a delivery
+    /// succeeds was missed, not untold (R46). Answers whether that changed anything.
+    pub fn postponed(&mut self, notice: &Notice, hard: &Hard) -> bool {
         let Some(incident) = hard.incident.filter(|_| notice.kind == NoticeKind::Problem) else { return false };
         if self.missed.iter().any(|missed| missed.incident == incident.id) {
             return false;

@@ -270,8 +270,8 @@ pub struct ParentView<'a> {
     /// When it was last looked at. For one that cannot be looked at again now (passive, or its last run hangs), this is now: nobody
     /// waits for a look that does not come.
     pub last_check: Option<Timestamp>,
-    /// When its state last changed, confirmed or not.
-    pub hard_since: Option<Timestamp>,
+    /// Since when it is so: a problem that went away before it was confirmed counts as coming back too.
+    pub since: Option<Timestamp>,
 }
 
 /// Why a child's problem waits because of what it depends on. Level-based: it says what is missing now, and the engine makes the
@@ -293,7 +293,7 @@ pub fn dependency<'a>(
             (State::Bad, StateType::Hard) => DependencyHold::ParentBad,
             (State::Bad, StateType::Soft) => DependencyHold::ParentSoft,
             _ if parent.last_check.is_none_or(|at| at < problem_since) => DependencyHold::RecheckParent,
-            (_, StateType::Hard) if parent.hard_since.is_some_and(|came_back| came_back > child_last_check) => {
+            (_, StateType::Hard) if parent.since.is_some_and(|came_back| came_back > child_last_check) => {
                 DependencyHold::RecheckChild
             }
             _ => continue,

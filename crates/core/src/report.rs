@@ -1,6 +1,7 @@
 //! What a run found, and how findings and metrics become one state and one message.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -91,7 +92,7 @@ impl Report {
         let dropped = self.metrics.len().saturating_sub(MAX_METRICS);
         self.metrics.truncate(MAX_METRICS);
         if dropped > 0 {
-            self.output.push_str(&format!("\n({dropped} more metrics were not kept: at most {MAX_METRICS} are)"));
+            let _ = write!(self.output, "\n({dropped} more metrics were not kept: at most {MAX_METRICS} are)");
         }
         ServiceResult {
             state,
@@ -264,16 +265,14 @@ impl Thresholds {
             Err((setting, format!("`{}` is measured as {wanted}, the limit is {given}", field.name)))
         };
         for (name, range) in &self.fields {
-            match fields.iter().find(|field| field.name == name) {
-                Some(field) => fits(range, field)?,
-                None => {
-                    let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
-                    return Err((
-                        setting,
-                        format!("`{name}` is nothing that this kind measures; {}", node::suggest(name, &known)),
-                    ));
-                }
-            }
+            let Some(field) = fields.iter().find(|field| field.name == name) else {
+                let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
+                return Err((
+                    setting,
+                    format!("`{name}` is nothing that this kind measures; {}", node::suggest(name, &known)),
+                ));
+            };
+            fits(range, field)?;
         }
         match (&self.main, fields.first()) {
             (Some(range), Some(field)) => fits(range, field),

@@ -242,7 +242,7 @@ impl Story {
         let CheckStatus { state, state_type, last_check, since, .. } = self.parent;
         // The engine looks at it again as soon as somebody asks.
         let last_check = last_check.max(self.status.last_check);
-        let parent = ParentView { name: &uplink, state, state_type, last_check, hard_since: since };
+        let parent = ParentView { name: &uplink, state, state_type, last_check, since };
         if let (Some(since), Some(looked)) = (self.status.hard_since, self.status.last_check) {
             holds.extend(dependency(since, looked, std::iter::once(parent)));
         }
@@ -315,46 +315,49 @@ fn an_end_that_was_never_noted_is_told_as_well_as_it_is_known() {
     assert_eq!(notice.missed[0].until, bad.incident.map(|incident| incident.since));
 }
 
-/// What begins and ends while a slow delivery is under way is told after it.
+/// What begins and ends while a slow delivery is under way is told after it; what only changes to and fro is not.
 #[test]
 fn a_slow_delivery_forgets_nothing_that_happened_meanwhile() {
-    let check = Name::new("x");
     let policy = Policy { max_attempts: 1, ..Policy::default() };
     let (mut status, mut told) = (CheckStatus::default(), Told::default());
     let at = |minute: i64| start().checked_add(minute.minutes()).unwrap();
-    let tell = |status: &CheckStatus, told: &mut Told, minute| match decide(
-        &status.hard(),
-        told,
-        None,
-        &wants(),
-        at(minute),
-    ) {
-        Decision::Tell(notice) => {
-            told.attempted(&notice, &status.hard());
-            notice
-        }
-        other => panic!("{other:?}"),
+    let result = |status: &mut CheckStatus, state, minute| {
+        status.apply(&Name::new("x"), state, &policy, at(minute));
+        status.incident.map(|incident| incident.id)
     };
-    status.apply(&check, State::Bad, &policy, at(0));
-    let first = tell(&status, &mut told, 0);
-    let opened = |status: &CheckStatus| status.incident.unwrap().id;
-    let one = opened(&status);
-    status.apply(&check, State::Okay, &policy, at(1));
-    told.ended(one, at(1));
-    status.apply(&check, State::Unknown, &policy, at(2));
-    let two = opened(&status);
-    assert_eq!(tell(&status, &mut told, 2).incident, Some(two));
-    status.apply(&check, State::Okay, &policy, at(3));
+    let notice =
+        |status: &CheckStatus, told: &Told, minute| match decide(&status.hard(), told, None, &wants(), at(minute)) {
+            Decision::Tell(notice) => notice,
+            other => panic!("{other:?}"),
+        };
+    let one = result(&mut status, State::Bad, 0).unwrap();
+    let first = notice(&status, &told, 0);
+    assert!(told.attempted(&first, &status.hard()) && !told.attempted(&first, &status.hard()));
+    result(&mut status, State::Okay, 1);
+    assert!(told.ended(one, at(1)) && !told.ended(one, at(1)));
+    let two = result(&mut status, State::Unknown, 2).unwrap();
+    let second = notice(&status, &told, 2);
+    assert!(told.postponed(&second, &status.hard()) && !told.postponed(&second, &status.hard()));
+    result(&mut status, State::Okay, 3);
     told.ended(two, at(3));
     told.delivered(&first, at(4));
-    let last = tell(&status, &mut told, 4);
+
+    let last = notice(&status, &told, 4);
     assert_eq!((last.kind, last.incident), (NoticeKind::Recovery, Some(one)));
-    assert_eq!(
-        last.missed.iter().map(|missed| (missed.incident, missed.until)).collect::<Vec<_>>(),
-        [(two, Some(at(3)))]
-    );
+    let listed: Vec<_> = last.missed.iter().map(|missed| (missed.incident, missed.until)).collect();
+    assert_eq!(listed, [(two, Some(at(3)))]);
     told.delivered(&last, at(5));
     assert!(!told.is_owed(), "{told:?}");
+
+    result(&mut status, State::Bad, 6);
+    let problem = notice(&status, &told, 6);
+    told.attempted(&problem, &status.hard());
+    told.delivered(&problem, at(6));
+    result(&mut status, State::Unknown, 7);
+    let change = notice(&status, &told, 7);
+    assert!(!told.postponed(&change, &status.hard()));
+    result(&mut status, State::Bad, 8);
+    assert!(matches!(decide(&status.hard(), &told, None, &wants(), at(8)), Decision::Nothing(Some(_))));
 }
 
 #[test]

@@ -170,13 +170,14 @@ impl World<'_> {
             return;
         };
         let hard = self.status.hard();
-        self.told.attempted(&notice, &hard);
         if notice.kind == NoticeKind::Problem {
             self.due.extend(notice.incident);
         }
         if self.under_way.is_some() || self.second < self.rests_until {
+            self.told.postponed(&notice, &hard);
             return;
         }
+        self.told.attempted(&notice, &hard);
         self.check_held(&notice);
         let id = notice.delivery_id("host", &Name::new("x"), &Name::new("ops"), &self.told);
         self.check_id(&notice, &id);

@@ -209,7 +209,7 @@ fn why(problem_since: i64, child_looked: i64, parents: &[Parent]) -> Option<(Str
         state: *state,
         state_type: *state_type,
         last_check: looked.map(at),
-        hard_since: looked.and(Some(at(*since))),
+        since: looked.and(Some(at(*since))),
     });
     match dependency(at(problem_since), at(child_looked), views)? {
         Hold::Dependency { parent, why } => Some((parent.to_string(), why)),

@@ -244,7 +244,8 @@ impl Engine {
         let mut dependents: HashMap<Id, Vec<Id>> = HashMap::new();
         for (_, id) in self.entries.names() {
             let Some(entry) = self.entries.get(id) else { continue };
-            for parent in entry.definition.depends_on.iter().filter_map(|name| self.entries.find(name.as_str())) {
+            let parents = self.ancestors(&entry.definition.name);
+            for parent in parents.into_iter().filter_map(|name| self.entries.find(name.as_str())) {
                 dependents.entry(parent).or_default().push(id);
             }
         }

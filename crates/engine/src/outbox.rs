@@ -111,9 +111,7 @@ impl Outbox {
 
     /// Whether some target of a check was told of a problem and not of its end, or missed one.
     pub(crate) fn owes(&self, id: Id) -> bool {
-        self.told
-            .get(&id)
-            .is_some_and(|by_target| by_target.values().any(|told| told.state.is_problem() || !told.missed.is_empty()))
+        self.told.get(&id).is_some_and(|by_target| by_target.values().any(Told::is_owed))
     }
 
     /// Forgets a check.
@@ -126,6 +124,11 @@ impl Outbox {
     /// How many deliveries are under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.workers.values().filter(|worker| worker.in_flight).count()
+    }
+
+    /// Whether a message to a target has to wait: for the one under way, or for the end of a rest.
+    fn must_wait(&self, target: &Name) -> bool {
+        self.workers.get(target).is_some_and(|worker| worker.in_flight || worker.trouble.is_some())
     }
 
     /// Why a target's deliveries fail at present.
@@ -205,13 +208,26 @@ impl Engine {
         }
         for target in self.targets_of(id) {
             match self.decide_for(id, &target) {
-                Some(Decision::Tell(_)) => self.outbox.enqueue(&target.name, id),
+                Some(Decision::Tell(notice)) => {
+                    self.outbox.enqueue(&target.name, id);
+                    self.note_postponed(id, &target.name, &notice);
+                }
                 Some(Decision::Nothing(Some(at))) => self.outbox.wake_at(id, at),
                 Some(Decision::Held(_, hold)) => self.see_to_hold(id, &hold),
                 Some(Decision::Nothing(None)) | None => {}
             }
         }
         self.drop_if_gone(id);
+    }
+
+    /// A problem that comes and goes while its message waits for a place or for the target is missed, not untold (R46).
+    fn note_postponed(&mut self, id: Id, target: &Name, notice: &Notice) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let mut told = self.outbox.told(id, target);
+        if self.outbox.must_wait(target) && told.postponed(notice, &entry.row.status.hard()) {
+            self.outbox.restore(id, target.clone(), told.clone());
+            self.records.push(Record::Told { check: entry.row.name.clone(), target: target.clone(), told });
+        }
     }
 
     fn see_to_hold(&mut self, id: Id, hold: &Hold) {
@@ -274,14 +290,21 @@ impl Engine {
     }
 
     fn parents_of(&self, id: Id) -> impl Iterator<Item = ParentView<'_>> {
-        let names = self.entries.get(id).map(|entry| &*entry.definition.depends_on).unwrap_or_default();
-        names.iter().filter_map(|name| self.entries.get(self.entries.find(name.as_str())?)).map(|parent| ParentView {
+        let names = self.entries.get(id).map(|entry| self.ancestors(&entry.definition.name)).unwrap_or_default();
+        let parents = names.into_iter().filter_map(|name| self.entries.get(self.entries.find(name.as_str())?));
+        parents.map(|parent| ParentView {
             name: &parent.row.name,
             state: parent.row.status.state,
             state_type: parent.row.status.state_type,
             last_check: parent.row.status.last_check,
-            hard_since: parent.row.status.hard_since,
+            since: parent.row.status.since,
         })
+    }
+
+    /// All that a check depends on, directly or not.
+    pub(crate) fn ancestors<'a>(&'a self, check: &'a Name) -> Vec<&'a Name> {
+        let definition = |name: &Name| self.entries.get(self.entries.find(name.as_str())?).map(|entry| &*entry.definition);
+        hold::ancestors(check, |name| definition(name).map(|definition| &*definition.depends_on).unwrap_or_default())
     }
 
     /// A check has a new result: those that depend on it may have waited for that.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -123,9 +124,8 @@ impl Flag {
 
 impl Host {
     fn new(options: &Options) -> Result<Self, StartError> {
-        let instance = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
-            .map_err(StartError::io("read `/proc/sys/kernel/random/uuid`"))?;
-        let instance = instance.trim().replace('-', "");
+        // The standard library seeds its hash maps from the kernel's random numbers: enough for a name that no other daemon has.
+        let instance = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         let null = File::options().read(true).open("/dev/null").map_err(StartError::io("open `/dev/null`"))?;
         let book = Containment::new(instance.clone(), options.scan)
             .map_err(StartError::io("read the list of our children"))?;

@@ -21,7 +21,7 @@ use crate::proc::{self, Process};
 
 /// A run that ends within this time costs the least: its pipes are read once, when it has ended. One that takes longer is
 /// watched (its pipes are read as they fill), and from then on the kernel kills it before the daemon when memory runs out (R61).
-const YOUNG: Duration = Duration::from_millis(20);
+const YOUNG: Duration = Duration::from_millis(50);
 /// How long the pipes are read that something holds which the program left behind: the `tee` of a shell may have a last line to say (R4).
 const LINGER: Duration = Duration::from_millis(250);
 /// How long after SIGKILL a process is given up as hanging in the kernel (R6).
@@ -128,7 +128,7 @@ impl Run {
         let duration = self.began.elapsed();
         let (stdout, cut_stdout) = self.started.stdout.finish();
         let (stderr, cut_stderr) = self.started.stderr.finish();
-        let status = self.close();
+        let status = self.close().await;
         match event {
             Ok(Event::CalledOff) => return Err(RunError::Cancelled),
             Err(error) => return Err(self.failed(&format!("its output could not be watched: {error}"))),
@@ -326,7 +326,7 @@ impl Run {
     }
 
     /// Takes the run off the book and reaps the program, if that has ended and nothing hangs.
-    fn close(&mut self) -> Option<ExitStatus> {
+    async fn close(&mut self) -> Option<ExitStatus> {
         if let Some(pid) = self.stuck {
             self.host.book().give_up(self.id);
             self.host.stuck().insert(pid);
@@ -334,7 +334,14 @@ impl Run {
         }
         self.over = true;
         self.host.book().end(self.id);
-        self.started.child.try_wait().ok().flatten()
+        let patience = Instant::now() + KILL_PATIENCE;
+        loop {
+            match self.started.child.try_wait() {
+                // A debugger that follows it (`strace -f`) is told first, and we are when it has listened.
+                Ok(None) if Instant::now() < patience => sleep(FIRST_PAUSE).await,
+                status => return status.ok().flatten(),
+            }
+        }
     }
 
     /// Stays with a process that could not be ended, until it does.
@@ -343,7 +350,7 @@ impl Run {
             self.pause(STUCK_PAUSE).await;
         }
         self.stuck = None;
-        self.close();
+        let _ = self.close().await;
         self.host.stuck().remove(&pid);
     }
 

@@ -10,8 +10,8 @@ use crate::record::{Record, Urgency};
 /// How much of what may be lost (results without a transition, metrics) waits at most, by weight. Ten thousand checks give this in
 /// some ten seconds, so only a disk that has stopped taking anything reaches it.
 pub(crate) const ROUTINE_BYTES: usize = 4 * 1024 * 1024;
-/// How much waits at most in all. What must not be lost may take the space up to here: some ten thousand transitions.
-pub(crate) const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// How much waits at most in all. What must not be lost may take the space up to here: transitions of ten thousand checks at once.
+pub(crate) const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// How many batches wait before they are written without waiting for [`crate::FLUSH_INTERVAL`] to end.
 pub(crate) const FLUSH_RECORDS: usize = 2_000;
 /// How many records one transaction takes: it then lasts some ten milliseconds, and what comes meanwhile waits no longer than that.

@@ -357,12 +357,9 @@ impl Writer {
 
     fn begin_upkeep(&mut self) {
         self.upkeep_at = Instant::now() + UPKEEP_INTERVAL;
-        let was = self.on_reserve;
         self.see_to_reserve();
-        if was != self.on_reserve {
-            let trouble = self.standing_trouble();
-            self.shared.is_durable(0, trouble);
-        }
+        let trouble = self.standing_trouble();
+        self.shared.is_durable(0, trouble);
         self.upkeep = Some(Upkeep::new(self.now().as_millisecond()));
     }
 

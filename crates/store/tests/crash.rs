@@ -220,3 +220,45 @@ fn a_disk_that_does_not_answer_stops_nothing() {
     assert_eq!(loaded.checks[0].status.sequence, 2);
     assert_eq!(store.reader().history(&HistoryQuery { limit: 9, ..HistoryQuery::default() }).unwrap().len(), 2);
 }
+
+/// R29: a sync that fails is not taken for done: the journal is opened anew and written again. `strace` makes it fail.
+#[test]
+#[ignore = "needs strace"]
+#[expect(clippy::disallowed_methods, reason = "the sync of this process itself cannot be made to fail")]
+fn a_sync_that_fails_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    for when in ["5", "8..9", "6..12", "4+3"] {
+        let inner = again("child_whose_syncs_fail", directory.path());
+        let inject = format!("inject=fsync,fdatasync:error=EIO:when={when}");
+        let output = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env(DIRECTORY, directory.path())
+            .output()
+            .unwrap_or_else(|why| panic!("this test needs `strace`: {why}"));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("played its part"), "{when}:\n{text}");
+    }
+}
+
+#[test]
+fn child_whose_syncs_fail() {
+    let Some(directory) = child_directory() else { return };
+    let state = directory.join("state");
+    let (store, loaded) = open(&state);
+    let mut sequence = loaded.checks.first().map_or(0, |check| check.status.sequence);
+    for _ in 0..20 {
+        sequence += 1;
+        let ticket = store.write(vec![transition("a", sequence), stored("a", sequence)], Urgency::Now);
+        wait(&store, |committed| committed.ticket >= ticket);
+    }
+    wait(&store, |committed| committed.trouble.is_none());
+    assert!(store.counters().failures > 0, "no sync failed");
+    drop(store);
+    let (store, loaded) = open(&state);
+    assert_eq!(loaded.checks[0].status.sequence, sequence);
+    let history = store.reader().history(&HistoryQuery { limit: 2_000, ..HistoryQuery::default() }).unwrap();
+    assert_eq!(history.len() as u64, sequence, "every transition is there, once");
+    writeln!(std::io::stdout(), "played its part").unwrap();
+}

@@ -25,9 +25,13 @@ fn each_mistake_is_told_once_with_its_place_and_what_was_meant() {
         let directory = Directory::new();
         let target = if name.starts_with("settings-") { "monchero.yaml" } else { "conf.d/a.yaml" };
         directory.write(target, "");
-        fs::write(directory.path().join(target), bytes).unwrap();
+        fs::write(directory.path().join(target), &bytes).unwrap();
         let told = lines(&directory.load()).join("\n") + "\n";
         let told = told.replace(directory.path().to_str().unwrap(), "DIR");
+        // The first line of a case says how many mistakes it has, if that is not one.
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let announced = text.lines().next().and_then(|line| line.strip_prefix("# mistakes: ")).map_or(1, |count| count.parse().unwrap());
+        assert_eq!(told.lines().filter(|line| !line.is_empty()).count(), announced, "{name}:\n{told}");
         let expected = path.with_extension("txt");
         if std::env::var_os("UPDATE").is_some() {
             fs::write(expected, told).unwrap();
@@ -36,15 +40,4 @@ fn each_mistake_is_told_once_with_its_place_and_what_was_meant() {
         }
     }
     assert!(wrong.is_empty(), "UPDATE=1 accepts what is said now:\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn every_case_has_exactly_the_mistakes_that_it_announces() {
-    for path in cases() {
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
-        let told = fs::read_to_string(path.with_extension("txt")).unwrap_or_default();
-        // The first line of a case may say how many mistakes it has.
-        let announced = text.lines().next().and_then(|line| line.strip_prefix("# mistakes: ")).map_or(1, |count| count.parse().unwrap());
-        assert_eq!(told.lines().count(), announced, "{}:\n{told}", path.display());
-    }
 }

@@ -315,6 +315,19 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        // serde would take the items of a list for the settings, by their order.
+        if matches!(self.node.value, Value::List(_)) {
+            return Err(self.error("a list stands where a map of settings is expected"));
+        }
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -343,7 +356,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        i128 u128 bytes byte_buf unit_struct seq tuple tuple_struct map struct identifier
+        i128 u128 bytes byte_buf unit_struct seq tuple tuple_struct map identifier
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) struct Programs {
 impl Programs {
     /// Compiles them into a folder that goes when this does.
     pub(crate) fn compile() -> Result<Self> {
-        let folder = tempfile::tempdir().context("making a folder for the bench's programs")?;
+        // The daemon runs no program that others could replace, so `/tmp` will not do.
+        let folder = tempfile::tempdir_in(std::env::current_dir()?.join("target")).context("making a folder for the bench's programs")?;
         for (name, source) in
             [("raw_loop", include_str!("raw_loop.c")), ("plugin", include_str!("plugin.c")), ("stamp", include_str!("stamp.c"))]
         {
