@@ -25,7 +25,13 @@ async fn run(mut command: Command) -> Output {
 
 fn command(socket: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monchero"));
-    command.args(words).env("MONCHERO_SOCKET", socket).env("HOME", "/nonexistent").env("TZ", "UTC").env_remove("SUDO_USER").stdin(Stdio::null());
+    command
+        .args(words)
+        .env("MONCHERO_SOCKET", socket)
+        .env("HOME", "/nonexistent")
+        .env("TZ", "UTC")
+        .env_remove("SUDO_USER")
+        .stdin(Stdio::null());
     command
 }
 
@@ -44,16 +50,33 @@ async fn status_prints_the_table_and_exits_with_the_worst() {
     assert_eq!(all.status.code(), Some(2), "{}", err(&all));
     let lines: Vec<&str> = out(&all).lines().collect();
     assert!(lines[0].starts_with("NAME       STATE"), "{lines:?}");
-    assert!(lines[1].starts_with("shop       bad ") && lines[1].ends_with("3/3      [acknowledged] status is 503, expected 200"), "{lines:?}");
-    assert!(out(&all).contains("\n6 checks: 2 okay, 1 warning, 1 unknown, 1 bad, 1 pending\nhint: `monchero show shop` says more\n"), "{lines:?}");
+    assert!(
+        lines[1].starts_with("shop       bad ")
+            && lines[1].ends_with("3/3      [acknowledged] status is 503, expected 200"),
+        "{lines:?}"
+    );
+    assert!(
+        out(&all).contains(
+            "\n6 checks: 2 okay, 1 warning, 1 unknown, 1 bad, 1 pending\nhint: `monchero show shop` says more\n"
+        ),
+        "{lines:?}"
+    );
     assert!(!out(&all).contains('\u{1b}'), "no colour in a pipe");
 
-    for (words, code) in [(&["status", "root-disk"][..], 0), (&["status", "raid"], 1), (&["status", "dns"], 3), (&["status", "--problems", "root-disk"], 0)] {
+    for (words, code) in [
+        (&["status", "root-disk"][..], 0),
+        (&["status", "raid"], 1),
+        (&["status", "dns"], 3),
+        (&["status", "--problems", "root-disk"], 0),
+    ] {
         let output = monchero(&daemon.path, words).await;
         assert_eq!(output.status.code(), Some(code), "{words:?}: {}", err(&output));
     }
     let misspelt = monchero(&daemon.path, &["status", "shopp"]).await;
-    assert_eq!((misspelt.status.code(), err(&misspelt)), (Some(5), "monchero: there is no check `shopp`\nhint: did you mean `shop`?\n"));
+    assert_eq!(
+        (misspelt.status.code(), err(&misspelt)),
+        (Some(5), "monchero: there is no check `shopp`\nhint: did you mean `shop`?\n")
+    );
 }
 
 #[tokio::test]
@@ -63,7 +86,8 @@ async fn nobody_there_is_exit_status_four() {
     for words in [&["status"][..], &["show", "x"], &["ack", "x"], &["reload"], &["downtime", "list"], &["history"]] {
         let output = monchero(&socket, words).await;
         assert_eq!(output.status.code(), Some(4), "{words:?}");
-        let expected = format!("monchero: cannot reach the daemon at `{}`: no daemon runs there\nhint: ", socket.display());
+        let expected =
+            format!("monchero: cannot reach the daemon at `{}`: no daemon runs there\nhint: ", socket.display());
         assert!(err(&output).starts_with(&expected) && err(&output).lines().count() == 2, "{}", err(&output));
     }
 }
@@ -85,9 +109,17 @@ async fn json_is_what_the_api_answers_whatever_is_in_it() {
     let output = monchero(&daemon.path, &["status", "--json"]).await;
     let status: Status<'_> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status.checks.len(), 7);
-    for words in [&["show", "odd", "--json"][..], &["run", "odd", "--json"], &["history", "--json"], &["downtime", "list", "--json"], &["reload", "--json"], &["paths", "--json"]] {
+    for words in [
+        &["show", "odd", "--json"][..],
+        &["run", "odd", "--json"],
+        &["history", "--json"],
+        &["downtime", "list", "--json"],
+        &["reload", "--json"],
+        &["paths", "--json"],
+    ] {
         let output = monchero(&daemon.path, words).await;
-        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}: {}", err(&output)));
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", err(&output)));
         assert!(value.is_object(), "{words:?}");
     }
 }
@@ -98,12 +130,22 @@ async fn nothing_from_outside_reaches_the_terminal_as_it_is() {
     let evil = "\u{1b}]0;x\u{7} \u{1b}[2J \u{1b}]52;c;aGk=\u{7} \u{1b}]8;;http://x\u{1b}\\ \u{202e}abc \u{9b}31m \r\t\u{0}\u{7f}";
     let mut evil_row = row("evil", &[State::Bad, State::Bad, State::Bad], evil);
     evil_row.result.output = format!("{evil}\n{evil}").into();
-    evil_row.result.metrics = Box::new([monchero_core::Metric::new(evil, 1.0, monchero_core::quantity::Unit::new(evil))]);
+    evil_row.result.metrics =
+        Box::new([monchero_core::Metric::new(evil, 1.0, monchero_core::quantity::Unit::new(evil))]);
     let daemon = Daemon::start(vec![evil_row]);
-    for words in [&["status"][..], &["show", "evil"], &["run", "evil"], &["status", evil.trim_end_matches(['\u{0}', '\u{7f}']).split('\u{0}').next().unwrap()]] {
+    for words in [
+        &["status"][..],
+        &["show", "evil"],
+        &["run", "evil"],
+        &["status", evil.trim_end_matches(['\u{0}', '\u{7f}']).split('\u{0}').next().unwrap()],
+    ] {
         let output = monchero(&daemon.path, words).await;
         for text in [out(&output), err(&output)] {
-            let obeyed = |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+            let obeyed = |c: char| {
+                (c.is_control() && c != '\n')
+                    || ('\u{202a}'..='\u{202e}').contains(&c)
+                    || ('\u{2066}'..='\u{2069}').contains(&c)
+            };
             assert!(!text.contains(obeyed), "{words:?}: {text:?}");
         }
         assert!(!output.stdout.is_empty() || !output.stderr.is_empty());
@@ -133,7 +175,11 @@ async fn a_downtime_lasts_as_long_as_its_command() {
     let script = format!("{} downtime list; exit 7", env!("CARGO_BIN_EXE_monchero"));
     let output = monchero(&daemon.path, &["downtime", "run", "raid", "30m", "--", "sh", "-c", &script]).await;
     assert_eq!(output.status.code(), Some(7), "{}", err(&output));
-    assert!(out(&output).contains("raid") && out(&output).contains("downtime list; exit 7"), "it was there while the command ran: {}", out(&output));
+    assert!(
+        out(&output).contains("raid") && out(&output).contains("downtime list; exit 7"),
+        "it was there while the command ran: {}",
+        out(&output)
+    );
     assert_eq!(out(&monchero(&daemon.path, &["downtime", "list"]).await), "no downtimes\n", "and is over with it");
 
     let missing = monchero(&daemon.path, &["downtime", "run", "raid", "30m", "--", "/no/such/program"]).await;
@@ -160,7 +206,10 @@ async fn a_broken_configuration_is_exit_status_65() {
     let dir = tempfile::tempdir().unwrap();
     let (path, broken) = (dir.path().join("s"), dir.path().join("broken"));
     let daemon = Daemon::start_at(rows(), dir, &path);
-    assert_eq!(out(&monchero(&path, &["reload"]).await), "reloaded: 1 checks added, 0 changed, 0 removed, 5 untouched\n");
+    assert_eq!(
+        out(&monchero(&path, &["reload"]).await),
+        "reloaded: 1 checks added, 0 changed, 0 removed, 5 untouched\n"
+    );
     std::fs::write(broken, "").unwrap();
     let output = monchero(&daemon.path, &["reload"]).await;
     assert_eq!(output.status.code(), Some(65));
@@ -170,7 +219,13 @@ async fn a_broken_configuration_is_exit_status_65() {
 #[tokio::test]
 async fn misuse_is_exit_status_64() {
     let dir = tempfile::tempdir().unwrap();
-    for words in [&["statsu"][..], &["status", "--watch"], &["history", "--since", "yesterday"], &["downtime", "add", "x", "5"], &[]] {
+    for words in [
+        &["statsu"][..],
+        &["status", "--watch"],
+        &["history", "--since", "yesterday"],
+        &["downtime", "add", "x", "5"],
+        &[],
+    ] {
         let output = monchero(dir.path(), words).await;
         assert_eq!(output.status.code(), Some(64), "{words:?}: {}", err(&output));
         assert!(err(&output).starts_with("monchero: ") && err(&output).lines().count() <= 2, "{}", err(&output));
@@ -182,10 +237,13 @@ async fn misuse_is_exit_status_64() {
 
 #[tokio::test]
 async fn a_reader_that_goes_away_is_no_error() {
-    let many = (0..5_000).map(|i| row(&format!("check-{i}"), &[State::Okay], "all is well here and everywhere")).collect();
+    let many =
+        (0..5_000).map(|i| row(&format!("check-{i}"), &[State::Okay], "all is well here and everywhere")).collect();
     let daemon = Daemon::start(many);
     let mut shell = Command::new("sh");
-    shell.args(["-c", "\"$0\" status | head -n 1; exit 0", env!("CARGO_BIN_EXE_monchero")]).env("MONCHERO_SOCKET", &daemon.path);
+    shell
+        .args(["-c", "\"$0\" status | head -n 1; exit 0", env!("CARGO_BIN_EXE_monchero")])
+        .env("MONCHERO_SOCKET", &daemon.path);
     let output = run(shell).await;
     assert_eq!(out(&output).lines().count(), 1);
     assert_eq!((err(&output), output.status.signal()), ("", None));
@@ -223,10 +281,15 @@ async fn once_runs_the_configuration_without_a_daemon() {
 /// The budget: 50 ms for 10,000 checks, from the daemon's rows to the bytes of the table. Run it in a release build.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "figures for whoever measures")]
 async fn status_of_ten_thousand_checks() {
     let many = (0..10_000)
         .map(|i| {
-            let mut row = row(&format!("service-{i}.example.org"), &[State::Okay], "status is 200 after 34 ms, 12 KiB, certificate ends in 80d");
+            let mut row = row(
+                &format!("service-{i}.example.org"),
+                &[State::Okay],
+                "status is 200 after 34 ms, 12 KiB, certificate ends in 80d",
+            );
             row.result.metrics = rows()[5].result.metrics.clone();
             row
         })

@@ -65,7 +65,10 @@ fn killed_at_random_moments() {
     let repeated = notices_are_the_truth(&agent);
     assert!(repeated <= kills as usize, "{repeated} messages were sent twice over {kills} kills");
     no_script_ran_twice(&agent);
-    eprintln!("{} transitions seen, {repeated} messages sent twice, slowest start {slowest_start:?}", obligations.len());
+    eprintln!(
+        "{} transitions seen, {repeated} messages sent twice, slowest start {slowest_start:?}",
+        obligations.len()
+    );
 }
 
 fn configuration(agent: &TestAgent) -> String {
@@ -75,7 +78,9 @@ fn configuration(agent: &TestAgent) -> String {
         "sendmail",
         "#!/bin/sh\nsed -n -e 's/^X-Monchero-Delivery: */id /p' -e 's/^Subject: */subject /p' -e '/^$/q' | tr -d '\\r' | paste -s -d ' ' >> {dir}/mails\n",
     );
-    let mut yaml = String::from("defaults: { interval: 100ms, retry_interval: 100ms, flapping: false, actions: [ops, heal] }\nchecks:\n");
+    let mut yaml = String::from(
+        "defaults: { interval: 100ms, retry_interval: 100ms, flapping: false, actions: [ops, heal] }\nchecks:\n",
+    );
     for i in 0..CHECKS {
         let _ = writeln!(
             yaml,
@@ -106,7 +111,11 @@ fn settle(agent: &TestAgent) {
         set_step(&agent.path(&format!("step{i}")), 0, "seq=end");
     }
     agent.wait_within(Duration::from_secs(60), "all checks to be okay and told", |agent| {
-        let settled = agent.checks().iter().filter(|c| c["name"].as_str().is_some_and(|n| n.starts_with("check"))).all(|c| c["state"] == "okay");
+        let settled = agent
+            .checks()
+            .iter()
+            .filter(|c| c["name"].as_str().is_some_and(|n| n.starts_with("check")))
+            .all(|c| c["state"] == "okay");
         settled && last_subjects(agent).values().all(|subject| subject.contains("[okay]"))
     });
 }
@@ -123,7 +132,9 @@ fn no_transition_was_lost(agent: &TestAgent, obligations: &HashSet<(String, Stri
     }
     // A first okay is no transition: nothing was before it.
     let first_of = |check: &String| known.iter().filter(|(of, ..)| of == check).map(|(.., at)| at).min();
-    let is_first_okay = |(check, state, at): &(String, String, String)| state == "okay" && first_of(check).is_none_or(|first| at < first);
+    let is_first_okay = |(check, state, at): &(String, String, String)| {
+        state == "okay" && first_of(check).is_none_or(|first| at < first)
+    };
     let lost: Vec<_> = obligations.iter().filter(|seen| !known.contains(seen) && !is_first_okay(seen)).collect();
     assert!(lost.is_empty(), "{} of {} transitions that were seen are lost: {lost:?}", lost.len(), obligations.len());
 }

@@ -22,14 +22,26 @@ checks:
   gone: { plugin: /usr/lib/nagios/plugins/check_nothing }
 ",
     );
-    for (check, state) in [("fine", "okay"), ("warned", "warning"), ("broken", "bad"), ("puzzled", "unknown"), ("procs", "okay"), ("gone", "unknown")] {
+    for (check, state) in [
+        ("fine", "okay"),
+        ("warned", "warning"),
+        ("broken", "bad"),
+        ("puzzled", "unknown"),
+        ("procs", "okay"),
+        ("gone", "unknown"),
+    ] {
         agent.wait_for_state(check, state, "hard");
     }
     assert_eq!(agent.check("fine")["message"], "OK: all-is-well");
     assert_eq!(agent.check("warned")["message"], "WARNING: two words");
-    assert!(agent.check("gone")["message"].as_str().unwrap().contains("check_nothing"), "{}", agent.check("gone")["message"]);
+    assert!(
+        agent.check("gone")["message"].as_str().unwrap().contains("check_nothing"),
+        "{}",
+        agent.check("gone")["message"]
+    );
     let load = agent.wait_for_state("load", "okay", "hard");
-    let labels: Vec<&str> = load["metrics"].as_array().unwrap().iter().map(|metric| metric["label"].as_str().unwrap()).collect();
+    let labels: Vec<&str> =
+        load["metrics"].as_array().unwrap().iter().map(|metric| metric["label"].as_str().unwrap()).collect();
     assert_eq!(labels, ["load1", "load5", "load15"]);
     assert_eq!(load["metrics"][0]["warning"], "1000", "{load:#}");
     // The worst that is shown is the exit status: bad.
@@ -86,14 +98,17 @@ actions:
     assert_eq!(agent.check("shop")["since"], since);
     set_step(&agent.path("shop.step"), 0, "fine again");
     agent.wait_for_state("shop", "okay", "hard");
-    agent.wait_for("the recovery", |agent| agent.lines("mails").iter().any(|line| line.starts_with("Subject: [okay] shop")));
+    agent.wait_for("the recovery", |agent| {
+        agent.lines("mails").iter().any(|line| line.starts_with("Subject: [okay] shop"))
+    });
     agent.wait_for("the script to write again", |agent| agent.lines("notes").len() == 2);
     let problems = agent.lines("mails").iter().filter(|line| line.starts_with("Subject: [bad] shop")).count();
     assert_eq!(problems, 1, "one problem is told once");
     assert!(!agent.path("pwned").exists() && !std::path::Path::new("pwned").exists());
     let history = agent.command(&["history", "shop", "--json"]);
     let events: serde_json::Value = serde_json::from_slice(&history.stdout).unwrap();
-    let kinds: Vec<&str> = events["events"].as_array().unwrap().iter().filter_map(|event| event["event"].as_str()).collect();
+    let kinds: Vec<&str> =
+        events["events"].as_array().unwrap().iter().filter_map(|event| event["event"].as_str()).collect();
     for kind in ["transition", "notice", "action"] {
         assert!(kinds.contains(&kind), "{kind} is in {kinds:?}");
     }
@@ -107,7 +122,10 @@ actions:
 fn plugins_that_misbehave() {
     let agent = TestAgent::configured("checks: {}");
     agent.script("ignores-term", "#!/bin/sh\ntrap '' TERM\nsleep 600 & sleep 600\n");
-    agent.script("escapes", "#!/bin/sh\nsetsid sh -c 'sleep 600 & sleep 600' &\n(setsid setsid sleep 600 &)\nsleep 600\n");
+    agent.script(
+        "escapes",
+        "#!/bin/sh\nsetsid sh -c 'sleep 600 & sleep 600' &\n(setsid setsid sleep 600 &)\nsleep 600\n",
+    );
     agent.script("daemonizes", "#!/bin/sh\n(setsid sleep 600 &)\necho OK\n");
     agent.script("floods", "#!/bin/sh\nexec cat /dev/zero\n");
     agent.script("binary", "#!/bin/sh\nprintf 'OK \\377\\033[2J\\000x|a=1\\n'\n");
@@ -148,7 +166,9 @@ fn plugins_that_misbehave() {
 fn nothing_outlives_a_killed_daemon() {
     let mut yaml = String::from("defaults: { interval: 1s, timeout: 60s }\nchecks:\n");
     for i in 0..20 {
-        yaml += &format!("  long{i}: {{ plugin: {{ command: \"/bin/sh -c 'setsid sleep 600 & sleep 600'\", env: {{ OUTLIVES: '1' }} }} }}\n");
+        yaml += &format!(
+            "  long{i}: {{ plugin: {{ command: \"/bin/sh -c 'setsid sleep 600 & sleep 600'\", env: {{ OUTLIVES: '1' }} }} }}\n"
+        );
     }
     let mut agent = TestAgent::start(&yaml);
     agent.wait_for("all plugins to run", |_| support::marked("OUTLIVES=1").len() >= 40);
@@ -207,8 +227,10 @@ fn hung_checks_delay_nobody() {
 /// One file is broken: the rest runs, and the broken one is a bad check.
 #[test]
 fn a_broken_file_is_a_bad_check() {
-    let agent = TestAgent::configured("checks: { fine: { plugin: /usr/lib/nagios/plugins/check_dummy 0, interval: 1s } }");
-    std::fs::write(agent.path("conf.d/broken.yaml"), "checks:\n  shop:\n    htpp: { url: 'http://localhost' }\n").unwrap();
+    let agent =
+        TestAgent::configured("checks: { fine: { plugin: /usr/lib/nagios/plugins/check_dummy 0, interval: 1s } }");
+    std::fs::write(agent.path("conf.d/broken.yaml"), "checks:\n  shop:\n    htpp: { url: 'http://localhost' }\n")
+        .unwrap();
     let mut agent = agent;
     agent.launch();
     agent.wait_for_state("fine", "okay", "hard");

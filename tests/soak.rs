@@ -25,7 +25,9 @@ fn memory_is_flat() {
     agent.script("floods", "#!/bin/sh\nhead -c 100000 /dev/zero\n");
     agent.script("leaves", "#!/bin/sh\n(setsid sleep 60 &)\necho OK\n");
     agent.script("hangs", "#!/bin/sh\nsleep 60 & sleep 60\n");
-    let mut yaml = String::from("defaults: { interval: 500ms, retries: 1, retry_interval: 500ms, flapping: false, actions: [note] }\nchecks:\n");
+    let mut yaml = String::from(
+        "defaults: { interval: 500ms, retries: 1, retry_interval: 500ms, flapping: false, actions: [note] }\nchecks:\n",
+    );
     for i in 0..30 {
         yaml += &format!("  okay{i}: {{ plugin: '/usr/lib/nagios/plugins/check_dummy 0 run' }}\n");
     }
@@ -35,14 +37,16 @@ fn memory_is_flat() {
     for name in ["floods", "leaves"] {
         yaml += &format!("  {name}: {{ plugin: '{{dir}}/{name}' }}\n");
     }
-    yaml += "  hangs: { plugin: '{dir}/hangs', timeout: 300ms }\n  refused: { tcp: { host: 127.0.0.1, port: 1 } }\n";
+    yaml += "  hangs: { plugin: '{dir}/hangs', timeout: 300ms }\n  refused: { tcp: 127.0.0.1:1 }\n";
     yaml += "actions: { note: { script: \"#!/bin/sh\\ntrue\\n\", on: [bad, recovery] } }\n";
     agent.configure(&yaml);
     let mut agent = agent;
     agent.launch();
 
     let run_to = |agent: &TestAgent, runs: f64| {
-        agent.wait_within(Duration::from_secs(600), "enough runs", |agent| agent.get("/v1/status").is_some() && count(agent) >= runs);
+        agent.wait_within(Duration::from_secs(600), "enough runs", |agent| {
+            agent.get("/v1/status").is_some() && count(agent) >= runs
+        });
     };
     // Caches and tables fill at first.
     run_to(&agent, wanted * 0.25);
@@ -56,7 +60,8 @@ fn memory_is_flat() {
     assert!(after.descriptors <= before.descriptors + 12, "{before:?} -> {after:?}");
     assert!(after.threads <= before.threads + 4, "{before:?} -> {after:?}");
     assert!(after.zombies <= 2, "{after:?}");
-    let state: u64 = std::fs::read_dir(agent.path("state")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    let state: u64 =
+        std::fs::read_dir(agent.path("state")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert!(state < 16 << 20, "the state takes {state} bytes");
     let log = std::fs::metadata(agent.path("log")).unwrap().len();
     assert!(log < 2 << 20, "the log takes {log} bytes");
@@ -66,7 +71,11 @@ fn memory_is_flat() {
 fn count(agent: &TestAgent) -> f64 {
     let row = agent.check("self/scheduler");
     let metrics = row["metrics"].as_array().cloned().unwrap_or_default();
-    metrics.iter().find(|metric| metric["label"] == "runs").and_then(|metric| metric["value"].as_f64()).unwrap_or_default()
+    metrics
+        .iter()
+        .find(|metric| metric["label"] == "runs")
+        .and_then(|metric| metric["value"].as_f64())
+        .unwrap_or_default()
 }
 
 fn size(agent: &TestAgent) -> Size {

@@ -144,7 +144,12 @@ impl TestAgent {
     pub(crate) fn wait_within(&self, patience: Duration, what: &str, level: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !level(self) {
-            assert!(start.elapsed() < patience, "waited in vain for {what}\nchecks: {:#}\nlog:\n{}", Value::from(self.checks()), self.log());
+            assert!(
+                start.elapsed() < patience,
+                "waited in vain for {what}\nchecks: {:#}\nlog:\n{}",
+                Value::from(self.checks()),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -202,8 +207,12 @@ fn trusted_base() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let candidates = [Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))), home, Some(PathBuf::from("/var/lib"))];
     let mut candidates = candidates.into_iter().flatten().filter_map(|path| path.canonicalize().ok());
-    let trusted = |path: &Path| path.ancestors().all(|part| part.metadata().is_ok_and(|found| found.permissions().mode() & 0o022 == 0));
-    candidates.find(|path| trusted(path)).expect("some directory is ours alone: neither the target directory nor HOME nor /var/lib is")
+    let trusted = |path: &Path| {
+        path.ancestors().all(|part| part.metadata().is_ok_and(|found| found.permissions().mode() & 0o022 == 0))
+    };
+    candidates
+        .find(|path| trusted(path))
+        .expect("some directory is ours alone: neither the target directory nor HOME nor /var/lib is")
 }
 
 /// Processes whose environment holds this text.

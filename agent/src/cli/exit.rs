@@ -76,7 +76,11 @@ impl Failed {
         if self.unread {
             return String::new();
         }
-        let mut out: String = self.details.iter().map(|detail| format!("{}\n", screen::block(detail))).collect();
+        let mut out = String::new();
+        for detail in &self.details {
+            out.push_str(&screen::block(detail));
+            out.push('\n');
+        }
         out.push_str("monchero: ");
         out.push_str(&screen::line(&self.error));
         out.push('\n');

@@ -1,6 +1,7 @@
 //! `monchero ack` and `monchero downtime`: what makes notices wait, with author and comment.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
@@ -168,7 +169,7 @@ fn told(screen: &Screen, planned: &DowntimePlanned) -> String {
     let DowntimePlanned { downtime, covers } = planned;
     let mut names = covers.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
     if covers.len() > TOLD {
-        names.push_str(&format!(" and {} more", covers.len() - TOLD));
+        let _ = write!(names, " and {} more", covers.len() - TOLD);
     }
     let when = if downtime.start > screen.now { format!("from {} ", screen.time(downtime.start)) } else { String::new() };
     format!("downtime {} {when}until {}: {}\n", downtime.id, screen.time(downtime.end), screen::line(&names))

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use monchero_core::node;
 use serde_json::json;
 
 use super::exit::{self, Ended, Failed};
@@ -11,6 +12,10 @@ use super::screen::{self, Screen};
 use super::table::{Cell, Column, Table};
 use crate::config::{self, LoadOptions, Loaded, Paths};
 use crate::daemon;
+use crate::reference::{self, KindReference, SettingReference};
+
+/// How wide a text for reading is at most.
+const PAGE: usize = 100;
 
 /// `monchero config ..`.
 #[derive(Subcommand, Debug)]
@@ -77,6 +82,88 @@ fn verdict(paths: &Paths, screen: &Screen, loaded: &Loaded) -> String {
 fn print_pretty(value: &serde_json::Value) -> Result<(), Failed> {
     let text = serde_json::to_vec_pretty(value).map_err(|error| Failed::new(format!("cannot write JSON: {error}")))?;
     Ok(screen::print_json(&text)?)
+}
+
+/// Options of `monchero kinds`.
+#[derive(Args, Debug)]
+pub(super) struct KindsArgs {
+    /// The kind of check or action; a line about each of them if missing.
+    kind: Option<String>,
+    /// Print JSON: `[{"name", "sort", "summary", "description", "example", "short_for", "settings": [{"name", "value", "required", "default",
+    /// "description"}]}]`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `monchero kinds`.
+pub(super) fn kinds(screen: &Screen, args: &KindsArgs) -> Ended {
+    if let Some(kind) = args.kind.as_deref().filter(|kind| !reference::kind_names().contains(kind)) {
+        let hint = match node::nearest(kind, reference::kind_names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`monchero kinds` lists all kinds".to_owned(),
+        };
+        return Err(Failed::usage(format!("there is no kind `{kind}`")).hint(hint));
+    }
+    if args.json {
+        let wanted = |kind: &KindReference| args.kind.as_deref().is_none_or(|name| name == kind.name);
+        print_pretty(&reference::kinds().iter().filter(|kind| wanted(kind)).map(kind_json).collect())?;
+        return Ok(0.into());
+    }
+    // Text for reading is not wider than a page.
+    let width = screen.width.unwrap_or(PAGE).min(PAGE);
+    let text = args.kind.as_deref().map_or_else(|| Some(reference::list(width)), |kind| reference::text(kind, width));
+    screen::print(&text.unwrap_or_default())?;
+    Ok(0.into())
+}
+
+fn kind_json(kind: &KindReference) -> serde_json::Value {
+    let setting = |setting: &SettingReference| {
+        json!({
+            "name": setting.name,
+            "value": setting.value,
+            "required": setting.required,
+            "default": setting.default,
+            "description": setting.description,
+        })
+    };
+    json!({
+        "name": kind.name,
+        "sort": kind.sort.describe(),
+        "summary": kind.summary,
+        "description": kind.description,
+        "example": kind.example,
+        "short_for": kind.short_for,
+        "settings": kind.settings.iter().map(setting).collect::<Vec<_>>(),
+    })
+}
+
+/// Which file a schema is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum SchemaOf {
+    /// The files in `conf.d`.
+    #[default]
+    #[value(name = "conf.d")]
+    ConfD,
+    /// The daemon's settings.
+    #[value(name = "monchero.yaml")]
+    Settings,
+}
+
+/// Options of `monchero schema`.
+#[derive(Args, Debug)]
+pub(super) struct SchemaArgs {
+    /// Which file it is of.
+    #[arg(value_enum, default_value_t)]
+    file: SchemaOf,
+}
+
+/// Runs `monchero schema`.
+pub(super) fn schema(args: &SchemaArgs) -> Ended {
+    print_pretty(&match args.file {
+        SchemaOf::ConfD => reference::conf_d_schema(),
+        SchemaOf::Settings => reference::settings_schema(),
+    })?;
+    Ok(0.into())
 }
 
 /// Options of `monchero paths`.

@@ -29,19 +29,32 @@ use crate::daemon;
 
 /// Runs checks, remembers what state they are in, and does something about it.
 #[derive(Parser, Debug)]
-#[command(name = "monchero", version, propagate_version = false, disable_help_subcommand = true, subcommand_required = true)]
+#[command(
+    name = "monchero",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    subcommand_required = true
+)]
 struct Cli {
-    /// The directory that holds `monchero.yaml` and `conf.d` [env: MONCHERO_CONFIG]
+    /// The directory that holds `monchero.yaml` and `conf.d` [env: `MONCHERO_CONFIG`]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// The directory of the database [env: MONCHERO_STATE_DIR]
+    /// The directory of the database [env: `MONCHERO_STATE_DIR`]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     state_dir: Option<PathBuf>,
-    /// The daemon's control socket [env: MONCHERO_SOCKET]
+    /// The daemon's control socket [env: `MONCHERO_SOCKET`]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     socket: Option<PathBuf>,
-    /// When to use colour; NO_COLOR turns it off too
-    #[arg(long, alias = "colour", global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    /// When to use colour; `NO_COLOR` turns it off too
+    #[arg(
+        long,
+        alias = "colour",
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
     color: Colour,
     #[command(subcommand)]
     command: Command,
@@ -77,6 +90,10 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(local::ConfigCommand),
+    /// Explain the kinds of checks and actions.
+    Kinds(local::KindsArgs),
+    /// Print a JSON schema, for editors.
+    Schema(local::SchemaArgs),
     /// Print which directories and which socket are in force, and why.
     Paths(local::PathsArgs),
     /// Print completions for a shell.
@@ -122,7 +139,9 @@ fn dispatch(cli: Cli) -> Ended {
     let screen = Screen::stdout(cli.color);
     let client = |paths: Paths| Client::new(paths.for_client().socket.path);
     match cli.command {
-        Command::Agent { reset_state } => daemon::run(&paths, reset_state).map_err(|error| Failed::new(format!("{error:#}"))),
+        Command::Agent { reset_state } => {
+            daemon::run(&paths, reset_state).map_err(|error| Failed::new(format!("{error:#}")))
+        }
         Command::Status(args) => wait(status::status(&client(paths), &screen, args)),
         Command::Show(args) => wait(show::show(&client(paths), &screen, args)),
         Command::Run(args) => wait(operate::run(&client(paths), &screen, args)),
@@ -133,6 +152,8 @@ fn dispatch(cli: Cli) -> Ended {
         Command::Downtime(command) => wait(holds::downtime(&client(paths), &screen, command)),
         Command::Reload(args) => wait(operate::reload(&client(paths), args)),
         Command::Config(command) => local::config(&paths.for_client(), &screen, &command),
+        Command::Kinds(args) => local::kinds(&screen, &args),
+        Command::Schema(args) => local::schema(&args),
         Command::Paths(args) => local::paths(&paths.for_client(), &screen, &args),
         Command::Completions(args) => local::completions(&args),
     }
@@ -160,13 +181,16 @@ fn misuse(error: &clap::Error) -> Ended {
     let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
     // What is missing stands on lines of its own.
     if line.ends_with(':') {
-        let missing: Vec<&str> = text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim).collect();
+        let missing: Vec<&str> =
+            text.lines().skip(1).take_while(|line| line.starts_with("  ")).map(str::trim).collect();
         line = format!("{line} {}", missing.join(" "));
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         "a command is missing".clone_into(&mut line);
     }
-    let suggested = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue].into_iter().find_map(|kind| error.get(kind));
+    let suggested = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
+        .into_iter()
+        .find_map(|kind| error.get(kind));
     let hint = match suggested {
         Some(ContextValue::String(near)) => format!("did you mean `{near}`?"),
         Some(ContextValue::Strings(near)) if !near.is_empty() => format!("did you mean `{}`?", near.join("` or `")),
@@ -194,7 +218,11 @@ mod tests {
         for (words, error, hint) in [
             (&["monchero", "statsu"][..], "unrecognized subcommand 'statsu'", "did you mean `status`?"),
             (&["monchero", "status", "--jsno"], "unexpected argument '--jsno' found", "did you mean `--json`?"),
-            (&["monchero", "--color", "alway", "status"], "invalid value 'alway' for '--color <WHEN>'", "did you mean `always`?"),
+            (
+                &["monchero", "--color", "alway", "status"],
+                "invalid value 'alway' for '--color <WHEN>'",
+                "did you mean `always`?",
+            ),
             (&["monchero", "show"], "the following required arguments were not provided: <CHECK>", "explains one"),
             (&["monchero", "submit", "x", "fine"], "a state is `okay`", "explains one"),
             (&["monchero", "downtime", "add", "x", "30"], "has no unit", "explains one"),
@@ -218,7 +246,9 @@ mod tests {
 
     #[test]
     fn the_command_of_a_downtime_keeps_its_options() {
-        let cli = Cli::try_parse_from(["monchero", "downtime", "run", "db", "30m", "--", "pg_upgrade", "--link", "--json"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["monchero", "downtime", "run", "db", "30m", "--", "pg_upgrade", "--link", "--json"])
+                .unwrap();
         let text = format!("{:?}", cli.command);
         assert!(text.contains(r#"["pg_upgrade", "--link", "--json"]"#), "{text}");
     }

@@ -23,22 +23,33 @@ impl Loader<'_> {
         let Some((own, kind, settings)) = self.action_entry(node, key.span, subject) else { return };
         let (general, mut errors) = read_all(&own, |node| node.read::<ActionSettings>(None, secrets));
         errors.extend(general.iter().flat_map(ActionSettings::validate).map(|(name, why)| own.error_at(name, why)));
-        for (key, _) in own.entries().iter().filter(|(key, _)| ActionSettings::foreign(kind.tells).contains(&&*key.name)) {
+        for (key, _) in
+            own.entries().iter().filter(|(key, _)| ActionSettings::foreign(kind.tells).contains(&&*key.name))
+        {
             let (message, help) = if kind.tells {
-                (format!("`{}` tells somebody, and `{}` is for scripts", kind.name, key.name), "`states` chooses what is told".to_owned())
+                (
+                    format!("`{}` tells somebody, and `{}` is for scripts", kind.name, key.name),
+                    "`states` chooses what is told".to_owned(),
+                )
             } else {
-                (format!("`{}` does something, and `{}` is for actions that tell somebody", kind.name, key.name), "`on` chooses what sets it off".to_owned())
+                (
+                    format!("`{}` does something, and `{}` is for actions that tell somebody", kind.name, key.name),
+                    "`on` chooses what sets it off".to_owned(),
+                )
             };
             errors.push(SettingsError { span: key.span, path: String::new(), message, help: Some(help) });
         }
         secrets.taken();
         let (action, wrong) = read_all(&settings, |node| kind.build(node, secrets));
         errors.extend(wrong.into_iter().map(|mut error| {
-            error.path = if error.path.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, error.path) };
+            error.path =
+                if error.path.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, error.path) };
             error
         }));
         let fine = errors.is_empty() && !broken;
-        errors.into_iter().for_each(|error| self.report(Some(subject), error));
+        for error in errors {
+            self.report(Some(subject), error);
+        }
         let (Some(name), Some(general), Some(action), true) = (name, general, action, fine) else { return };
         let print = &mut self.fingerprint;
         print.clear();
@@ -88,7 +99,8 @@ impl Loader<'_> {
             } else {
                 unknown = true;
                 let elsewhere = kinds.checks.iter().any(|kind| kind.name == &*key.name);
-                let elsewhere = elsewhere.then(|| format!("`{}` is a kind of check; checks stand under `checks:`", key.name));
+                let elsewhere =
+                    elsewhere.then(|| format!("`{}` is a kind of check; checks stand under `checks:`", key.name));
                 let names: Vec<&str> = kinds.actions.iter().map(|kind| kind.name).collect();
                 self.report(Some(subject), unknown_key(&key, &self.action_keys, &names, elsewhere));
             }

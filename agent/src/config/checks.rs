@@ -66,7 +66,14 @@ pub(crate) enum Fate {
 
 impl Loader<'_> {
     /// Takes an entry of `checks:`: its definitions, or its mistakes.
-    pub(crate) fn check(&mut self, key: &Key, node: Node, file: &Layer, doubled: &mut Vec<SettingsError>, secrets: &Fetcher<'_>) {
+    pub(crate) fn check(
+        &mut self,
+        key: &Key,
+        node: Node,
+        file: &Layer,
+        doubled: &mut Vec<SettingsError>,
+        secrets: &Fetcher<'_>,
+    ) {
         let subject = format!("check {}", quote(&key.name));
         let subject = subject.as_str();
         let whole = Span { end: node.span.end.max(key.span.end), ..key.span };
@@ -81,7 +88,9 @@ impl Loader<'_> {
         let each = entry.each.map(Each::read).transpose().map_err(|wrong| errors.extend(wrong));
         if !errors.is_empty() {
             fate = Fate::Broken;
-            errors.into_iter().for_each(|error| self.report(Some(subject), error));
+            for error in errors {
+                self.report(Some(subject), error);
+            }
         }
         // What cannot be made without the values of a broken `for_each` would only give more errors.
         let (Some((kind, settings)), Ok(each)) = (entry.kind, each) else { return };
@@ -112,7 +121,12 @@ impl Loader<'_> {
             match each.settings(&plan.settings, plan.kind.short_for, value) {
                 Ok(settings) => {
                     instances.push(name.clone());
-                    self.define(Plan { name, settings, source: plan.source.clone(), ..*plan }, layers, subject, secrets);
+                    self.define(
+                        Plan { name, settings, source: plan.source.clone(), ..*plan },
+                        layers,
+                        subject,
+                        secrets,
+                    );
                 }
                 Err(error) => self.report(Some(subject), error),
             }
@@ -147,7 +161,10 @@ impl Loader<'_> {
                     _ => {
                         unknown = true;
                         let message = format!("{} is neither `true` nor `false`", value.describe());
-                        self.report(Some(subject), SettingsError { span: value.span, path: name.to_owned(), message, help: None });
+                        self.report(
+                            Some(subject),
+                            SettingsError { span: value.span, path: name.to_owned(), message, help: None },
+                        );
                     }
                 }
             } else if self.check_keys.iter().any(|known| known == name) {
@@ -155,7 +172,8 @@ impl Loader<'_> {
             } else {
                 unknown = true;
                 let elsewhere = kinds.actions.iter().any(|kind| kind.name == name);
-                let elsewhere = elsewhere.then(|| format!("`{name}` is a kind of action; actions stand under `actions:`"));
+                let elsewhere =
+                    elsewhere.then(|| format!("`{name}` is a kind of action; actions stand under `actions:`"));
                 let names: Vec<&str> = kinds.checks.iter().map(|kind| kind.name).collect();
                 self.report(Some(subject), unknown_key(&key, &self.check_keys, &names, elsewhere));
             }
@@ -177,8 +195,12 @@ impl Loader<'_> {
 
     /// Notes what the lists of a layer refer to.
     pub(crate) fn layer(&mut self, node: Node, settings: CheckSettings, subject: Option<&str>) -> Layer {
-        let actions = settings.actions.as_ref().map(|names| self.references(names, node.get("actions"), Sort::Action, subject));
-        let depends_on = settings.depends_on.as_ref().map(|names| self.references(names, node.get("depends_on"), Sort::Check, subject));
+        let actions =
+            settings.actions.as_ref().map(|names| self.references(names, node.get("actions"), Sort::Action, subject));
+        let depends_on = settings
+            .depends_on
+            .as_ref()
+            .map(|names| self.references(names, node.get("depends_on"), Sort::Check, subject));
         Layer { settings, node: Some(node), actions, depends_on }
     }
 
@@ -205,11 +227,18 @@ impl Loader<'_> {
     }
 
     /// Reads the settings of a kind; the mistakes in them are noted.
-    fn build(&mut self, kind: &Kind, settings: &Node, subject: &str, secrets: &Fetcher<'_>) -> Option<Arc<dyn monchero_core::Check>> {
+    fn build(
+        &mut self,
+        kind: &Kind,
+        settings: &Node,
+        subject: &str,
+        secrets: &Fetcher<'_>,
+    ) -> Option<Arc<dyn monchero_core::Check>> {
         let (check, errors) = read_all(settings, |node| kind.build(node, secrets));
         let fine = errors.is_empty();
         for mut error in errors {
-            error.path = if error.path.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, error.path) };
+            error.path =
+                if error.path.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, error.path) };
             self.report(Some(subject), error);
         }
         check.filter(|_| fine)
@@ -235,9 +264,14 @@ impl Loader<'_> {
         print.bytes(plan.kind.name.as_bytes());
         print.node(&plan.settings);
         secrets.taken().iter().for_each(|secret| print.bytes(secret.as_bytes()));
-        [interval, retry_interval, timeout].into_iter().for_each(|span| print.number(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)));
-        [policy.max_attempts, policy.recover_after].into_iter().for_each(|count| print.number(u64::from(count)));
-        let FlappingPolicy { window, enter, exit } = policy.flapping.unwrap_or(FlappingPolicy { window: Duration::ZERO, enter: 0, exit: 0 });
+        for span in [interval, retry_interval, timeout] {
+            print.number(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+        }
+        for count in [policy.max_attempts, policy.recover_after] {
+            print.number(u64::from(count));
+        }
+        let FlappingPolicy { window, enter, exit } =
+            policy.flapping.unwrap_or(FlappingPolicy { window: Duration::ZERO, enter: 0, exit: 0 });
         print.number(u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
         print.number(u64::from_le_bytes([enter, exit, on_timeout.exit_status(), 0, 0, 0, 0, 0]));
         labels.iter().for_each(|(key, value)| {
@@ -278,7 +312,8 @@ impl Loader<'_> {
     fn dependencies(&mut self, name: &Name, layers: [&Layer; 3]) -> Arc<[Name]> {
         let itself = |known: &Name| known == name || known.as_str() == base(name.as_str());
         let [own, defaults @ ..] = layers;
-        let by_default = || defaults.iter().find_map(|layer| layer.depends_on.clone()).filter(|names| !names.iter().any(itself));
+        let by_default =
+            || defaults.iter().find_map(|layer| layer.depends_on.clone()).filter(|names| !names.iter().any(itself));
         own.depends_on.clone().or_else(by_default).unwrap_or_else(|| self.pool.list(&[]))
     }
 

@@ -39,10 +39,20 @@ impl Each {
         let named: Vec<(Option<Key>, Node)> = match values.value {
             Value::List(items) => items.into_iter().map(|item| (None, item)).collect(),
             Value::Map(entries) => entries.into_iter().map(|(key, value)| (Some(key), value)).collect(),
-            _ => return Err(vec![error(values.span, format!("{} stands where a list is expected", values.describe()), FORM)]),
+            _ => {
+                return Err(vec![error(
+                    values.span,
+                    format!("{} stands where a list is expected", values.describe()),
+                    FORM,
+                )]);
+            }
         };
         if named.is_empty() {
-            return Err(vec![error(values.span, "the list is empty", "name at least one value, or write `enabled: false`")]);
+            return Err(vec![error(
+                values.span,
+                "the list is empty",
+                "name at least one value, or write `enabled: false`",
+            )]);
         }
         let mut errors = Vec::new();
         let mut seen: HashMap<String, Span> = HashMap::new();
@@ -82,7 +92,8 @@ impl Each {
             };
             let found = entries.iter().position(|(key, _)| &*key.name == step);
             if found.is_some() && steps.peek().is_none() {
-                let message = format!("`{}` is set here and in the settings of the kind", escape_controls(&self.path.name));
+                let message =
+                    format!("`{}` is set here and in the settings of the kind", escape_controls(&self.path.name));
                 return Err(error(self.path.span, message, "remove one of them"));
             }
             let index = found.unwrap_or_else(|| {

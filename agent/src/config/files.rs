@@ -97,7 +97,10 @@ impl FileError {
 /// Whether a name is that of a hidden file, or of one that an editor or a package manager left behind.
 pub fn is_backup_name(name: &str) -> bool {
     const ENDS: [&str; 7] = ["~", ".bak", ".orig", ".old", ".rpmsave", ".rpmnew", ".swp"];
-    name.starts_with('.') || name.starts_with('#') || name.contains(".dpkg-") || ENDS.iter().any(|end| name.ends_with(end))
+    name.starts_with('.')
+        || name.starts_with('#')
+        || name.contains(".dpkg-")
+        || ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// The files of `conf.d`, sorted by name: `*.yaml` and `*.yml`, not those in sub-directories. None if the directory does not exist.
@@ -157,7 +160,10 @@ fn read_once(path: &Path) -> Result<Option<Opened>, FileError> {
     (&file).take(limit).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > MAX_FILE {
         let help = "split it into several files".to_owned();
-        return Err(FileError::new(format!("the file has {} bytes, the limit is {MAX_FILE}", before.len()), Some(help)));
+        return Err(FileError::new(
+            format!("the file has {} bytes, the limit is {MAX_FILE}", before.len()),
+            Some(help),
+        ));
     }
     let after = file.metadata().map_err(failed)?;
     let stamp = |m: &fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec());
@@ -170,7 +176,8 @@ fn read_once(path: &Path) -> Result<Option<Opened>, FileError> {
         return Err(FileError::new("the file is empty".to_owned(), Some(help)));
     }
     let text = String::from_utf8(bytes).map_err(|why| {
-        let line = why.as_bytes().iter().take(why.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
+        let line =
+            why.as_bytes().iter().take(why.utf8_error().valid_up_to()).filter(|byte| **byte == b'\n').count() + 1;
         FileError::new(format!("line {line} is not UTF-8"), Some("save the file as UTF-8".to_owned()))
     })?;
     Ok(Some(Opened { text, others_read: after.mode() & 0o004 != 0, untrusted: check_writers(path, &after).err() }))
@@ -254,8 +261,20 @@ mod tests {
     fn backups_and_hidden_files_are_skipped_and_the_rest_is_sorted() {
         let directory = tempfile::tempdir().unwrap();
         let names = [
-            "b.yaml", "a.yaml", "c.yml", ".x.yaml", "a.yaml~", "a.yaml.bak", "a.yaml.orig", "a.yaml.old", "a.yaml.rpmsave",
-            "a.yaml.rpmnew", "a.yaml.dpkg-old", "a.dpkg-dist.yaml", "notes.txt", "#a.yaml",
+            "b.yaml",
+            "a.yaml",
+            "c.yml",
+            ".x.yaml",
+            "a.yaml~",
+            "a.yaml.bak",
+            "a.yaml.orig",
+            "a.yaml.old",
+            "a.yaml.rpmsave",
+            "a.yaml.rpmnew",
+            "a.yaml.dpkg-old",
+            "a.dpkg-dist.yaml",
+            "notes.txt",
+            "#a.yaml",
         ];
         for name in names {
             write(directory.path(), name, b"# x", 0o644);
@@ -312,7 +331,10 @@ mod tests {
         assert_eq!(source.line_of(2), (1, 0));
         assert_eq!(source.line_of(3), (2, 3));
         assert_eq!(source.line_of(7), (4, 7));
-        assert_eq!((source.line_text(1), source.line_text(2), source.line_text(3), source.line_text(4)), ("a", "bb", "", "c"));
+        assert_eq!(
+            (source.line_text(1), source.line_text(2), source.line_text(3), source.line_text(4)),
+            ("a", "bb", "", "c")
+        );
         assert_eq!(source.line_text(99), "");
     }
 }

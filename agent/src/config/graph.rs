@@ -57,7 +57,9 @@ impl Loader<'_> {
     /// Tells of checks that lack a label that one of their scripts needs, and leaves the script out: it could not run.
     fn refuse_missing_labels(&mut self, wanted: &HashMap<Name, Vec<Reference>>) {
         let needs = |action: &ActionDefinition| match &action.action {
-            Action::Script(script) => Some((action.name.clone(), script.needed_labels())).filter(|(_, labels)| !labels.is_empty()),
+            Action::Script(script) => {
+                Some((action.name.clone(), script.needed_labels())).filter(|(_, labels)| !labels.is_empty())
+            }
             Action::Target(_) => None,
         };
         let needs: HashMap<Name, Vec<String>> = self.actions.iter().filter_map(needs).collect();
@@ -67,7 +69,8 @@ impl Loader<'_> {
         let mut errors = Vec::new();
         for check in &mut self.checks {
             let lacks = |name: &Name| needs.get(name)?.iter().find(|label| !check.labels.contains_key(*label));
-            let lacking: Vec<(&Name, &String)> = check.actions.iter().filter_map(|name| Some((name, lacks(name)?))).collect();
+            let lacking: Vec<(&Name, &String)> =
+                check.actions.iter().filter_map(|name| Some((name, lacks(name)?))).collect();
             if lacking.is_empty() {
                 continue;
             }
@@ -80,7 +83,9 @@ impl Loader<'_> {
                         span: place(wanted, &subject, action),
                         path: "actions".to_owned(),
                         message: format!("the action `{action}` needs the label `{label}`, and the check has none"),
-                        help: Some(format!("add `labels: {{ {label}: .. }}` to the check, or a default to the template of the action")),
+                        help: Some(format!(
+                            "add `labels: {{ {label}: .. }}` to the check, or a default to the template of the action"
+                        )),
                     },
                 ));
             }
@@ -94,7 +99,9 @@ impl Loader<'_> {
 
     fn connect_dependencies(&mut self) {
         let running: HashSet<Name> = self.checks.iter().map(|check| check.name.clone()).collect();
-        let is_there = |name: &Name| running.contains(name) || checks_of_service(name.as_str()).any(|check| running.contains(check));
+        let is_there = |name: &Name| {
+            running.contains(name) || checks_of_service(name.as_str()).any(|check| running.contains(check))
+        };
         let mut ready: HashMap<Arc<[Name]>, Arc<[Name]>> = HashMap::new();
         for check in self.checks.iter_mut().filter(|check| !check.depends_on.is_empty()) {
             let list = ready.entry(check.depends_on.clone()).or_insert_with_key(|names| {
@@ -116,11 +123,15 @@ impl Loader<'_> {
     /// Tells of each circle of dependencies, and opens it: the check that is named runs without its dependencies.
     fn refuse_circles(&mut self, wanted: &HashMap<Name, Vec<Reference>>) {
         let index: HashMap<&Name, usize> = self.checks.iter().enumerate().map(|(i, check)| (&check.name, i)).collect();
-        let parents: Vec<Vec<usize>> =
-            self.checks.iter().map(|check| check.depends_on.iter().filter_map(|name| index.get(name).copied()).collect()).collect();
+        let parents: Vec<Vec<usize>> = self
+            .checks
+            .iter()
+            .map(|check| check.depends_on.iter().filter_map(|name| index.get(name).copied()).collect())
+            .collect();
         let mut told: HashSet<Vec<String>> = HashSet::new();
         for circle in circles(&parents) {
-            let names: Vec<Name> = circle.iter().filter_map(|i| self.checks.get(*i)).map(|check| check.name.clone()).collect();
+            let names: Vec<Name> =
+                circle.iter().filter_map(|i| self.checks.get(*i)).map(|check| check.name.clone()).collect();
             let Some(first) = names.first() else { continue };
             if let Some(check) = circle.first().and_then(|first| self.checks.get_mut(*first)) {
                 check.depends_on = self.pool.list(&[]);
@@ -154,15 +165,20 @@ fn unknown(
     path: &str,
     fits: impl Fn(&str) -> bool,
 ) -> Vec<(Option<String>, SettingsError)> {
-    let mut missing: Vec<_> = wanted.iter().filter(|(name, _)| !known.contains_key(*name) && !fits(name.as_str())).collect();
+    let mut missing: Vec<_> =
+        wanted.iter().filter(|(name, _)| !known.contains_key(*name) && !fits(name.as_str())).collect();
     missing.sort_by_key(|(name, _)| *name);
     let mut errors = Vec::new();
     for (i, (name, references)) in missing.into_iter().enumerate() {
         let near = if i < MAX_SUGGESTED { nearest(name.as_str(), known.keys().map(Name::as_str)) } else { None };
-        let help = near.map_or_else(|| format!("define it under `{what}s:`, or remove it here"), |near| format!("did you mean `{near}`?"));
+        let help = near.map_or_else(
+            || format!("define it under `{what}s:`, or remove it here"),
+            |near| format!("did you mean `{near}`?"),
+        );
         for reference in references {
             let message = format!("there is no {what} `{}`", escape_controls(name.as_str()));
-            let error = SettingsError { span: reference.span, path: path.to_owned(), message, help: Some(help.clone()) };
+            let error =
+                SettingsError { span: reference.span, path: path.to_owned(), message, help: Some(help.clone()) };
             errors.push((reference.subject.clone(), error));
         }
     }

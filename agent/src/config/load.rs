@@ -174,7 +174,13 @@ impl<'a> Loader<'a> {
         self.found.push(Found { subject: subject.map(str::to_owned), error });
     }
 
-    pub(crate) fn report_at(&mut self, subject: Option<&str>, span: Span, message: impl Into<String>, help: Option<String>) {
+    pub(crate) fn report_at(
+        &mut self,
+        subject: Option<&str>,
+        span: Span,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         self.report(subject, SettingsError { span, path: String::new(), message: message.into(), help });
     }
 
@@ -245,7 +251,10 @@ impl<'a> Loader<'a> {
             self.report_file(&config.path, error);
         } else if matches!(config.reason, Reason::Option(_) | Reason::Environment(_)) && !config.path.exists() {
             let help = Some(format!("its path comes from the {}", config.reason));
-            self.report_file(&config.path, FileError { message: "the directory does not exist".to_owned(), help, permissions: false });
+            self.report_file(
+                &config.path,
+                FileError { message: "the directory does not exist".to_owned(), help, permissions: false },
+            );
         }
         let path = config.path.join("monchero.yaml");
         if path.symlink_metadata().is_err() {
@@ -312,7 +321,12 @@ impl<'a> Loader<'a> {
             Value::Map(entries) => entries,
             _ => {
                 let help = "a file in `conf.d` has the keys `defaults`, `checks` and `actions`".to_owned();
-                self.report_at(None, root.span, format!("{} stands where a map is expected", root.describe()), Some(help));
+                self.report_at(
+                    None,
+                    root.span,
+                    format!("{} stands where a map is expected", root.describe()),
+                    Some(help),
+                );
                 return;
             }
         };
@@ -342,13 +356,17 @@ impl<'a> Loader<'a> {
 
     fn unknown_file_key(&mut self, name: &str, span: Span) {
         let kinds = self.options.kinds;
-        let is_kind = kinds.checks.iter().any(|kind| kind.name == name) || kinds.actions.iter().any(|kind| kind.name == name);
+        let is_kind =
+            kinds.checks.iter().any(|kind| kind.name == name) || kinds.actions.iter().any(|kind| kind.name == name);
         let help = if is_kind {
             "a kind stands in a check, and checks stand under `checks:`".to_owned()
         } else {
             match node::nearest(name, FILE_KEYS) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "a file in `conf.d` has the keys `defaults`, `checks` and `actions`; checks stand under `checks:`".to_owned(),
+                None => {
+                    "a file in `conf.d` has the keys `defaults`, `checks` and `actions`; checks stand under `checks:`"
+                        .to_owned()
+                }
             }
         };
         self.report_at(None, span, format!("unknown setting `{}`", escape_controls(name)), Some(help));
@@ -385,11 +403,17 @@ impl<'a> Loader<'a> {
     }
 
     /// Tells of the doubled keys in a stretch of the file, and whether there are any.
-    pub(crate) fn take_doubled(&mut self, subject: Option<&str>, within: Span, doubled: &mut Vec<SettingsError>) -> bool {
+    pub(crate) fn take_doubled(
+        &mut self,
+        subject: Option<&str>,
+        within: Span,
+        doubled: &mut Vec<SettingsError>,
+    ) -> bool {
         if doubled.is_empty() {
             return false;
         }
-        let (inside, outside): (Vec<_>, Vec<_>) = std::mem::take(doubled).into_iter().partition(|error| contains(within, error.span));
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            std::mem::take(doubled).into_iter().partition(|error| contains(within, error.span));
         *doubled = outside;
         let any = !inside.is_empty();
         for error in inside {
@@ -415,7 +439,12 @@ impl<'a> Loader<'a> {
         let names = if sort == Sort::Check { &mut self.check_names } else { &mut self.action_names };
         if let Some(earlier) = names.get(&name).copied() {
             let place = self.sources.place(earlier);
-            self.report_at(Some(subject), span, format!("the name is taken: it is defined in {place} already"), Some("choose another name".to_owned()));
+            self.report_at(
+                Some(subject),
+                span,
+                format!("the name is taken: it is defined in {place} already"),
+                Some("choose another name".to_owned()),
+            );
             return None;
         }
         names.insert(name.clone(), span);
@@ -428,7 +457,8 @@ impl<'a> Loader<'a> {
         self.actions.sort_by(|a, b| a.name.cmp(&b.name));
         self.checks.shrink_to_fit();
         let wanted = self.global.actions.iter().flat_map(|names| names.iter());
-        let self_actions: Vec<Name> = wanted.filter(|name| self.actions.iter().any(|action| action.name == **name)).cloned().collect();
+        let self_actions: Vec<Name> =
+            wanted.filter(|name| self.actions.iter().any(|action| action.name == **name)).cloned().collect();
         let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
         let zone = settings.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
         let configuration = Configuration {
@@ -451,7 +481,9 @@ impl<'a> Loader<'a> {
         let mut found = std::mem::take(&mut self.found);
         found.sort_by_key(|found| (found.error.span.file, found.error.span.start));
         let mut seen: HashSet<(u32, u32, u32, String)> = HashSet::new();
-        found.retain(|Found { error, .. }| seen.insert((error.span.file, error.span.start, error.span.end, error.message.clone())));
+        found.retain(|Found { error, .. }| {
+            seen.insert((error.span.file, error.span.start, error.span.end, error.message.clone()))
+        });
         let too_many = (found.len() + self.whole_files.len()).saturating_sub(MAX_PROBLEMS);
         found.truncate(MAX_PROBLEMS);
         let mut problems = std::mem::take(&mut self.whole_files);
@@ -461,7 +493,8 @@ impl<'a> Loader<'a> {
         let mut masks: HashMap<u32, Vec<Span>> = HashMap::new();
         for Found { subject, error } in found {
             let Some(source) = self.sources.get(error.span.file) else { continue };
-            let masked = masks.entry(error.span.file).or_insert_with(|| self.masked(error.span.file, source, &mut finder));
+            let masked =
+                masks.entry(error.span.file).or_insert_with(|| self.masked(error.span.file, source, &mut finder));
             problems.push(Problem::new(source, subject, error, masked));
         }
         problems.truncate(MAX_PROBLEMS);

@@ -36,7 +36,10 @@ mod tests;
 
 pub use files::{MAX_TOTAL, is_backup_name};
 pub use load::{Kinds, LoadOptions, Loaded, environment_setters, load};
-pub use paths::{Chosen, Overrides, Paths, PathsError, Reason, SYSTEM_CONFIG, SYSTEM_SOCKET, SYSTEM_STATE, Surroundings, UserDirectories};
+pub use paths::{
+    Chosen, Overrides, Paths, PathsError, Reason, SYSTEM_CONFIG, SYSTEM_SOCKET, SYSTEM_STATE, Surroundings,
+    UserDirectories,
+};
 pub use problem::Problem;
 pub use secrets::SecretStore;
 pub use setters::parse_setter_output;

@@ -130,11 +130,21 @@ const STATE: Place = Place {
     systemd: "STATE_DIRECTORY",
     system: SYSTEM_STATE,
 };
-const SOCKET: Place =
-    Place { what: "socket", option: "--socket", variable: "MONCHERO_SOCKET", systemd: "RUNTIME_DIRECTORY", system: SYSTEM_SOCKET };
+const SOCKET: Place = Place {
+    what: "socket",
+    option: "--socket",
+    variable: "MONCHERO_SOCKET",
+    systemd: "RUNTIME_DIRECTORY",
+    system: SYSTEM_SOCKET,
+};
 
 impl Place {
-    fn choose(&self, given: Option<&Path>, around: &Surroundings<'_>, user: Option<PathBuf>) -> Result<Chosen, PathsError> {
+    fn choose(
+        &self,
+        given: Option<&Path>,
+        around: &Surroundings<'_>,
+        user: Option<PathBuf>,
+    ) -> Result<Chosen, PathsError> {
         let set = |name: &str| (around.variable)(name).filter(|value| !value.is_empty());
         let (path, reason) = if let Some(path) = given {
             (path.to_owned(), Reason::Option(self.option))
@@ -147,7 +157,8 @@ impl Place {
         } else {
             (user.ok_or(PathsError::NoHome(self.what, self.option))?, Reason::User)
         };
-        let absolute = std::path::absolute(&path).map_err(|why| PathsError::Relative(path.display().to_string(), why.to_string()))?;
+        let absolute = std::path::absolute(&path)
+            .map_err(|why| PathsError::Relative(path.display().to_string(), why.to_string()))?;
         Ok(Chosen { path: absolute, reason })
     }
 
@@ -169,7 +180,8 @@ impl Paths {
             state: own.state_dir().map_or_else(|| own.data_local_dir().to_owned(), Path::to_owned),
             runtime: directories::BaseDirs::new().and_then(|base| base.runtime_dir().map(Path::to_owned)),
         });
-        let around = Surroundings { variable: &|name| std::env::var_os(name), root: rustix::process::geteuid().is_root(), user };
+        let around =
+            Surroundings { variable: &|name| std::env::var_os(name), root: rustix::process::geteuid().is_root(), user };
         Self::choose(overrides, &around)
     }
 
@@ -236,8 +248,14 @@ mod tests {
         }
     }
 
-    fn choose(overrides: &Overrides, variables: &[(&str, &str)], root: bool, user: Option<UserDirectories>) -> Result<Paths, PathsError> {
-        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+    fn choose(
+        overrides: &Overrides,
+        variables: &[(&str, &str)],
+        root: bool,
+        user: Option<UserDirectories>,
+    ) -> Result<Paths, PathsError> {
+        let variable =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         Paths::choose(overrides, &Surroundings { variable: &variable, root, user })
     }
 
@@ -250,7 +268,8 @@ mod tests {
         let of_user = choose(&Overrides::default(), &[], false, Some(user())).unwrap();
         assert_eq!(of_user.settings_file(), Path::new("/home/u/.config/monchero/monchero.yaml"));
         assert_eq!(of_user.socket.path, Path::new("/run/user/1000/monchero.sock"));
-        let without_runtime = choose(&Overrides::default(), &[], false, Some(UserDirectories { runtime: None, ..user() })).unwrap();
+        let without_runtime =
+            choose(&Overrides::default(), &[], false, Some(UserDirectories { runtime: None, ..user() })).unwrap();
         assert_eq!(without_runtime.socket.path, Path::new("/home/u/.local/state/monchero/monchero.sock"));
     }
 
@@ -267,9 +286,15 @@ mod tests {
         let paths = choose(&overrides, &variables, true, None).unwrap();
         assert_eq!(paths.config, Chosen { path: "/v/config".into(), reason: Reason::Environment("MONCHERO_CONFIG") });
         assert_eq!(paths.state, Chosen { path: "/o/state".into(), reason: Reason::Option("--state-dir") });
-        assert_eq!(paths.socket, Chosen { path: "/run/monchero/monchero.sock".into(), reason: Reason::Environment("RUNTIME_DIRECTORY") });
+        assert_eq!(
+            paths.socket,
+            Chosen { path: "/run/monchero/monchero.sock".into(), reason: Reason::Environment("RUNTIME_DIRECTORY") }
+        );
         assert_eq!(choose(&Overrides::default(), &variables, true, None).unwrap().state.path, Path::new("/s/monchero"));
-        assert_eq!(choose(&Overrides::default(), &[("STATE_DIRECTORY", "/s/other")], true, None).unwrap().state.reason, Reason::System);
+        assert_eq!(
+            choose(&Overrides::default(), &[("STATE_DIRECTORY", "/s/other")], true, None).unwrap().state.reason,
+            Reason::System
+        );
         assert!(paths.report().iter().any(|(what, _, why)| *what == "state" && why == "option `--state-dir`"));
     }
 

@@ -75,7 +75,9 @@ impl Fingerprint {
             }
             Value::List(items) => {
                 self.0.push(b'[');
-                items.iter().for_each(|item| self.node(item));
+                for item in items {
+                    self.node(item);
+                }
                 self.0.push(b']');
             }
             Value::Map(entries) => {

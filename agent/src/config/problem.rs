@@ -46,7 +46,16 @@ struct Excerpt {
 impl Problem {
     /// A problem of a file as a whole, which may not even be readable.
     pub(crate) fn of_file(file: &str, message: String, help: Option<String>) -> Self {
-        Self { file: file.to_owned(), line: 0, column: 0, subject: None, path: String::new(), message, help, excerpt: None }
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            subject: None,
+            path: String::new(),
+            message,
+            help,
+            excerpt: None,
+        }
     }
 
     /// A problem of a part of a file. `masked` are the parts of that file that nobody may see.
@@ -137,7 +146,9 @@ impl Excerpt {
             text.push_str(line.get(done..range.start).unwrap_or_default());
             // A mark inside of something masked covers the mask.
             let (before, after) = (text.len(), text.len() + MASK.len());
-            let moved = |at: usize, within: usize| if range.contains(&at) { within } else { (at + after).saturating_sub(range.end) };
+            let moved = |at: usize, within: usize| {
+                if range.contains(&at) { within } else { (at + after).saturating_sub(range.end) }
+            };
             if mark.start >= range.start {
                 shown.start = moved(mark.start, before);
             }
@@ -182,7 +193,12 @@ fn user_info(text: &str) -> impl Iterator<Item = Range<usize>> {
 /// A message may quote a value; if that is one that nobody may see, it is masked there too.
 fn mask_message(mut message: String, source: &Source, masked: &[Span]) -> String {
     // Three characters are no secret, and masking them would garble the words around.
-    for text in masked.iter().filter_map(|span| source.slice(*span)).map(|text| text.trim_matches(['"', '\''])).filter(|text| text.len() > 3) {
+    for text in masked
+        .iter()
+        .filter_map(|span| source.slice(*span))
+        .map(|text| text.trim_matches(['"', '\'']))
+        .filter(|text| text.len() > 3)
+    {
         if message.contains(text) {
             message = message.replace(text, MASK);
         }
@@ -208,15 +224,20 @@ mod tests {
         Source::new("conf.d/web.yaml".to_owned(), text.to_owned())
     }
 
-    fn problem(text: &str, marked: &str, masked: &[&str]) -> Problem {
+    fn problem(text: &str, place: &str, secrets: &[&str]) -> Problem {
         let source = source(text);
         let span = |part: &str| {
             let start = text.find(part).unwrap();
             Span { file: 0, start: u32::try_from(start).unwrap(), end: u32::try_from(start + part.len()).unwrap() }
         };
-        let masked: Vec<Span> = masked.iter().map(|part| span(part)).collect();
-        let error = SettingsError { span: span(marked), path: "http.url".to_owned(), message: "wrong".to_owned(), help: Some("mend it".to_owned()) };
-        Problem::new(&source, Some("check `shop`".to_owned()), error, &masked)
+        let hidden: Vec<Span> = secrets.iter().map(|part| span(part)).collect();
+        let error = SettingsError {
+            span: span(place),
+            path: "http.url".to_owned(),
+            message: "wrong".to_owned(),
+            help: Some("mend it".to_owned()),
+        };
+        Problem::new(&source, Some("check `shop`".to_owned()), error, &hidden)
     }
 
     #[test]
@@ -224,7 +245,10 @@ mod tests {
         let problem = problem("secret: xyzzy\n  url: föö\nother: plugh\n", "föö", &[]);
         assert_eq!(problem.one_line(), "conf.d/web.yaml:2:8: check `shop`: `http.url`: wrong; mend it");
         let shown = problem.render(false);
-        assert!(shown.contains("--> conf.d/web.yaml:2:8") && shown.contains("^^^") && shown.contains("mend it"), "{shown}");
+        assert!(
+            shown.contains("--> conf.d/web.yaml:2:8") && shown.contains("^^^") && shown.contains("mend it"),
+            "{shown}"
+        );
         assert!(!shown.contains("xyzzy") && !shown.contains("plugh"), "{shown}");
     }
 

@@ -7,7 +7,10 @@ const MAX_MISTAKES: usize = 20;
 
 /// Reads settings. After a mistake the entry that holds it is left out and the rest is read again, so the value that comes with errors is what
 /// could be read, if that much is left. An error that the leaving out caused (something is missing now) is none of the user's.
-pub(crate) fn read_all<T>(node: &Node, read: impl Fn(&Node) -> Result<T, SettingsError>) -> (Option<T>, Vec<SettingsError>) {
+pub(crate) fn read_all<T>(
+    node: &Node,
+    read: impl Fn(&Node) -> Result<T, SettingsError>,
+) -> (Option<T>, Vec<SettingsError>) {
     let mut errors: Vec<SettingsError> = Vec::new();
     let mut error = match read(node) {
         Ok(value) => return (Some(value), errors),

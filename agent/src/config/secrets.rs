@@ -11,8 +11,18 @@ use serde_json::Value as Json;
 use super::files::read_secret;
 
 /// Words in the name of a setting that make its value a secret, whatever the schema says: a misspelt or unknown setting has none.
-const SECRET_WORDS: [&str; 10] =
-    ["password", "passwd", "passphrase", "secret", "token", "credential", "api_key", "apikey", "authorization", "cookie"];
+const SECRET_WORDS: [&str; 10] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "api_key",
+    "apikey",
+    "authorization",
+    "cookie",
+];
 
 /// Where secrets come from.
 pub struct SecretStore<'a> {
@@ -58,11 +68,13 @@ impl<'a> Fetcher<'a> {
                     None => Ok(text.to_owned()),
                 }
             }
-            SecretSource::File(path) if !Path::new(path).is_absolute() => Err(format!("the path `{path}` of the secret is not absolute")),
-            SecretSource::File(path) => read_secret(Path::new(path)),
-            SecretSource::Env(name) => {
-                self.variable(name)?.ok_or_else(|| format!("the environment variable `{name}` of the secret is not set"))
+            SecretSource::File(path) if !Path::new(path).is_absolute() => {
+                Err(format!("the path `{path}` of the secret is not absolute"))
             }
+            SecretSource::File(path) => read_secret(Path::new(path)),
+            SecretSource::Env(name) => self
+                .variable(name)?
+                .ok_or_else(|| format!("the environment variable `{name}` of the secret is not set")),
             SecretSource::Credential(name) => {
                 let directory = self.variable("CREDENTIALS_DIRECTORY")?.ok_or_else(|| {
                     format!("the credential `{name}` is not there, because systemd gave none: add `LoadCredential={name}:PATH` to the unit")
@@ -81,7 +93,9 @@ impl<'a> Fetcher<'a> {
         match (self.store.variable)(name) {
             None => Ok(None),
             Some(value) if value.is_empty() => Err(format!("the environment variable `{name}` is empty")),
-            Some(value) => value.into_string().map(Some).map_err(|_| format!("the environment variable `{name}` is not UTF-8")),
+            Some(value) => {
+                value.into_string().map(Some).map_err(|_| format!("the environment variable `{name}` is not UTF-8"))
+            }
         }
     }
 }
@@ -117,15 +131,20 @@ impl<'a> SecretFinder<'a> {
             return;
         }
         // A text or list in the place of a map of secrets is one, wrongly written.
-        let of_secrets = |schema: &&Json| schema.get("additionalProperties").is_some_and(|inner| self.alternatives(inner).iter().any(|s| is_secret(s)));
-        if !matches!(node.value, Value::Map(_)) && schemas.iter().any(|schema| of_secrets(schema)) {
+        let of_secrets = |schema: &&'a Json| {
+            schema
+                .get("additionalProperties")
+                .is_some_and(|inner| self.alternatives(inner).iter().any(|s| is_secret(s)))
+        };
+        if !matches!(node.value, Value::Map(_)) && schemas.iter().any(of_secrets) {
             self.hide(node);
             return;
         }
         match &node.value {
             Value::Map(entries) => {
                 for (key, value) in entries {
-                    let known: Vec<&'a Json> = schemas.iter().filter_map(|schema| schema.get("properties")?.get(&*key.name)).collect();
+                    let known: Vec<&'a Json> =
+                        schemas.iter().filter_map(|schema| schema.get("properties")?.get(&*key.name)).collect();
                     if known.is_empty() {
                         self.walk_unknown(&key.name, value, &schemas);
                     }
@@ -136,7 +155,9 @@ impl<'a> SecretFinder<'a> {
             }
             Value::List(items) => {
                 for schema in schemas.iter().filter_map(|schema| schema.get("items")) {
-                    items.iter().for_each(|item| self.walk(item, schema));
+                    for item in items {
+                        self.walk(item, schema);
+                    }
                 }
             }
             Value::Scalar { .. } | Value::Null => {}
@@ -161,16 +182,16 @@ impl<'a> SecretFinder<'a> {
     }
 
     /// Walks over an entry of `checks:` or `actions:`: the settings of its kind, whose schemas are the properties of the document.
-    pub(crate) fn walk_entry(&mut self, entry: &Node, general: &[String], short_for: impl Fn(&str) -> Option<&'static str>) {
-        for (key, value) in entry.entries().iter().filter(|(key, _)| !general.iter().any(|known| **known == *key.name)) {
-            let kind = match self.kinds.get(&*key.name) {
-                Some(kind) => *kind,
-                None => {
-                    let kind = self.kind(&key.name);
-                    self.kinds.insert(key.name.to_string(), kind);
-                    kind
-                }
-            };
+    pub(crate) fn walk_entry(
+        &mut self,
+        entry: &Node,
+        general: &[String],
+        short_for: impl Fn(&str) -> Option<&'static str>,
+    ) {
+        for (key, value) in entry.entries().iter().filter(|(key, _)| !general.iter().any(|known| **known == *key.name))
+        {
+            let kind = self.kinds.get(&*key.name).copied().unwrap_or_else(|| self.kind(&key.name));
+            self.kinds.entry(key.name.to_string()).or_insert(kind);
             if let Some((kind, schema)) = kind {
                 self.walk_settings(value, schema, short_for(kind));
             }
@@ -200,7 +221,9 @@ impl<'a> SecretFinder<'a> {
     pub(crate) fn walk_settings(&mut self, settings: &Node, schema: &'a Json, short_for: Option<&str>) {
         match (&settings.value, short_for) {
             (Value::Scalar { .. } | Value::List(_), Some(setting)) => {
-                for schema in self.alternatives(schema).iter().filter_map(|schema| schema.get("properties")?.get(setting)) {
+                for schema in
+                    self.alternatives(schema).iter().filter_map(|schema| schema.get("properties")?.get(setting))
+                {
                     self.walk(settings, schema);
                 }
             }
@@ -210,7 +233,9 @@ impl<'a> SecretFinder<'a> {
 
     /// A key that the schema does not name: maps with free keys, and misspelt ones.
     fn walk_unknown(&mut self, name: &str, value: &Node, schemas: &[&'a Json]) {
-        for schema in schemas.iter().filter_map(|schema| schema.get("additionalProperties")).filter(|schema| schema.is_object()) {
+        for schema in
+            schemas.iter().filter_map(|schema| schema.get("additionalProperties")).filter(|schema| schema.is_object())
+        {
             self.walk(value, schema);
         }
         let meant = schemas.iter().filter_map(|schema| {
@@ -229,7 +254,10 @@ impl<'a> SecretFinder<'a> {
             Value::List(items) => items.iter().for_each(|item| self.hide(item)),
             // `{ file: PATH }` is no secret, its content is; anything else in its place may be one.
             Value::Map(entries) => {
-                entries.iter().filter(|(key, _)| !["file", "env", "credential"].contains(&&*key.name)).for_each(|(_, value)| self.hide(value));
+                entries
+                    .iter()
+                    .filter(|(key, _)| !["file", "env", "credential"].contains(&&*key.name))
+                    .for_each(|(_, value)| self.hide(value));
             }
             Value::Null => {}
         }

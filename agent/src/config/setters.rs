@@ -34,7 +34,8 @@ pub fn parse_setter_output(output: &[u8]) -> (Vec<(OsString, OsString)>, Vec<Str
                 variables.push((name, value));
             }
             Err(why) if warnings.len() < MAX_VARIABLES => {
-                let shown = shorten(&escape_controls(&clean(line.split(|byte| *byte == b'=').next().unwrap_or(line))), 80);
+                let shown =
+                    shorten(&escape_controls(&clean(line.split(|byte| *byte == b'=').next().unwrap_or(line))), 80);
                 warnings.push(format!("`{shown}`: {why}"));
             }
             Err(_) => {}
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn output_is_bounded() {
-        let many: String = (0..1_000).map(|i| format!("MONCHERO_V{i}=x\n")).collect();
+        let many = (0..1_000).map(|i| format!("MONCHERO_V{i}=x")).collect::<Vec<_>>().join("\n");
         let (variables, warnings) = parse_setter_output(many.as_bytes());
         assert_eq!((variables.len(), warnings.len()), (MAX_VARIABLES, 1));
         let long = format!("MONCHERO_A={}", "x".repeat(MAX_LINE));

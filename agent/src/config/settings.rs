@@ -79,7 +79,9 @@ impl CheckSettings {
     /// Judges what the types cannot. The text names the setting.
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut wrong = Vec::new();
-        for (name, value) in [("interval", self.interval), ("timeout", self.timeout), ("retry_interval", self.retry_interval)] {
+        for (name, value) in
+            [("interval", self.interval), ("timeout", self.timeout), ("retry_interval", self.retry_interval)]
+        {
             if value.is_some_and(|value| value < MIN_INTERVAL) {
                 wrong.push((name, format!("it is at least `{}`", duration::format(MIN_INTERVAL))));
             }
@@ -235,7 +237,10 @@ impl ActionSettings {
             if states.is_empty() {
                 wrong.push(("states", "it names no state, so nobody would ever be told".to_owned()));
             } else if states.contains(&State::Okay) {
-                wrong.push(("states", "`okay` cannot be chosen: recovery is told by itself to who was told of the problem".to_owned()));
+                wrong.push((
+                    "states",
+                    "`okay` cannot be chosen: recovery is told by itself to who was told of the problem".to_owned(),
+                ));
             }
         }
         if self.on.as_ref().is_some_and(Vec::is_empty) {
@@ -286,7 +291,9 @@ fn time_of_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<jiff::civil
     let text = String::deserialize(deserializer)?;
     let wrong = || D::Error::custom(format!("`{text}` is no time of the day: write it as in `07:30`"));
     let mut parts = text.split(':').map(|part| if part.len() == 2 { part.parse::<i8>().ok() } else { None });
-    let (Some(Some(hour)), Some(Some(minute)), None) = (parts.next(), parts.next(), parts.next()) else { return Err(wrong()) };
+    let (Some(Some(hour)), Some(Some(minute)), None) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(wrong());
+    };
     jiff::civil::Time::new(hour, minute, 0, 0).map_err(|_| wrong())
 }
 
@@ -335,11 +342,16 @@ impl Settings {
         }
         if let Some(name) = self.time_zone.as_deref().filter(|name| jiff::tz::TimeZone::get(name).is_err()) {
             let shown = monchero_core::text::escape_controls(name);
-            wrong.push(("time_zone".to_owned(), format!("`{shown}` is no time zone of this system: write it as in `Europe/Berlin`")));
+            wrong.push((
+                "time_zone".to_owned(),
+                format!("`{shown}` is no time zone of this system: write it as in `Europe/Berlin`"),
+            ));
         }
         for (i, directory) in self.plugin_directories.iter().flatten().enumerate() {
             let place = |name: &str| format!("plugin_directories.{}.{name}", i + 1);
-            wrong.extend(directory.defaults.validate().into_iter().map(|(name, why)| (place(&format!("defaults.{name}")), why)));
+            wrong.extend(
+                directory.defaults.validate().into_iter().map(|(name, why)| (place(&format!("defaults.{name}")), why)),
+            );
             if !directory.path.is_absolute() {
                 wrong.push((place("path"), "the path is not absolute".to_owned()));
             }

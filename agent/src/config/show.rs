@@ -53,7 +53,13 @@ enum Shape {
 }
 
 impl Shown {
-    pub(crate) fn of_check(loader: &Loader<'_>, check: &Definition, settings: &Node, layers: [&Layer; 3], fate: Fate) -> Self {
+    pub(crate) fn of_check(
+        loader: &Loader<'_>,
+        check: &Definition,
+        settings: &Node,
+        layers: [&Layer; 3],
+        fate: Fate,
+    ) -> Self {
         let kind = loader.options.kinds.checks.iter().find(|kind| kind.name == check.kind);
         let schema = kind.map(|kind| document(|generator| kind.schema(generator).to_value()));
         let settings = tree(loader, settings, schema.as_ref(), kind.and_then(|kind| kind.short_for));
@@ -61,7 +67,9 @@ impl Shown {
             let nodes = layers.into_iter().filter_map(|layer| layer.node.as_ref()?.get(key));
             nodes.map(|node| loader.sources.place(node.span)).next().unwrap_or_else(|| BUILT_IN.to_owned())
         };
-        let plain = |key: &'static str, text: String| (key, Entry { value: Shape::Text { text, quoted: false }, origin: from(key) });
+        let plain = |key: &'static str, text: String| {
+            (key, Entry { value: Shape::Text { text, quoted: false }, origin: from(key) })
+        };
         let mut general = vec![
             plain("interval", duration::format(check.interval)),
             plain("timeout", duration::format(check.timeout)),
@@ -73,37 +81,63 @@ impl Shown {
         let flapping = match check.policy.flapping {
             None => Shape::Text { text: "false".to_owned(), quoted: false },
             Some(policy) => {
-                let text = |text: String| Entry { value: Shape::Text { text, quoted: false }, origin: from("flapping") };
-                let (window, enter, exit) = (duration::format(policy.window), policy.enter.to_string(), policy.exit.to_string());
-                Shape::Map(vec![("window".to_owned(), text(window)), ("enter".to_owned(), text(enter)), ("exit".to_owned(), text(exit))])
+                let text =
+                    |text: String| Entry { value: Shape::Text { text, quoted: false }, origin: from("flapping") };
+                let (window, enter, exit) =
+                    (duration::format(policy.window), policy.enter.to_string(), policy.exit.to_string());
+                Shape::Map(vec![
+                    ("window".to_owned(), text(window)),
+                    ("enter".to_owned(), text(enter)),
+                    ("exit".to_owned(), text(exit)),
+                ])
             }
         };
         general.push(("flapping", Entry { value: flapping, origin: from("flapping") }));
         let labels = check.labels.iter().map(|(key, value)| {
-            let written = layers.into_iter().filter_map(|layer| layer.node.as_ref()?.get("labels")?.get(key)).next();
+            let written = layers.into_iter().find_map(|layer| layer.node.as_ref()?.get("labels")?.get(key));
             let origin = written.map_or_else(|| BUILT_IN.to_owned(), |node| loader.sources.place(node.span));
             (key.clone(), Entry { value: Shape::Text { text: value.clone(), quoted: false }, origin })
         });
         general.push(("labels", Entry { value: Shape::Map(labels.collect()), origin: from("labels") }));
         for (key, names) in [("depends_on", &check.depends_on), ("actions", &check.actions)] {
             let origin = if names.is_empty() { BUILT_IN.to_owned() } else { from(key) };
-            let names = names.iter().map(|name| Entry { value: Shape::Text { text: name.to_string(), quoted: false }, origin: origin.clone() });
+            let names = names.iter().map(|name| Entry {
+                value: Shape::Text { text: name.to_string(), quoted: false },
+                origin: origin.clone(),
+            });
             general.push((key, Entry { value: Shape::List(names.collect()), origin: origin.clone() }));
         }
         if fate == Fate::Disabled {
             general.push(plain("enabled", "false".to_owned()));
         }
-        Self { section: "checks", name: check.name.to_string(), source: check.source.to_string(), kind: check.kind, settings, general }
+        Self {
+            section: "checks",
+            name: check.name.to_string(),
+            source: check.source.to_string(),
+            kind: check.kind,
+            settings,
+            general,
+        }
     }
 
-    pub(crate) fn of_action(loader: &Loader<'_>, action: &ActionDefinition, kind: &ActionKind, settings: &Node, own: &Node) -> Self {
+    pub(crate) fn of_action(
+        loader: &Loader<'_>,
+        action: &ActionDefinition,
+        kind: &ActionKind,
+        settings: &Node,
+        own: &Node,
+    ) -> Self {
         let schema = document(|generator| kind.schema(generator).to_value());
         let settings = tree(loader, settings, Some(&schema), kind.short_for);
         let from = |key: &str| own.get(key).map_or_else(|| BUILT_IN.to_owned(), |node| loader.sources.place(node.span));
-        let plain = |key: &'static str, text: String| (key, Entry { value: Shape::Text { text, quoted: false }, origin: from(key) });
+        let plain = |key: &'static str, text: String| {
+            (key, Entry { value: Shape::Text { text, quoted: false }, origin: from(key) })
+        };
         let list = |key: &'static str, words: Vec<String>| {
             let origin = from(key);
-            let words = words.into_iter().map(|text| Entry { value: Shape::Text { text, quoted: false }, origin: origin.clone() });
+            let words = words
+                .into_iter()
+                .map(|text| Entry { value: Shape::Text { text, quoted: false }, origin: origin.clone() });
             (key, Entry { value: Shape::List(words.collect()), origin: origin.clone() })
         };
         let mut general = vec![plain("timeout", duration::format(action.timeout))];
@@ -117,7 +151,14 @@ impl Shown {
             general.extend(action.cooldown.map(|cooldown| plain("cooldown", duration::format(cooldown))));
             general.extend(action.limit.map(|limit| plain("limit", limit.to_string())));
         }
-        Self { section: "actions", name: action.name.to_string(), source: action.source.to_string(), kind: action.kind, settings, general }
+        Self {
+            section: "actions",
+            name: action.name.to_string(),
+            source: action.source.to_string(),
+            kind: action.kind,
+            settings,
+            general,
+        }
     }
 }
 
@@ -147,9 +188,9 @@ fn shape(loader: &Loader<'_>, node: &Node, hidden: &[Span]) -> Entry {
         Value::Scalar { .. } if hidden.contains(&node.span) => Shape::Text { text: MASK.to_owned(), quoted: false },
         Value::Scalar { text, quoted } => Shape::Text { text: hide_user_info(text), quoted: *quoted },
         Value::List(items) => Shape::List(items.iter().map(|item| shape(loader, item, hidden)).collect()),
-        Value::Map(entries) => {
-            Shape::Map(entries.iter().map(|(key, value)| (key.name.to_string(), shape(loader, value, hidden))).collect())
-        }
+        Value::Map(entries) => Shape::Map(
+            entries.iter().map(|(key, value)| (key.name.to_string(), shape(loader, value, hidden))).collect(),
+        ),
     };
     Entry { value, origin: loader.sources.place(node.span) }
 }
@@ -221,7 +262,8 @@ fn flow(entry: &Entry) -> String {
         Shape::List(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
         Shape::Map(entries) if entries.is_empty() => "{}".to_owned(),
         Shape::Map(entries) => {
-            let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{}: {}", scalar(key, false), flow(value))).collect();
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{}: {}", scalar(key, false), flow(value))).collect();
             format!("{{ {} }}", entries.join(", "))
         }
     }

@@ -16,16 +16,17 @@ use super::{Chosen, Kinds, LoadOptions, Loaded, Reason, SecretStore, load};
 
 /// A configuration directory that is there as long as the test.
 struct Directory {
-    directory: tempfile::TempDir,
+    temporary: tempfile::TempDir,
     variables: HashMap<&'static str, String>,
     env: Vec<(OsString, OsString)>,
+    keep_settings: bool,
 }
 
 impl Directory {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("conf.d")).unwrap();
-        Self { directory, variables: HashMap::new(), env: Vec::new() }
+        let temporary = tempfile::tempdir().unwrap();
+        fs::create_dir(temporary.path().join("conf.d")).unwrap();
+        Self { temporary, variables: HashMap::new(), env: Vec::new(), keep_settings: true }
     }
 
     /// A directory with one file of checks, `conf.d/a.yaml`.
@@ -36,7 +37,7 @@ impl Directory {
     }
 
     fn path(&self) -> &Path {
-        self.directory.path()
+        self.temporary.path()
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -61,7 +62,7 @@ impl Directory {
             kinds: Kinds { checks: kinds::CHECKS, actions: kinds::ACTIONS },
             env: self.env.clone(),
             secrets: SecretStore { variable: &variable },
-            keep_settings: true,
+            keep_settings: self.keep_settings,
         })
     }
 }
@@ -84,5 +85,10 @@ fn names(loaded: &Loaded) -> Vec<&str> {
 }
 
 fn check<'a>(loaded: &'a Loaded, name: &str) -> &'a monchero_core::definition::Definition {
-    loaded.configuration.checks.iter().find(|check| check.name.as_str() == name).unwrap_or_else(|| panic!("no check `{name}`"))
+    loaded
+        .configuration
+        .checks
+        .iter()
+        .find(|check| check.name.as_str() == name)
+        .unwrap_or_else(|| panic!("no check `{name}`"))
 }

@@ -131,7 +131,7 @@ impl<'t> Builder<'t> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.count(span)?;
-                let as_text = self.tag(tag.as_deref(), span)?;
+                let as_text = Self::tag(tag.as_deref(), span)?;
                 let quoted = as_text || style != ScalarStyle::Plain;
                 let value = if !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL") {
                     Value::Null
@@ -177,20 +177,24 @@ impl<'t> Builder<'t> {
     }
 
     /// Whether a tag makes a text of what follows. Other tags mean nothing here, and what means nothing is refused.
-    fn tag(&self, tag: Option<&Tag>, span: Span) -> Result<bool, SettingsError> {
+    fn tag(tag: Option<&Tag>, span: Span) -> Result<bool, SettingsError> {
         match tag {
             None => Ok(false),
             Some(tag) if tag.is_yaml_core_schema_tag("str") => Ok(true),
             Some(tag) => {
                 let message = format!("the tag {} means nothing here", quote(&tag.original()));
-                Err(error(span, message, Some("a text that begins with `!` stands in quotes; secrets are written `{ env: NAME }`")))
+                Err(error(
+                    span,
+                    message,
+                    Some("a text that begins with `!` stands in quotes; secrets are written `{ env: NAME }`"),
+                ))
             }
         }
     }
 
     fn open(&mut self, span: Span, anchor: usize, tag: Option<&Tag>, content: Content) -> Result<(), SettingsError> {
         self.count(span)?;
-        self.tag(tag, span)?;
+        Self::tag(tag, span)?;
         self.deeper(1, span)?;
         self.stack.push(Open { start: span.start, anchor, content });
         Ok(())
@@ -208,7 +212,7 @@ impl<'t> Builder<'t> {
             Content::Map { mut entries, merged, .. } => {
                 let end = end_of(entries.last().map(|(key, node)| node.span.end.max(key.span.end)));
                 self.refuse_doubled(&mut entries);
-                self.merge(&mut entries, merged)?;
+                Self::merge(&mut entries, merged)?;
                 entries.shrink_to_fit();
                 (Value::Map(entries), end)
             }
@@ -233,11 +237,20 @@ impl<'t> Builder<'t> {
         if doubled.is_empty() {
             return;
         }
-        for (key, _) in doubled.iter().filter_map(|i| entries.get(*i)).take(MAX_DOUBLED.saturating_sub(self.doubled.len())) {
-            let first = entries.iter().find(|(earlier, _)| earlier.name == key.name).map_or(0, |(earlier, _)| earlier.span.start);
+        for (key, _) in
+            doubled.iter().filter_map(|i| entries.get(*i)).take(MAX_DOUBLED.saturating_sub(self.doubled.len()))
+        {
+            let first = entries
+                .iter()
+                .find(|(earlier, _)| earlier.name == key.name)
+                .map_or(0, |(earlier, _)| earlier.span.start);
             let line = self.text.bytes().take(first as usize).filter(|byte| *byte == b'\n').count() + 1;
             let message = format!("the key {} stands here again", quote(&key.name));
-            self.doubled.push(error(key.span, message, Some(&format!("it stands in line {line} already: remove one of them"))));
+            self.doubled.push(error(
+                key.span,
+                message,
+                Some(&format!("it stands in line {line} already: remove one of them")),
+            ));
         }
         let mut index = 0;
         let mut next = doubled.into_iter().peekable();
@@ -249,7 +262,7 @@ impl<'t> Builder<'t> {
     }
 
     /// Adds what `<<` refers to, as far as the map does not say it itself; of several, the first counts.
-    fn merge(&mut self, entries: &mut Vec<(Key, Node)>, merged: Vec<Node>) -> Result<(), SettingsError> {
+    fn merge(entries: &mut Vec<(Key, Node)>, merged: Vec<Node>) -> Result<(), SettingsError> {
         if merged.is_empty() {
             return Ok(());
         }
@@ -351,39 +364,67 @@ fn in_our_words(kind: &ErrorKind) -> (String, Option<&'static str>) {
         K::TabNotAllowed | K::TabInBlockIndentation | K::TabInIndentation | K::TabInPlainScalar => {
             ("a tab stands where only blanks may", "indent with blanks")
         }
-        K::UnclosedQuotedScalar => ("a quote is opened here and never closed", "close it, or put the whole text into the other kind of quotes"),
-        K::InvalidQuotedScalarIndent => {
-            ("a text in quotes goes on in this line without being indented", "probably the closing quote is missing in a line above")
+        K::UnclosedQuotedScalar => {
+            ("a quote is opened here and never closed", "close it, or put the whole text into the other kind of quotes")
         }
-        K::InvalidTrailingSingleQuotedScalar => ("something follows the closing quote", "inside of '..' a quote is written twice: ''"),
-        K::InvalidTrailingDoubleQuotedScalar => ("something follows the closing quote", "inside of \"..\" a quote is written \\\""),
-        K::UnknownQuotedScalarEscape => {
-            ("unknown escape after the backslash", "in \"..\" a backslash is written \\\\; in '..' it stands for itself")
+        K::InvalidQuotedScalarIndent => (
+            "a text in quotes goes on in this line without being indented",
+            "probably the closing quote is missing in a line above",
+        ),
+        K::InvalidTrailingSingleQuotedScalar => {
+            ("something follows the closing quote", "inside of '..' a quote is written twice: ''")
         }
-        K::MappingValueNotAllowed | K::MappingKeyNotAllowed | K::InvalidColonPlacement => {
-            ("a `key: value` stands where none is expected", "check the indentation of this line, or put a text that holds `: ` into quotes")
+        K::InvalidTrailingDoubleQuotedScalar => {
+            ("something follows the closing quote", "inside of \"..\" a quote is written \\\"")
         }
-        K::SimpleKeyExpected | K::InvalidSimpleKey => {
-            ("this line is neither a `key: value` nor part of a list", "a colon and a blank stand behind a key: `interval: 30s`")
+        K::UnknownQuotedScalarEscape => (
+            "unknown escape after the backslash",
+            "in \"..\" a backslash is written \\\\; in '..' it stands for itself",
+        ),
+        K::MappingValueNotAllowed | K::MappingKeyNotAllowed | K::InvalidColonPlacement => (
+            "a `key: value` stands where none is expected",
+            "check the indentation of this line, or put a text that holds `: ` into quotes",
+        ),
+        K::SimpleKeyExpected | K::InvalidSimpleKey => (
+            "this line is neither a `key: value` nor part of a list",
+            "a colon and a blank stand behind a key: `interval: 30s`",
+        ),
+        K::ExpectedBlockMappingKey | K::ExpectedBlockSequenceEntry | K::InvalidIndentation => (
+            "the indentation fits neither this block nor the one around it",
+            "keys of one map stand in the same column",
+        ),
+        K::BlockSequenceEntryNotAllowed => {
+            ("a list item stands where none is expected", "check the indentation of this `- `")
         }
-        K::ExpectedBlockMappingKey | K::ExpectedBlockSequenceEntry | K::InvalidIndentation => {
-            ("the indentation fits neither this block nor the one around it", "keys of one map stand in the same column")
+        K::UnclosedFlowCollection { open } => {
+            return (format!("the bracket `{open}` is never closed"), Some("add the closing bracket"));
         }
-        K::BlockSequenceEntryNotAllowed => ("a list item stands where none is expected", "check the indentation of this `- `"),
-        K::UnclosedFlowCollection { open } => return (format!("the bracket `{open}` is never closed"), Some("add the closing bracket")),
-        K::UnexpectedEofFlowMapping | K::UnexpectedEofImplicitFlowMapping => ("the bracket `{` is never closed", "add `}`"),
+        K::UnexpectedEofFlowMapping | K::UnexpectedEofImplicitFlowMapping => {
+            ("the bracket `{` is never closed", "add `}`")
+        }
         K::UnexpectedEofFlowSequence => ("the bracket `[` is never closed", "add `]`"),
-        K::ExpectedFlowMappingSeparator => ("`,` or `}` is expected here", "a text that holds one of `,[]{}` stands in quotes"),
-        K::ExpectedFlowSequenceSeparator => ("`,` or `]` is expected here", "a text that holds one of `,[]{}` stands in quotes"),
+        K::ExpectedFlowMappingSeparator => {
+            ("`,` or `}` is expected here", "a text that holds one of `,[]{}` stands in quotes")
+        }
+        K::ExpectedFlowSequenceSeparator => {
+            ("`,` or `]` is expected here", "a text that holds one of `,[]{}` stands in quotes")
+        }
         K::MismatchedFlowCollectionEnd { open, close } => {
             return (format!("`{open}` is closed by `{close}`"), Some("close the inner bracket first"));
         }
-        K::MisplacedFlowCollectionEnd => ("a bracket is closed that was never opened", "a text that holds a bracket stands in quotes"),
-        K::UnknownAnchor => ("the alias refers to nothing", "a text that begins with `*` stands in quotes; `&name` must come before `*name`"),
+        K::MisplacedFlowCollectionEnd => {
+            ("a bracket is closed that was never opened", "a text that holds a bracket stands in quotes")
+        }
+        K::UnknownAnchor => (
+            "the alias refers to nothing",
+            "a text that begins with `*` stands in quotes; `&name` must come before `*name`",
+        ),
         K::UnexpectedCharacter { character: '%' | '@' | '`' } => {
             ("a text cannot begin with this character", "put the text into quotes")
         }
-        K::RecursionLimitExceeded => return (format!("maps and lists stand more than {MAX_DEPTH} deep in each other"), None),
+        K::RecursionLimitExceeded => {
+            return (format!("maps and lists stand more than {MAX_DEPTH} deep in each other"), None);
+        }
         other => return (other.to_string(), None),
     };
     (message.to_owned(), Some(help))

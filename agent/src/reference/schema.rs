@@ -113,7 +113,8 @@ fn check(generator: &mut SchemaGenerator, kinds: &[(&str, String)]) -> Json {
     let one = json!({ "description": about_each, "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": values });
     general.insert(each.to_owned(), one);
     general.insert(enabled.to_owned(), json!({ "description": about_enabled, "type": "boolean" }));
-    let strict: Map<String, Json> = kinds.iter().map(|(name, at)| ((*name).to_owned(), json!({ "$ref": at }))).collect();
+    let strict: Map<String, Json> =
+        kinds.iter().map(|(name, at)| ((*name).to_owned(), json!({ "$ref": at }))).collect();
     let mut schema = entry(general, kinds);
     if let Some(properties) = schema.get_mut("properties").and_then(Json::as_object_mut) {
         properties.extend(kinds.iter().map(|(name, _)| ((*name).to_owned(), Json::Bool(true))));
@@ -128,7 +129,8 @@ fn check(generator: &mut SchemaGenerator, kinds: &[(&str, String)]) -> Json {
 /// A kind whose settings are a map, or a bare value that is short for one of them, or nothing if none must be there.
 fn with_short_form(schema: Json, short_for: Option<&str>) -> Json {
     let short = short_for.and_then(|setting| schema.get("properties")?.get(setting)).cloned();
-    let nothing = schema.get("required").and_then(Json::as_array).is_none_or(Vec::is_empty).then(|| json!({ "type": "null" }));
+    let nothing =
+        schema.get("required").and_then(Json::as_array).is_none_or(Vec::is_empty).then(|| json!({ "type": "null" }));
     if short.is_none() && nothing.is_none() {
         return schema;
     }
@@ -141,9 +143,14 @@ fn with_short_form(schema: Json, short_for: Option<&str>) -> Json {
 fn accept_scalars(schema: &mut Json) {
     match schema {
         Json::Object(map) => {
-            let is_text = map.get("type").is_some_and(|of| of == "string") && !["enum", "const", "format", "pattern"].iter().any(|key| map.contains_key(*key));
+            let is_text = map.get("type").is_some_and(|of| of == "string")
+                && !["enum", "const", "format", "pattern"].iter().any(|key| map.contains_key(*key));
             if is_text {
                 map.insert("type".to_owned(), json!(["string", "number", "boolean"]));
+            }
+            // Who does not want a setting does not write it; `null` is no default that an editor should offer.
+            if map.get("default").is_some_and(Json::is_null) {
+                map.remove("default");
             }
             map.values_mut().for_each(accept_scalars);
         }

@@ -1,9 +1,13 @@
 //! Schemas in words.
 
+use std::fmt::Write as _;
+
 use serde_json::Value as Json;
 
 use super::SettingReference;
 
+/// A truth value in words.
+const BOOLEAN: &str = "`true` or `false`";
 /// How deep settings are shown; none of ours stand deeper.
 const MAX_DEPTH: usize = 5;
 
@@ -24,10 +28,18 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn properties(&mut self, schema: &'a Json, prefix: &str, depth: usize) {
         let Some(properties) = schema.get("properties").and_then(Json::as_object) else { return };
-        let required = |name: &str| schema.get("required").and_then(Json::as_array).is_some_and(|all| all.iter().any(|one| one == name));
+        let required = |name: &str| {
+            schema.get("required").and_then(Json::as_array).is_some_and(|all| all.iter().any(|one| one == name))
+        };
         let mut names: Vec<&String> = properties.keys().collect();
         // What must be there comes first, what alerts comes last.
-        let rank = |name: &str| if required(name) { 0 } else { 1 + ["warning", "bad"].iter().position(|n| *n == name).map_or(0, |at| at + 1) };
+        let rank = |name: &str| {
+            if required(name) {
+                0
+            } else {
+                1 + ["warning", "bad"].iter().position(|n| *n == name).map_or(0, |at| at + 1)
+            }
+        };
         names.sort_by_key(|name| (rank(name), *name));
         for name in names {
             let Some(property) = properties.get(name) else { continue };
@@ -69,7 +81,8 @@ impl<'a> Walk<'a> {
             let meaning = schema.get("description").and_then(Json::as_str);
             if let (Some(word), Some(meaning)) = (word, meaning) {
                 text.push_str(if text.contains("\n\n- `") { "\n" } else { "\n\n" });
-                text.push_str(&format!("- `{word}`: {}", meaning.replace("\n\n", " ").replace('\n', " ")));
+                let meaning = meaning.replace("\n\n", " ").replace('\n', " ");
+                let _ = write!(text, "- `{word}`: {meaning}");
             }
         }
         text
@@ -89,7 +102,11 @@ impl<'a> Walk<'a> {
             let Some(schema) = open.pop() else { break };
             if let Some(referred) = self.refer(schema).filter(|_| known(schema).is_none()) {
                 open.push(referred);
-            } else if let Some(inner) = ["anyOf", "oneOf", "allOf"].iter().find_map(|word| schema.get(*word)?.as_array()).filter(|_| !is_known(schema)) {
+            } else if let Some(inner) = ["anyOf", "oneOf", "allOf"]
+                .iter()
+                .find_map(|word| schema.get(*word)?.as_array())
+                .filter(|_| !is_known(schema))
+            {
                 open.extend(inner.iter().rev());
             } else if schema.get("type").and_then(Json::as_str) != Some("null") {
                 all.push(schema);
@@ -103,8 +120,10 @@ impl<'a> Walk<'a> {
         let mut words: Vec<String> = Vec::new();
         for schema in self.alternatives(schema) {
             let word = self.one(schema, many, depth);
-            if !word.is_empty() && !words.contains(&word) {
-                words.push(word);
+            for word in if word == BOOLEAN { vec!["`true`".to_owned(), "`false`".to_owned()] } else { vec![word] } {
+                if !word.is_empty() && !words.contains(&word) {
+                    words.push(word);
+                }
             }
         }
         match words.split_last() {
@@ -117,13 +136,14 @@ impl<'a> Walk<'a> {
     fn one(&self, schema: &'a Json, many: bool, depth: usize) -> String {
         let number = |one: &str, several: &str| if many { several.to_owned() } else { one.to_owned() };
         if let Some(known) = known(schema) {
-            return number(known, &format!("{known}s"));
+            return number(known, &format!("{}s", known.replace("text ", "texts ")));
         }
         if let Some(word) = schema.get("const") {
             return format!("`{}`", plain(word));
         }
         if let Some(all) = schema.get("enum").and_then(Json::as_array) {
-            let words: Vec<String> = all.iter().filter(|word| !word.is_null()).map(|word| format!("`{}`", plain(word))).collect();
+            let words: Vec<String> =
+                all.iter().filter(|word| !word.is_null()).map(|word| format!("`{}`", plain(word))).collect();
             return match words.split_last() {
                 Some((last, first)) if !first.is_empty() => format!("{} or {last}", first.join(", ")),
                 _ => words.concat(),
@@ -134,17 +154,26 @@ impl<'a> Walk<'a> {
         }
         let types: Vec<&str> = match schema.get("type") {
             Some(Json::String(one)) => vec![one.as_str()],
-            Some(Json::Array(several)) => several.iter().filter_map(Json::as_str).filter(|one| *one != "null").collect(),
+            Some(Json::Array(several)) => {
+                several.iter().filter_map(Json::as_str).filter(|one| *one != "null").collect()
+            }
             _ => Vec::new(),
         };
-        let words = types.iter().map(|one| match *one {
-            "string" if schema.get("format").is_some_and(|format| format == "duration") => number("duration", "durations"),
+        // Every bare value is a text, so where a text may stand, a number is nothing else.
+        let is_text = types.contains(&"string");
+        let types = types.into_iter().filter(|one| !(is_text && ["integer", "number", "boolean"].contains(one)));
+        let words = types.map(|one| match one {
+            "string" if schema.get("format").is_some_and(|format| format == "duration") => {
+                number("duration", "durations")
+            }
             "string" => number("text", "texts"),
             "integer" => number("whole number", "whole numbers"),
             "number" => number("number", "numbers"),
-            "boolean" => "`true` or `false`".to_owned(),
+            "boolean" => BOOLEAN.to_owned(),
             "array" => {
-                let items = schema.get("items").map_or_else(|| "values".to_owned(), |items| self.describe(items, true, depth + 1));
+                let items = schema
+                    .get("items")
+                    .map_or_else(|| "values".to_owned(), |items| self.describe(items, true, depth + 1));
                 format!("{} of {items}", number("list", "lists"))
             }
             "object" if schema.get("properties").is_some() => number("map of settings", "maps of settings"),
@@ -192,7 +221,9 @@ fn plain(value: &Json) -> String {
 pub(super) fn first_sentence(text: &str) -> String {
     let first = paragraphs(text).into_iter().next().unwrap_or_default();
     // `e.g. x` is none of ours; a full stop before a blank and a capital letter ends a sentence.
-    let end = first.match_indices(". ").find(|(at, _)| first.get(at + 2..).is_some_and(|rest| rest.starts_with(char::is_uppercase)));
+    let end = first
+        .match_indices(". ")
+        .find(|(at, _)| first.get(at + 2..).is_some_and(|rest| rest.starts_with(char::is_uppercase)));
     end.map_or(first.clone(), |(at, _)| first.get(..=at).unwrap_or_default().to_owned())
 }
 
@@ -216,7 +247,7 @@ pub(super) fn paragraphs(text: &str) -> Vec<String> {
     all
 }
 
-/// Breaks a line between words so that it fits, and indents each line.
+/// Breaks a line between words so that it fits, and indents each line. What stands between backticks stays together.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
     /// Narrower than this nothing can be read.
     const NARROWEST: usize = 20;
@@ -224,7 +255,7 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let hang = if text.starts_with("- ") { 2 } else { 0 };
     let mut out = " ".repeat(indent);
     let mut used = 0;
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+    for word in words(text, width) {
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width {
             out.push('\n');
@@ -234,10 +265,27 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> String {
             out.push(' ');
             used += 1;
         }
-        out.push_str(word);
+        out.push_str(&word);
         used += length;
     }
     out
+}
+
+/// The words of a line; several between backticks are one, unless it would not fit.
+fn words(text: &str, width: usize) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match all.last_mut() {
+            Some(last)
+                if last.matches('`').count() % 2 == 1 && last.chars().count() + 1 + word.chars().count() <= width =>
+            {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => all.push(word.to_owned()),
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -246,8 +294,9 @@ mod tests {
 
     use super::*;
 
-    fn described(schema: Json) -> String {
-        let document = json!({ "schema": { "properties": { "x": schema } }, "$defs": { "Mode": { "enum": ["a", "b"] } } });
+    fn described(schema: &Json) -> String {
+        let document =
+            json!({ "schema": { "properties": { "x": schema } }, "$defs": { "Mode": { "enum": ["a", "b"] } } });
         settings_of(&document).remove(0).value
     }
 
@@ -260,12 +309,18 @@ mod tests {
             (json!({ "type": "integer", "format": "uint16" }), "whole number"),
             (json!({ "type": "array", "items": { "type": "string" } }), "list of texts"),
             (json!({ "type": "object", "additionalProperties": { "$ref": "#/$defs/Secret" } }), "map of secrets"),
-            (json!({ "anyOf": [{ "type": "boolean" }, { "type": "object", "properties": { "y": true } }] }), "`true` or `false` or map of settings"),
+            (
+                json!({ "anyOf": [{ "type": "boolean" }, { "type": "object", "properties": { "y": true } }] }),
+                "`true`, `false` or map of settings",
+            ),
             (json!({ "anyOf": [{ "$ref": "#/$defs/Mode" }, { "type": "null" }] }), "`a` or `b`"),
-            (json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }), "text or list of texts"),
+            (
+                json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+                "text or list of texts",
+            ),
             (json!(true), "any value"),
         ] {
-            assert_eq!(described(schema.clone()), words, "{schema}");
+            assert_eq!(described(&schema), words, "{schema}");
         }
     }
 
@@ -273,7 +328,10 @@ mod tests {
     fn texts_are_cut_into_sentences_paragraphs_and_lines() {
         let text = "One line\nand more, v1.2 too. Another sentence.\n\nA list:\n- first\n  goes on\n- second\n";
         assert_eq!(first_sentence(text), "One line and more, v1.2 too.");
-        assert_eq!(paragraphs(text), ["One line and more, v1.2 too. Another sentence.", "A list:", "- first goes on", "- second"]);
+        assert_eq!(
+            paragraphs(text),
+            ["One line and more, v1.2 too. Another sentence.", "A list:", "- first goes on", "- second"]
+        );
         assert_eq!(wrap("- aaaaaaaaaa bbbbbbbbbb cccccccccc", 20, 2), "  - aaaaaaaaaa\n    bbbbbbbbbb\n    cccccccccc");
     }
 }

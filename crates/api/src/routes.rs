@@ -148,13 +148,11 @@ async fn guard(scope: Scope, request: Request, next: Next) -> Response {
 /// A handler that panics costs its own request only (R59).
 async fn catch_panic(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::error!(path, "a request made its handler panic");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the daemon made a mistake over this request; its log says more").into_response()
-        }
-    }
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(path, "a request made its handler panic");
+        let error = "the daemon made a mistake over this request; its log says more";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response()
+    })
 }
 
 async fn no_such_route(State(_): State<Backend>, request: Request) -> ApiError {
@@ -216,15 +214,15 @@ mod tests {
     async fn every_route_asks_for_its_scope() {
         let dir = tempfile::tempdir().unwrap();
         let router = router(backend(dir.path()));
-        let routes = routes();
-        for (method, path, scope) in &routes {
+        let listed = routes();
+        for (method, path, scope) in &listed {
             let (method, operate) = (word(method), *scope == Scope::Operate);
             assert_eq!(operate, method != "GET", "{method} {path}: what changes something is no GET, and the other way round");
             assert_eq!(ask(&router, method, path, None).await, StatusCode::FORBIDDEN, "{method} {path} without a caller");
             assert_eq!(ask(&router, method, path, Some(STRANGER)).await == StatusCode::FORBIDDEN, operate, "{method} {path}");
             assert_ne!(ask(&router, method, path, Some(OWNER)).await, StatusCode::FORBIDDEN, "{method} {path}");
         }
-        let all: Vec<String> = routes.iter().map(|(method, path, _)| format!("{} {path}", word(method))).collect();
+        let all: Vec<String> = listed.iter().map(|(method, path, _)| format!("{} {path}", word(method))).collect();
         let expected = [
             "GET /v1/version",
             "GET /v1/openapi.json",

@@ -176,3 +176,54 @@ impl Default for Retention {
         Self { metrics: days(2), metrics_5m: days(30), metrics_1h: days(400), events: days(400) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::status::CheckStatus;
+
+    /// What sets off a script with these triggers while a check with one retry takes these results.
+    fn set_off(triggers: &[Trigger], results: &[State]) -> Vec<(StateType, State)> {
+        let policy = Policy { max_attempts: 2, recover_after: 1, flapping: None };
+        let mut status = CheckStatus::default();
+        let transitions =
+            results.iter().filter_map(|result| status.apply(&Name::new("x"), *result, &policy, Timestamp::UNIX_EPOCH));
+        transitions.filter(|t| Trigger::matches(triggers, t)).map(|t| (t.state_type, t.state)).collect()
+    }
+
+    #[test]
+    fn hard_states_and_recovery_set_off_what_names_them() {
+        use State::{Bad, Okay, Unknown, Warning};
+        use StateType::Hard;
+        let story = [Bad, Bad, Bad, Warning, Unknown, Okay, Bad, Okay];
+        assert_eq!(set_off(&[Trigger::Bad], &story), [(Hard, Bad)]);
+        assert_eq!(set_off(&[Trigger::Warning, Trigger::Bad], &story), [(Hard, Bad), (Hard, Warning)]);
+        assert_eq!(set_off(&[Trigger::Unknown], &story), [(Hard, Unknown)]);
+        // The blip at the end was never confirmed, so its end is no recovery.
+        assert_eq!(set_off(&[Trigger::Recovery], &story), [(Hard, Okay)]);
+        assert_eq!(set_off(&[], &story), []);
+    }
+
+    #[test]
+    fn soft_attempts_set_off_what_asks_for_them() {
+        use State::{Bad, Okay, Unknown, Warning};
+        use StateType::{Hard, Soft};
+        let story = [Warning, Bad, Okay, Bad, Okay];
+        assert_eq!(set_off(&[Trigger::Soft], &story), [(Soft, Warning), (Soft, Bad)]);
+        assert_eq!(set_off(&[Trigger::Soft, Trigger::Bad], &story), [(Hard, Bad), (Soft, Bad)]);
+    }
+
+    /// R95: what is not known mends nothing, unless somebody asks for it by name.
+    #[test]
+    fn unknown_sets_off_nothing_that_does_not_name_it() {
+        let story = [State::Unknown; 5];
+        for triggers in
+            [&[Trigger::Soft][..], &[Trigger::Soft, Trigger::Bad], &[Trigger::Warning, Trigger::Bad, Trigger::Recovery]]
+        {
+            assert_eq!(set_off(triggers, &story), [], "{triggers:?}");
+        }
+        assert_eq!(set_off(&[Trigger::Soft, Trigger::Unknown], &story).len(), 2);
+    }
+}

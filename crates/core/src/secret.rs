@@ -9,6 +9,9 @@ use crate::node::{MAYBE_SECRET_TOKEN, SECRET_TOKEN};
 
 /// A password, token or key. It has no `Display` and no `Serialize`, and its `Debug` hides it; only [`Secret::reveal`] gives it away,
 /// so that a search for that word finds every use.
+///
+/// It is read from a [`crate::node::Node`], whose loader refuses one in a file that others can read. A type that serde buffers first
+/// (`flatten`, `untagged`, an internal tag) would pass by that loader, so secrets stand in none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

@@ -257,6 +257,7 @@ impl Story {
             if self.down {
                 return;
             }
+            assert!(self.heard.len() < 100, "it is told without end: {notice:?}");
             let again = if self.ids.insert(id) { "" } else { " again" };
             let listed = if notice.missed.is_empty() { String::new() } else { format!(" {}", notice.missed.len()) };
             self.heard.push(format!("{} {}{listed}{again}", notice.kind.as_str(), notice.state));

@@ -66,14 +66,14 @@ fn cost_of_routine_records() {
         let records = chunk.iter().map(|name| monchero_store::Record::Metrics { check: name.as_str().into(), at: at(-500_000), points: points() });
         write(&store, records.collect());
     }
-    // Twenty flushes of 200 checks with two metrics each, as a hundred checks a second give.
+    // Four flushes of 1,000 checks with two metrics each, scattered over all pages.
     let mut pushing = Duration::ZERO;
     let mut total = Duration::ZERO;
-    for round in 0..20 {
-        let batches: Vec<_> = (0..200)
+    for round in 0..4 {
+        let batches: Vec<_> = (0..1_000)
             .map(|i| {
-                let name = &names[(round * 200 + i * 37) % names.len()];
-                let at = Timestamp::from_millisecond(NOW - 100_000 + i64::try_from(round * 200 + i).unwrap()).unwrap();
+                let name = &names[(round * 1_000 + i * 37) % names.len()];
+                let at = Timestamp::from_millisecond(NOW - 100_000 + i64::try_from(round * 1_000 + i).unwrap()).unwrap();
                 let points = vec![("time".into(), "s".into(), 0.5), ("size".into(), "B".into(), 5.0)];
                 vec![stored(name, 7), monchero_store::Record::Metrics { check: name.as_str().into(), at, points }]
             })

@@ -30,7 +30,11 @@ fn each_mistake_is_told_once_with_its_place_and_what_was_meant() {
         let told = told.replace(directory.path().to_str().unwrap(), "DIR");
         // The first line of a case says how many mistakes it has, if that is not one.
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let announced = text.lines().next().and_then(|line| line.strip_prefix("# mistakes: ")).map_or(1, |count| count.parse().unwrap());
+        let announced = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("# mistakes: "))
+            .map_or(1, |count| count.parse().unwrap());
         assert_eq!(told.lines().filter(|line| !line.is_empty()).count(), announced, "{name}:\n{told}");
         let expected = path.with_extension("txt");
         if std::env::var_os("UPDATE").is_some() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use monchero_core::Name;
 use monchero_core::definition::Trigger;
 use monchero_core::node::{Node, Value};
 use monchero_core::state::State;
@@ -51,16 +52,20 @@ fn spans_are_bytes_of_the_file() {
 
 #[test]
 fn anchors_aliases_and_merge_keys_work() {
-    let root = tree("base: &base { a: 1, b: 2 }\nmore: &more { b: 3, c: 4 }\nx: { <<: *base, b: 9 }\ny: { <<: [*base, *more], d: 5 }\nz: *base\n");
+    let root = tree(
+        "base: &base { a: 1, b: 2 }\nmore: &more { b: 3, c: 4 }\nx: { <<: *base, b: 9 }\ny: { <<: [*base, *more], d: 5 }\nz: *base\n",
+    );
     let pairs = |key: &str| -> Vec<(String, String)> {
         let entries = root.get(key).unwrap().entries().iter();
         entries.map(|(key, value)| (key.name.to_string(), value.as_text().unwrap().to_owned())).collect()
     };
-    let expected = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+    let expected =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
     assert_eq!(pairs("x"), expected(&[("b", "9"), ("a", "1")]));
     assert_eq!(pairs("y"), expected(&[("d", "5"), ("a", "1"), ("b", "2"), ("c", "4")]));
     assert_eq!(pairs("z"), expected(&[("a", "1"), ("b", "2")]));
-    let loaded = good("x-base: &base\n  interval: 5s\n  labels: { team: web }\nchecks:\n  a:\n    <<: *base\n    beat: 1d\n");
+    let loaded =
+        good("x-base: &base\n  interval: 5s\n  labels: { team: web }\nchecks:\n  a:\n    <<: *base\n    beat: 1d\n");
     assert_eq!(check(&loaded, "a").interval, Duration::from_secs(5));
 }
 
@@ -77,34 +82,52 @@ fn the_nearest_setting_counts_and_labels_merge() {
     directory.write("conf.d/b.yaml", "checks: { other: { beat: } }\n");
     let loaded = directory.load();
     assert_eq!(lines(&loaded), [""; 0]);
-    let labels = |name: &str| check(&loaded, name).labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+    let labels =
+        |name: &str| check(&loaded, name).labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
     let near = check(&loaded, "near");
-    assert_eq!((near.interval, near.timeout, near.policy.max_attempts), (Duration::from_millis(100), Duration::from_secs(8), 1));
-    assert_eq!((near.retry_interval, near.on_timeout, near.policy.flapping), (Duration::from_millis(100), State::Bad, None));
-    assert_eq!(near.actions.iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["more"]);
+    assert_eq!(
+        (near.interval, near.timeout, near.policy.max_attempts),
+        (Duration::from_millis(100), Duration::from_secs(8), 1)
+    );
+    assert_eq!(
+        (near.retry_interval, near.on_timeout, near.policy.flapping),
+        (Duration::from_millis(100), State::Bad, None)
+    );
+    assert_eq!(near.actions.iter().map(Name::as_str).collect::<Vec<_>>(), ["more"]);
     assert_eq!(labels("near"), "own=1 site=a team=me");
     let far = check(&loaded, "far");
-    assert_eq!((far.interval, far.timeout, far.policy.max_attempts), (Duration::from_secs(10), Duration::from_secs(8), 1));
+    assert_eq!(
+        (far.interval, far.timeout, far.policy.max_attempts),
+        (Duration::from_secs(10), Duration::from_secs(8), 1)
+    );
     assert_eq!(labels("far"), "site=a team=web");
     let other = check(&loaded, "other");
     assert_eq!((other.timeout, other.policy.max_attempts), (Duration::from_secs(9), 8));
     assert_eq!(labels("other"), "site=a team=none");
-    assert_eq!(other.actions.iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["ops"]);
-    assert_eq!(loaded.configuration.self_actions.iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["ops"]);
+    assert_eq!(other.actions.iter().map(Name::as_str).collect::<Vec<_>>(), ["ops"]);
+    assert_eq!(loaded.configuration.self_actions.iter().map(Name::as_str).collect::<Vec<_>>(), ["ops"]);
 }
 
 #[test]
 fn defaults_of_the_manual() {
-    let loaded = good("checks: { a: { beat: 1d }, slow: { beat: 1d, interval: 5m } }\nactions: { t: { mail: { to: [x] } }, s: { fix: x } }\n");
+    let loaded = good(
+        "checks: { a: { beat: 1d }, slow: { beat: 1d, interval: 5m } }\nactions: { t: { mail: { to: [x] } }, s: { fix: x } }\n",
+    );
     let a = check(&loaded, "a");
-    assert_eq!((a.interval, a.timeout, a.retry_interval), (Duration::from_secs(60), Duration::from_secs(30), Duration::from_secs(30)));
+    assert_eq!(
+        (a.interval, a.timeout, a.retry_interval),
+        (Duration::from_secs(60), Duration::from_secs(30), Duration::from_secs(30))
+    );
     assert_eq!(check(&loaded, "slow").retry_interval, Duration::from_secs(30));
     assert_eq!((a.policy.max_attempts, a.policy.recover_after, a.on_timeout), (3, 1, State::Unknown));
     assert_eq!(a.source.as_ref(), "conf.d/a.yaml:1");
     let [script, target] = loaded.configuration.actions.as_slice() else { panic!("two actions") };
     assert_eq!(target.wants.states, [State::Warning, State::Unknown, State::Bad]);
     assert_eq!((target.wants.remind, target.quiet), (None, None));
-    assert_eq!((script.on.as_slice(), script.timeout, script.limit), ([Trigger::Bad].as_slice(), Duration::from_secs(30), None));
+    assert_eq!(
+        (script.on.as_slice(), script.timeout, script.limit),
+        ([Trigger::Bad].as_slice(), Duration::from_secs(30), None)
+    );
 }
 
 #[test]
@@ -113,7 +136,10 @@ fn actions_have_their_settings() {
         "actions:\n  t:\n    mail: { to: [x] }\n    states: [bad]\n    remind: 4h\n    quiet: { from: \"22:00\", to: 07:30 }\n  s:\n    fix: |\n      #!/bin/sh\n      true\n    on: [soft, recovery]\n    cooldown: 10m\n    limit: 3\n",
     );
     let [script, target] = loaded.configuration.actions.as_slice() else { panic!("two actions") };
-    assert_eq!((target.wants.states.as_slice(), target.wants.remind), ([State::Bad].as_slice(), Some(Duration::from_secs(4 * 3_600))));
+    assert_eq!(
+        (target.wants.states.as_slice(), target.wants.remind),
+        ([State::Bad].as_slice(), Some(Duration::from_secs(4 * 3_600)))
+    );
     let quiet = target.quiet.unwrap();
     assert_eq!((quiet.from, quiet.to), (jiff::civil::time(22, 0, 0, 0), jiff::civil::time(7, 30, 0, 0)));
     assert_eq!(script.on, [Trigger::Soft, Trigger::Recovery]);
@@ -128,7 +154,10 @@ fn for_each_makes_instances() {
          \x20 p: { beat: , for_each: { period: [1d, 2d] } }\n  child: { beat: 1d, depends_on: [g, 'p[2d]'] }\n",
     );
     assert_eq!(names(&loaded), ["child", "g[a:3000]", "g[b]", "p[1d]", "p[2d]", "s[gone]", "s[good]"]);
-    assert_eq!(check(&loaded, "child").depends_on.iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["g[a:3000]", "g[b]", "p[2d]"]);
+    assert_eq!(
+        check(&loaded, "child").depends_on.iter().map(Name::as_str).collect::<Vec<_>>(),
+        ["g[a:3000]", "g[b]", "p[2d]"]
+    );
     assert_ne!(check(&loaded, "g[b]").fingerprint, check(&loaded, "g[a:3000]").fingerprint);
 }
 
@@ -138,7 +167,8 @@ fn dependencies_may_be_defaults_services_and_disabled_checks() {
         "defaults: { depends_on: [uplink, router] }\nchecks:\n  uplink: { beat: 1d }\n  router: { beat: 1d }\n  web: { beat: 1d }\n  \
          raid: { beat: 1d, depends_on: [off] }\n  off: { beat: 1d, enabled: false }\n  db: { beat: 1d, depends_on: [raid/md0] }\n",
     );
-    let depends = |name: &str| check(&loaded, name).depends_on.iter().map(|n| n.as_str().to_owned()).collect::<Vec<_>>();
+    let depends =
+        |name: &str| check(&loaded, name).depends_on.iter().map(|n| n.as_str().to_owned()).collect::<Vec<_>>();
     assert_eq!(names(&loaded), ["db", "raid", "router", "uplink", "web"]);
     assert_eq!(depends("web"), ["uplink", "router"]);
     assert_eq!((depends("uplink").len(), depends("router").len(), depends("raid").len()), (0, 0, 0));
@@ -186,7 +216,10 @@ fn the_daemon_has_its_settings() {
     assert_eq!(configuration.zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(configuration.sysroot.to_str(), Some("/host"));
     let days = |n: u64| Duration::from_secs(n * 86_400);
-    assert_eq!((configuration.retention.metrics, configuration.retention.events, configuration.retention.metrics_5m), (days(3), days(14), days(30)));
+    assert_eq!(
+        (configuration.retention.metrics, configuration.retention.events, configuration.retention.metrics_5m),
+        (days(3), days(14), days(30))
+    );
 }
 
 #[test]
@@ -204,7 +237,12 @@ fn what_is_shown_names_every_source_and_no_secret() {
     for secret in ["hunter22", "swordfish", "xyzzy", "plugh"] {
         assert!(!text.contains(secret) && !json.to_string().contains(secret), "{secret} in\n{text}");
     }
-    for line in ["    timeout: 9s # monchero.yaml:2", "    interval: 1m # default", "      url: http://***@h/ # conf.d/a.yaml:8", "    states: [bad] # conf.d/a.yaml:4"] {
+    for line in [
+        "    timeout: 9s # monchero.yaml:2",
+        "    interval: 1m # default",
+        "      url: http://***@h/ # conf.d/a.yaml:8",
+        "    states: [bad] # conf.d/a.yaml:4",
+    ] {
         let (start, end) = line.split_once(" # ").unwrap();
         assert!(text.lines().any(|shown| shown.starts_with(start) && shown.ends_with(end)), "{line} in\n{text}");
     }

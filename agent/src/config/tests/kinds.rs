@@ -74,7 +74,9 @@ impl CheckKind for Probe {
     }
 
     async fn run(&self, _: &Context<'_>) -> Result<Report, CheckError> {
-        let words = self.expect.words.len() + usize::from(self.expect.status.unwrap_or(0)) + usize::from(matches!(self.expect.mode, Mode::Json));
+        let words = self.expect.words.len()
+            + usize::from(self.expect.status.unwrap_or(0))
+            + usize::from(matches!(self.expect.mode, Mode::Json));
         Err(CheckError::Unable(words.to_string()))
     }
 }

@@ -23,8 +23,14 @@ fn a_broken_file_gives_one_problem_and_the_others_run() {
 
 #[test]
 fn a_broken_check_leaves_its_neighbours_alone() {
-    let loaded = Directory::with("checks:\n  a: { beat: 1d, depends_on: [b] }\n  b: { beat: 1d, intervall: 5s }\n  c: { beat: 1d }\n").load();
-    assert_eq!(lines(&loaded), ["conf.d/a.yaml:3:18: check `b`: unknown setting `intervall`; did you mean `interval`?"]);
+    let loaded = Directory::with(
+        "checks:\n  a: { beat: 1d, depends_on: [b] }\n  b: { beat: 1d, intervall: 5s }\n  c: { beat: 1d }\n",
+    )
+    .load();
+    assert_eq!(
+        lines(&loaded),
+        ["conf.d/a.yaml:3:18: check `b`: unknown setting `intervall`; did you mean `interval`?"]
+    );
     assert_eq!(names(&loaded), ["a", "c"]);
     assert!(check(&loaded, "a").depends_on.is_empty());
 }
@@ -53,7 +59,10 @@ fn an_empty_conf_d_can_be_told_from_a_missing_one() {
     let loaded = directory.load();
     assert_eq!((loaded.definition_files, loaded.problems.len()), (None, 0));
     let missing = Chosen { path: directory.path().join("none"), reason: Reason::Option("--config") };
-    assert!(lines(&directory.load_from(&missing))[0].contains("the directory does not exist; its path comes from the option `--config`"));
+    assert!(
+        lines(&directory.load_from(&missing))[0]
+            .contains("the directory does not exist; its path comes from the option `--config`")
+    );
 }
 
 #[test]
@@ -62,7 +71,11 @@ fn files_that_others_can_write_are_not_read() {
     directory.write_mode("conf.d/b.yaml", "checks: { b: { beat: 1d } }\n", 0o666);
     let loaded = directory.load();
     assert_eq!(names(&loaded), ["a"]);
-    assert!(lines(&loaded)[0].starts_with("conf.d/b.yaml: every user can write to the file; run `chmod o-w '/"), "{:?}", lines(&loaded));
+    assert!(
+        lines(&loaded)[0].starts_with("conf.d/b.yaml: every user can write to the file; run `chmod o-w '/"),
+        "{:?}",
+        lines(&loaded)
+    );
     directory.write("monchero.yaml", "insecure_permissions: allow\n");
     let loaded = directory.load();
     assert_eq!((names(&loaded), loaded.problems.len(), loaded.configuration.warnings.len()), (vec!["a", "b"], 0, 1));
@@ -86,7 +99,11 @@ fn secrets_come_from_files_variables_credentials_and_private_text() {
         ("{ credential: token }".to_owned(), 0o644),
         ("hunter22".to_owned(), 0o640),
     ] {
-        directory.write_mode("conf.d/a.yaml", &format!("checks: {{ a: {{ probe: {{ url: 'http://x', token: {secret} }} }} }}\n"), mode);
+        directory.write_mode(
+            "conf.d/a.yaml",
+            &format!("checks: {{ a: {{ probe: {{ url: 'http://x', token: {secret} }} }} }}\n"),
+            mode,
+        );
         assert_eq!(lines(&directory.load()), [""; 0], "{secret}");
     }
     for (secret, why) in [
@@ -97,7 +114,11 @@ fn secrets_come_from_files_variables_credentials_and_private_text() {
         ("{ credential: ../token }", "cannot be the name of a credential"),
         ("{ credential: none }", "cannot read the secret"),
     ] {
-        directory.write_mode("conf.d/a.yaml", &format!("checks: {{ a: {{ probe: {{ url: 'http://x', token: {secret} }} }} }}\n"), 0o644);
+        directory.write_mode(
+            "conf.d/a.yaml",
+            &format!("checks: {{ a: {{ probe: {{ url: 'http://x', token: {secret} }} }} }}\n"),
+            0o644,
+        );
         let loaded = directory.load();
         assert_eq!(loaded.problems.len(), 1, "{secret}");
         assert!(lines(&loaded)[0].contains(why), "{:?}", lines(&loaded));
@@ -144,12 +165,18 @@ fn programs_in_directories_are_checks() {
     assert_eq!(lines(&loaded), [""; 0]);
     assert_eq!(names(&loaded), ["check_one", "fast", "slow.sh"]);
     let interval = |name: &str| check(&loaded, name).interval;
-    assert_eq!((interval("check_one"), interval("slow.sh"), interval("fast")), (Duration::from_secs(120), Duration::from_secs(300), Duration::from_secs(30)));
+    assert_eq!(
+        (interval("check_one"), interval("slow.sh"), interval("fast")),
+        (Duration::from_secs(120), Duration::from_secs(300), Duration::from_secs(30))
+    );
     assert_eq!((check(&loaded, "fast").kind, check(&loaded, "fast").policy.max_attempts), ("plugin", 6));
     assert_eq!(loaded.configuration.warnings.len(), 1, "{:?}", loaded.configuration.warnings);
     let path = directory.path().join("plugins.d");
     let settings = |format: &str| {
-        format!("plugin_directories:\n  - path: {}\n    format: {format}\n    defaults: {{ timeout: 5s, labels: {{ from: dir }} }}\n", path.display())
+        format!(
+            "plugin_directories:\n  - path: {}\n    format: {format}\n    defaults: {{ timeout: 5s, labels: {{ from: dir }} }}\n",
+            path.display()
+        )
     };
     directory.write("monchero.yaml", &settings("native"));
     let loaded = directory.load();

@@ -161,7 +161,7 @@ async fn downtimes_are_planned_listed_and_ended() {
     assert_eq!(planned.covers, ["raid", "raid/md0"]);
     let downtime = &planned.downtime;
     assert_eq!(downtime.end.duration_since(downtime.start), jiff::SignedDuration::from_mins(30));
-    assert_eq!(client.downtimes().await.unwrap().value().unwrap().downtimes, [planned.downtime.clone()]);
+    assert_eq!(client.downtimes().await.unwrap().value().unwrap().downtimes, std::slice::from_ref(downtime));
     assert_eq!(client.end_downtime(1).await.unwrap().value().unwrap().done, "downtime 1 of `raid` is over");
     assert!(matches!(client.end_downtime(1).await.unwrap_err(), ClientError::Refused { status: 409, .. }));
 

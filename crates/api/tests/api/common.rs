@@ -101,7 +101,13 @@ async fn play(rows: Vec<Arc<Row>>, mut commands: mpsc::Receiver<Command>, log: L
             }
             Command::Submit(name, report, answer) => {
                 let found = find(name.as_str());
-                say(format!("submit {name} {:?} {:?} {:?} {}", report.worst(), report.message, report.output, report.metrics.len()));
+                say(format!(
+                    "submit {name} {:?} {:?} {:?} {}",
+                    report.worst(),
+                    report.message,
+                    report.output,
+                    report.metrics.len()
+                ));
                 send(answer, found.map(drop));
             }
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
@@ -112,11 +118,17 @@ async fn play(rows: Vec<Arc<Row>>, mut commands: mpsc::Receiver<Command>, log: L
             Command::Unacknowledge(check, answer) => {
                 let known = acknowledged.contains(&check);
                 acknowledged.retain(|name| *name != check);
-                send(answer, if known { Ok(()) } else { Err(Refusal::Senseless(format!("`{check}` is not acknowledged"))) });
+                send(
+                    answer,
+                    if known { Ok(()) } else { Err(Refusal::Senseless(format!("`{check}` is not acknowledged"))) },
+                );
             }
             Command::AddDowntime(downtime, answer) => {
                 let downtime = Downtime { id: downtimes.len() as u64 + 1, ..*downtime };
-                say(format!("downtime {} {} .. {} by {}: {}", downtime.pattern, downtime.start, downtime.end, downtime.author, downtime.comment));
+                say(format!(
+                    "downtime {} {} .. {} by {}: {}",
+                    downtime.pattern, downtime.start, downtime.end, downtime.author, downtime.comment
+                ));
                 downtimes.push(downtime.clone());
                 send(answer, Ok(downtime));
             }
@@ -213,7 +225,8 @@ impl Daemon {
     pub(crate) async fn request(&self, method: &str, target: &str, body: &str) -> (u16, serde_json::Value) {
         let request = format!("{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let answer = self.raw(request.as_bytes()).await;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"));
+        let status =
+            answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"));
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body:?}")))
     }

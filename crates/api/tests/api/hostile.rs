@@ -163,6 +163,7 @@ async fn hear(child: &mut Child, word: &str) {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "its way to talk to the test that started it")]
 #[ignore = "a client process that the other tests start as another user"]
 async fn as_stranger() {
     let Ok(task) = std::env::var(TASK) else { return };
@@ -222,6 +223,7 @@ fn open_daemon(rows: Vec<monchero_engine::Row>) -> Daemon {
     Daemon::start_at(rows, dir, &path)
 }
 
+#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn may_become_another() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
