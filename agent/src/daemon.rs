@@ -71,6 +71,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         loaded,
         journal: Arc::clone(&store) as Arc<dyn Journal>,
         spawner: Arc::new(executor.clone()) as Arc<dyn Spawner>,
+        checks: executor.runtime(),
         runtime: tokio::runtime::Handle::current(),
         clock: clock.clone(),
         commands,

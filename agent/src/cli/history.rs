@@ -66,11 +66,12 @@ pub(super) fn moment(screen: &Screen, text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    let local = text.parse::<jiff::civil::DateTime>().or_else(|_| text.parse::<jiff::civil::Date>().map(jiff::civil::DateTime::from));
-    local
-        .and_then(|local| local.to_zoned(screen.zone.clone()))
-        .map(|zoned| zoned.timestamp())
-        .map_err(|_| format!("`{text}` is neither a span of time (`2h`, `7d`) nor a moment (`2026-01-31`, `2026-01-31T12:00`)"))
+    let local = text
+        .parse::<jiff::civil::DateTime>()
+        .or_else(|_| text.parse::<jiff::civil::Date>().map(jiff::civil::DateTime::from));
+    local.and_then(|local| local.to_zoned(screen.zone.clone())).map(|zoned| zoned.timestamp()).map_err(|_| {
+        format!("`{text}` is neither a span of time (`2h`, `7d`) nor a moment (`2026-01-31`, `2026-01-31T12:00`)")
+    })
 }
 
 fn events(screen: &Screen, events: &[Event]) -> String {
@@ -88,7 +89,8 @@ fn events(screen: &Screen, events: &[Event]) -> String {
                 [time, Cell::new(&change.check), state, Cell::made(transition(change))]
             }
             Event::Notice(notice) => {
-                let what = format!("{} told {} {}, {}", notice.target, notice.kind, notice.state.as_str(), delivered(notice));
+                let what =
+                    format!("{} told {} {}, {}", notice.target, notice.kind, notice.state.as_str(), delivered(notice));
                 [time, Cell::new(&notice.check), Cell::new("notice"), Cell::made(what)]
             }
             Event::Action(action) => {
@@ -108,13 +110,21 @@ fn confirmed(state: CheckState, state_type: Confirmation) -> String {
 }
 
 fn transition(change: &TransitionEvent) -> String {
-    let attempt = if change.state_type == Confirmation::Soft { format!(", attempt {}/{}", change.attempt, change.max_attempts) } else { String::new() };
+    let attempt = if change.state_type == Confirmation::Soft {
+        format!(", attempt {}/{}", change.attempt, change.max_attempts)
+    } else {
+        String::new()
+    };
     format!("was {}{attempt}: {}", confirmed(change.previous_state, change.previous_type), change.message)
 }
 
 fn values(screen: &Screen, history: &MetricHistory) -> String {
     if history.points.is_empty() {
-        return format!("`{}` of `{}` has no values in this time\n", screen::line(&history.label), screen::line(&history.check));
+        return format!(
+            "`{}` of `{}` has no values in this time\n",
+            screen::line(&history.label),
+            screen::line(&history.check)
+        );
     }
     let mut table = Table::new(["TIME", "MEAN", "MIN", "MAX", "VALUES"].map(Column::new));
     for point in &history.points {

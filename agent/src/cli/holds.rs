@@ -17,6 +17,8 @@ use super::table::{Cell, Column, Narrow, Table};
 
 /// How many names of covered checks are told.
 const TOLD: usize = 5;
+/// A downtime that begins so soon begins now: the daemon's now is a little later than ours.
+const SOON: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
 /// The exit status of a shell for a command that is not there.
 const NOT_STARTED: u8 = 127;
 /// What a shell adds to the number of the signal that ended a command.
@@ -51,8 +53,13 @@ pub(super) async fn ack(client: &Client, screen: &Screen, args: AckArgs) -> Ende
     } else {
         let until = args.lasting.map(|lasting| screen.now.checked_add(lasting)).transpose();
         let until = until.map_err(|error| Failed::usage(format!("`--for`: {error}")))?;
-        let request =
-            AcknowledgementRequest { check: args.check, author: args.author.or_else(behind_sudo), comment: args.comment, until, sticky: args.sticky };
+        let request = AcknowledgementRequest {
+            check: args.check,
+            author: args.author.or_else(behind_sudo),
+            comment: args.comment,
+            until,
+            sticky: args.sticky,
+        };
         client.acknowledge(&request).await?
     };
     screen::print(&format!("{}\n", screen::line(&done.value()?.done)))?;
@@ -171,7 +178,8 @@ fn told(screen: &Screen, planned: &DowntimePlanned) -> String {
     if covers.len() > TOLD {
         let _ = write!(names, " and {} more", covers.len() - TOLD);
     }
-    let when = if downtime.start > screen.now { format!("from {} ", screen.time(downtime.start)) } else { String::new() };
+    let later = downtime.start.duration_since(screen.now) > SOON;
+    let when = if later { format!("from {} ", screen.time(downtime.start)) } else { String::new() };
     format!("downtime {} {when}until {}: {}\n", downtime.id, screen.time(downtime.end), screen::line(&names))
 }
 
@@ -227,7 +235,10 @@ async fn run(client: &Client, args: RunArgs) -> Ended {
 }
 
 /// The command with our own standard streams, to its end.
-#[expect(clippy::disallowed_methods, reason = "the user's own command on the user's own terminal: no deadline, and nothing to capture")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the user's own command on the user's own terminal: no deadline, and nothing to capture"
+)]
 async fn supervise(command: &[OsString]) -> std::io::Result<ExitStatus> {
     use tokio::signal::unix::{SignalKind, signal};
     // The terminal sends SIGINT to the command as well; who ends us with SIGTERM means both.
@@ -265,7 +276,14 @@ mod tests {
 
     fn downtime() -> Downtime {
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
-        Downtime { id: 7, pattern: "raid*".into(), start: at(0), end: at(1_800), author: "maria (root)".into(), comment: "new \u{1b}disk".into() }
+        Downtime {
+            id: 7,
+            pattern: "raid*".into(),
+            start: at(0),
+            end: at(1_800),
+            author: "maria (root)".into(),
+            comment: "new \u{1b}disk".into(),
+        }
     }
 
     #[test]

@@ -58,7 +58,9 @@ pub(super) fn config(paths: &Paths, screen: &Screen, command: &ConfigCommand) ->
     let count = loaded.problems.len();
     let error = format!("the configuration has {count} problem{}", if count == 1 { "" } else { "s" });
     Err(Failed { exit: exit::CONFIG, ..Failed::new(error) }.hint(match command {
-        ConfigCommand::Check { .. } => "a daemon that starts runs what is good; a reload changes nothing until all of it is",
+        ConfigCommand::Check { .. } => {
+            "a daemon that starts runs what is good; a reload changes nothing until all of it is"
+        }
         ConfigCommand::Show { .. } => "`monchero config check` says what is wrong; what is shown is what is good",
     }))
 }
@@ -74,8 +76,12 @@ fn verdict(paths: &Paths, screen: &Screen, loaded: &Loaded) -> String {
     }
     let (checks, actions) = (loaded.configuration.checks.len(), loaded.configuration.actions.len());
     let what = if loaded.problems.is_empty() { "all good" } else { "good" };
-    let files = loaded.definition_files.map_or_else(|| "there is no".to_owned(), |files| format!("{files} files in"));
-    let _ = writeln!(out, "{files} {}; {what}: {checks} checks, {actions} actions", paths.conf_d().display());
+    let conf_d = paths.conf_d();
+    let place = match loaded.definition_files {
+        Some(files) => format!("{files} file{} of {}", if files == 1 { "" } else { "s" }, conf_d.display()),
+        None => format!("no file: there is no {}", conf_d.display()),
+    };
+    let _ = writeln!(out, "{what}: {checks} checks and {actions} actions in {place}");
     out
 }
 
@@ -178,7 +184,9 @@ pub(super) struct PathsArgs {
 pub(super) fn paths(paths: &Paths, screen: &Screen, args: &PathsArgs) -> Ended {
     let report = paths.report();
     if args.json {
-        let entry = |(what, path, why): &(&str, std::path::PathBuf, String)| ((*what).to_owned(), json!({ "path": path, "reason": why }));
+        let entry = |(what, path, why): &(&str, std::path::PathBuf, String)| {
+            ((*what).to_owned(), json!({ "path": path, "reason": why }))
+        };
         print_pretty(&report.iter().map(entry).collect::<serde_json::Map<_, _>>().into())?;
         return Ok(0.into());
     }

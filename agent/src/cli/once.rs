@@ -1,6 +1,5 @@
 //! `monchero once`: every check of the configuration, once, without a daemon.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::exit::{Ended, Failed};
-use super::screen::{self, Screen};
+use super::screen::{self, Progress, Screen};
 use super::status::{self, HoldMark};
 use crate::config::Paths;
 use crate::daemon::Configurations;
@@ -42,6 +41,8 @@ pub(super) struct OnceArgs {
 
 /// Runs `monchero once`.
 pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ended {
+    // Environment setters that fail are logged.
+    crate::logging::start();
     let options = monchero_exec::Options { helper: Some(PathBuf::from("/proc/self/exe")), ..Default::default() };
     let executor = Executor::start(&options).map_err(|error| Failed::new(error.to_string()))?;
     let configuration = Configurations::new(paths.clone(), executor.clone()).read().await.configuration;
@@ -90,7 +91,10 @@ fn chosen<'a>(configuration: &'a Configuration, patterns: &[String]) -> Result<V
     for pattern in patterns {
         if !configuration.checks.iter().any(|check| fits(pattern, check)) {
             let near = node::nearest(pattern, configuration.checks.iter().map(|check| check.name.as_str()));
-            let hint = near.map_or_else(|| "`monchero config show` lists all checks".to_owned(), |near| format!("did you mean `{near}`?"));
+            let hint = near.map_or_else(
+                || "`monchero config show` lists all checks".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
             return Err(Failed::new(format!("there is no check `{pattern}`")).hint(hint));
         }
     }
@@ -101,7 +105,8 @@ fn chosen<'a>(configuration: &'a Configuration, patterns: &[String]) -> Result<V
 /// Runs checks, as many at once as the daemon would.
 async fn run_all(configuration: &Configuration, checks: Vec<&Definition>, spawner: Arc<dyn Spawner>) -> Vec<Row> {
     let places = Arc::new(Semaphore::new(configuration.concurrency.max(1)));
-    let progress = Progress::new(checks.len());
+    let all = checks.len();
+    let progress = Progress::new(&format!("0 of {all} checks have run"));
     let mut runs = JoinSet::new();
     for check in checks {
         let (check, host, sysroot) = (check.clone(), Arc::clone(&configuration.host), configuration.sysroot.clone());
@@ -109,7 +114,8 @@ async fn run_all(configuration: &Configuration, checks: Vec<&Definition>, spawne
         runs.spawn(async move {
             // The semaphore is never closed.
             let _place = places.acquire_owned().await;
-            let (name, labels, kind, on_timeout) = (check.name.clone(), Arc::clone(&check.labels), check.kind, check.on_timeout);
+            let (name, labels, kind, on_timeout) =
+                (check.name.clone(), Arc::clone(&check.labels), check.kind, check.on_timeout);
             let begin = Instant::now();
             // A task of its own: a panic in there is this check's, nobody else's (R59).
             let answer = tokio::spawn(async move { run(&check, &host, &sysroot, &*spawner).await }).await;
@@ -122,14 +128,18 @@ async fn run_all(configuration: &Configuration, checks: Vec<&Definition>, spawne
     let mut over = 0;
     while let Some(ended) = runs.join_next().await {
         over += 1;
-        progress.show(over);
+        progress.show(&format!("{over} of {all} checks have run"));
         found.extend(ended.unwrap_or_default());
     }
-    progress.clear();
     found
 }
 
-async fn run(check: &Definition, host: &str, sysroot: &std::path::Path, spawner: &dyn Spawner) -> Result<Report, CheckError> {
+async fn run(
+    check: &Definition,
+    host: &str,
+    sysroot: &std::path::Path,
+    spawner: &dyn Spawner,
+) -> Result<Report, CheckError> {
     let context = Context {
         check: check.name.as_str(),
         host,
@@ -147,7 +157,9 @@ async fn run(check: &Definition, host: &str, sysroot: &std::path::Path, spawner:
 fn rows(result: CheckResult, kind: &'static str, labels: &Arc<std::collections::BTreeMap<String, String>>) -> Vec<Row> {
     let CheckResult { check, at, duration, result, services, .. } = result;
     let own = row(check.clone(), kind, result, at, duration);
-    let services = services.into_iter().map(|(name, result)| Row { parent: Some(check.clone()), ..row(name, kind, result, at, duration) });
+    let services = services
+        .into_iter()
+        .map(|(name, result)| Row { parent: Some(check.clone()), ..row(name, kind, result, at, duration) });
     std::iter::once(own).chain(services).map(|row| Row { labels: Arc::clone(labels), ..row }).collect()
 }
 
@@ -175,33 +187,4 @@ fn row(name: Name, kind: &'static str, result: ServiceResult, at: Timestamp, dur
 fn broken(file: &str, line: &str) -> Row {
     let result = ServiceResult { state: State::Bad, message: line.into(), ..ServiceResult::default() };
     row(Name::new(&format!("config/{file}")), "config", result, Clock::system().now(), Duration::ZERO)
-}
-
-/// How far it is, on standard error if that is a terminal.
-struct Progress {
-    all: usize,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(all: usize) -> Self {
-        let progress = Self { all, shown: std::io::stderr().is_terminal() };
-        progress.show(0);
-        progress
-    }
-
-    fn show(&self, over: usize) {
-        self.write(&format!("\r{over} of {} checks have run\u{1b}[K", self.all));
-    }
-
-    fn clear(&self) {
-        self.write("\r\u{1b}[K");
-    }
-
-    fn write(&self, text: &str) {
-        if self.shown {
-            // Progress that cannot be shown is no reason to stop.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
-        }
-    }
 }

@@ -9,7 +9,7 @@ use monchero_core::State;
 use monchero_core::quantity::{self, Unit};
 
 use super::exit::{self, Ended};
-use super::screen::{self, Screen};
+use super::screen::{self, Progress, Screen};
 
 /// Options of `monchero run`.
 #[derive(Args, Debug)]
@@ -24,7 +24,10 @@ pub(super) struct RunArgs {
 
 /// Runs `monchero run`.
 pub(super) async fn run(client: &Client, screen: &Screen, args: RunArgs) -> Ended {
-    let answer = client.run(args.checks).await?;
+    let progress = Progress::new(&format!("waiting for {}", args.checks.join(", ")));
+    let answer = client.run(args.checks).await;
+    drop(progress);
+    let answer = answer?;
     let found = answer.value()?;
     if args.json {
         screen::print_json(answer.json())?;
@@ -42,7 +45,9 @@ pub(super) fn result_block(screen: &Screen, result: &RunResult<'_>) -> String {
         let _ = writeln!(out, "  {line}");
     }
     for metric in &result.metrics {
-        let value = metric.value.map_or_else(|| "not known".to_owned(), |value| quantity::human(value, &Unit::new(&metric.unit)));
+        let value = metric
+            .value
+            .map_or_else(|| "not known".to_owned(), |value| quantity::human(value, &Unit::new(&metric.unit)));
         let _ = writeln!(out, "  {} = {}", screen::line(&metric.label), screen::line(&value));
     }
     out
@@ -107,7 +112,8 @@ pub(super) async fn reload(client: &Client, args: ReloadArgs) -> Ended {
 
 fn changes(summary: &ReloadSummary) -> String {
     let ReloadSummary { added, changed, removed, unchanged, warnings } = summary;
-    let mut out = format!("reloaded: {added} checks added, {changed} changed, {removed} removed, {unchanged} untouched\n");
+    let mut out =
+        format!("reloaded: {added} checks added, {changed} changed, {removed} removed, {unchanged} untouched\n");
     for warning in warnings {
         let _ = writeln!(out, "warning: {}", screen::line(warning));
     }

@@ -134,6 +134,38 @@ pub(super) fn print_json(json: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
+/// How far something is that takes a while: a line on standard error, if that is a terminal, until it is dropped.
+pub(super) struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    /// Begins with a text.
+    pub(super) fn new(text: &str) -> Self {
+        let progress = Self { shown: io::stderr().is_terminal() };
+        progress.show(text);
+        progress
+    }
+
+    /// Shows another text in its place.
+    pub(super) fn show(&self, text: &str) {
+        self.write(&format!("\r{}\u{1b}[K", line(text)));
+    }
+
+    fn write(&self, text: &str) {
+        if self.shown {
+            // Progress that cannot be shown is no reason to stop.
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.write("\r\u{1b}[K");
+    }
+}
+
 /// How a state looks: its word says what it is, its colour only helps.
 pub(super) fn style(state: CheckState) -> Style {
     match state {
@@ -147,7 +179,8 @@ pub(super) fn style(state: CheckState) -> Style {
 
 /// `12 checks: 10 okay, 1 warning, 1 bad`.
 pub(super) fn summary(screen: &Screen, states: impl Iterator<Item = CheckState>) -> String {
-    const ORDER: [CheckState; 5] = [CheckState::Okay, CheckState::Warning, CheckState::Unknown, CheckState::Bad, CheckState::Pending];
+    const ORDER: [CheckState; 5] =
+        [CheckState::Okay, CheckState::Warning, CheckState::Unknown, CheckState::Bad, CheckState::Pending];
     let mut counts = [0_usize; ORDER.len()];
     for state in states {
         for (known, count) in ORDER.iter().zip(&mut counts) {

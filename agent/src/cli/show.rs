@@ -115,12 +115,26 @@ fn why(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
         }
         (CheckState::Okay, Confirmation::Hard) => lines.push("the last result was okay".to_owned()),
         (state, Confirmation::Hard) if detail.recovering > 0 => {
-            lines.push(format!("still {}: {} okay in a row, more are needed (`recover_after`)", state.as_str(), detail.recovering));
+            lines.push(format!(
+                "still {}: {} okay in a row, more are needed (`recover_after`)",
+                state.as_str(),
+                detail.recovering
+            ));
         }
-        (_, Confirmation::Hard) => lines.push(format!("hard: {} result{} in a row {} enough to confirm it", check.max_attempts, plural(check.max_attempts), if check.max_attempts == 1 { "is" } else { "are" })),
+        (_, Confirmation::Hard) => lines.push(format!(
+            "hard: {} result{} in a row {} enough to confirm it",
+            check.max_attempts,
+            plural(check.max_attempts),
+            if check.max_attempts == 1 { "is" } else { "are" }
+        )),
     }
     if let Some(incident) = &detail.incident {
-        lines.push(format!("incident {} since {}, at worst {}", incident.id, screen.time(incident.since), incident.worst.as_str()));
+        lines.push(format!(
+            "incident {} since {}, at worst {}",
+            incident.id,
+            screen.time(incident.since),
+            incident.worst.as_str()
+        ));
     } else if let Some(since) = detail.hard_since {
         lines.push(format!("the last confirmed change was {} ago", screen.since(since)));
     }
@@ -144,7 +158,8 @@ fn checked(screen: &Screen, detail: &Detail<'_>) -> String {
         }
         (false, None) => text.push_str("; runs when others report it"),
     }
-    let _ = write!(text, " (every {}, {} while soft, timeout {})", detail.interval, detail.retry_interval, detail.timeout);
+    let _ =
+        write!(text, " (every {}, {} while soft, timeout {})", detail.interval, detail.retry_interval, detail.timeout);
     if detail.skipped > 0 {
         let _ = write!(text, "; {} runs left out because the one before was not over", detail.skipped);
     }
@@ -152,8 +167,10 @@ fn checked(screen: &Screen, detail: &Detail<'_>) -> String {
 }
 
 fn holds(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
-    let until = |until: Option<jiff::Timestamp>| until.map(|at| format!(", until {}", screen.time(at))).unwrap_or_default();
-    let mut lines: Vec<String> = detail.check.holds.iter().map(|hold| format!("{}{}", hold.text, until(hold.until))).collect();
+    let until =
+        |until: Option<jiff::Timestamp>| until.map(|at| format!(", until {}", screen.time(at))).unwrap_or_default();
+    let mut lines: Vec<String> =
+        detail.check.holds.iter().map(|hold| format!("{}{}", hold.text, until(hold.until))).collect();
     let later = detail.downtimes.iter().filter(|downtime| downtime.start > screen.now);
     lines.extend(later.map(|downtime| {
         let (from, to) = (screen.time(downtime.start), screen.time(downtime.end));
@@ -183,14 +200,19 @@ fn told(screen: &Screen, target: &Target) -> Vec<String> {
     let mut lines = vec![format!("{}: {knows}; {plan}", target.name)];
     if target.failed_tries > 0 {
         let why = target.last_error.as_deref().unwrap_or("for no known reason");
-        lines.push(format!("  {} tr{} failed: {why}", target.failed_tries, if target.failed_tries == 1 { "y" } else { "ies" }));
+        lines.push(format!(
+            "  {} tr{} failed: {why}",
+            target.failed_tries,
+            if target.failed_tries == 1 { "y" } else { "ies" }
+        ));
     }
     lines
 }
 
 fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> String {
     let last_day = if past.iter().all(|points| points.len() < 2) { "" } else { "LAST DAY" };
-    let mut table = Table::new([Column::new("METRIC"), Column::new("VALUE"), Column::new("ALERTS"), Column::new(last_day)]);
+    let mut table =
+        Table::new([Column::new("METRIC"), Column::new("VALUE"), Column::new("ALERTS"), Column::new(last_day)]);
     for (i, metric) in metrics.iter().enumerate() {
         let (alerts, state) = judged(metric);
         let unit = Unit::new(&metric.unit);
@@ -233,7 +255,8 @@ fn titled(table: String) -> String {
 }
 
 fn actions(screen: &Screen, events: &[ActionEvent]) -> String {
-    let mut table = Table::new([Column::new("RECENT ACTION"), Column::new("WHEN"), Column::new("WHY"), Column::new("HOW IT WENT")]);
+    let mut table =
+        Table::new([Column::new("RECENT ACTION"), Column::new("WHEN"), Column::new("WHY"), Column::new("HOW IT WENT")]);
     for event in events {
         table.push([
             Cell::new(&event.action),
@@ -252,7 +275,8 @@ pub(super) fn went(event: &ActionEvent) -> String {
 }
 
 fn notices(screen: &Screen, events: &[NoticeEvent]) -> String {
-    let mut table = Table::new([Column::new("RECENT NOTICE"), Column::new("WHEN"), Column::new("TO"), Column::new("HOW IT WENT")]);
+    let mut table =
+        Table::new([Column::new("RECENT NOTICE"), Column::new("WHEN"), Column::new("TO"), Column::new("HOW IT WENT")]);
     for event in events {
         table.push([
             Cell::made(format!("{} {}", event.kind, event.state.as_str())),
@@ -277,7 +301,8 @@ pub(super) fn spark(points: &[Point]) -> String {
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
     let span = last.at.duration_since(first.at).as_secs_f64();
     let finite = || points.iter().map(|point| point.mean).filter(|mean| mean.is_finite());
-    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mean| (low.min(mean), high.max(mean)));
+    let (low, high) =
+        finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mean| (low.min(mean), high.max(mean)));
     if span <= 0.0 || !low.is_finite() {
         return String::new();
     }
@@ -322,6 +347,33 @@ mod tests {
         Timestamp::from_second(1_800_000_000 - ago).unwrap()
     }
 
+    fn targets() -> Vec<Target> {
+        vec![
+            Target {
+                name: "ops".into(),
+                told: CheckState::Bad,
+                told_at: Some(at(180)),
+                plan: Plan::Nothing,
+                notice: None,
+                at: Some(at(-14_220)),
+                hold: None,
+                failed_tries: 0,
+                last_error: None,
+            },
+            Target {
+                name: "chat".into(),
+                told: CheckState::Okay,
+                told_at: None,
+                plan: Plan::Tell,
+                notice: Some("problem".into()),
+                at: Some(at(-40)),
+                hold: None,
+                failed_tries: 2,
+                last_error: Some("no connection".into()),
+            },
+        ]
+    }
+
     fn detail() -> Detail<'static> {
         let metric = Metric {
             label: "time".into(),
@@ -344,8 +396,23 @@ mod tests {
                 last_check: Some(at(12)),
                 next_check: Some(at(-18)),
                 message: "status is 503,\u{1b}[2J expected 200".into(),
-                metrics: vec![metric, Metric { label: "size".into(), value: None, unit: Cow::Borrowed("B"), warning: None, bad: None, min: None, max: None }],
-                holds: vec![Hold { kind: "acknowledged".into(), text: "acknowledged by maria: on it".into(), until: Some(at(-3_600)) }],
+                metrics: vec![
+                    metric,
+                    Metric {
+                        label: "size".into(),
+                        value: None,
+                        unit: Cow::Borrowed("B"),
+                        warning: None,
+                        bad: None,
+                        min: None,
+                        max: None,
+                    },
+                ],
+                holds: vec![Hold {
+                    kind: "acknowledged".into(),
+                    text: "acknowledged by maria: on it".into(),
+                    until: Some(at(-3_600)),
+                }],
                 labels: Cow::Owned(BTreeMap::from([("team".to_owned(), "web".to_owned())])),
             },
             output: "a longer\nstory".into(),
@@ -364,19 +431,55 @@ mod tests {
             recovering: 0,
             incident: Some(Incident { id: "0123456789abcd".into(), since: at(185), worst: CheckState::Bad }),
             acknowledgement: None,
-            downtimes: vec![Downtime { id: 7, pattern: "shop".into(), start: at(-7_200), end: at(-10_800), author: "root".into(), comment: "new release".into() }],
-            targets: vec![
-                Target { name: "ops".into(), told: CheckState::Bad, told_at: Some(at(180)), plan: Plan::Nothing, notice: None, at: Some(at(-14_220)), hold: None, failed_tries: 0, last_error: None },
-                Target { name: "chat".into(), told: CheckState::Okay, told_at: None, plan: Plan::Tell, notice: Some("problem".into()), at: Some(at(-40)), hold: None, failed_tries: 2, last_error: Some("no connection".into()) },
-            ],
-            recent_actions: vec![ActionEvent { at: at(184), check: "shop".into(), action: "restart-shop".into(), id: 1, incident: None, reason: "hard bad".into(), outcome: Outcome::Done, ended: Some(at(183)), message: "exit status 0".into(), output: String::new() }],
-            recent_notices: vec![NoticeEvent { at: at(180), check: "shop".into(), target: "ops".into(), kind: "problem".into(), state: CheckState::Bad, incident: None, delivered: true, attempt: 1, detail: "250 2.0.0 Ok".into(), delivery_id: "x".into() }],
+            downtimes: vec![Downtime {
+                id: 7,
+                pattern: "shop".into(),
+                start: at(-7_200),
+                end: at(-10_800),
+                author: "root".into(),
+                comment: "new release".into(),
+            }],
+            targets: targets(),
+            recent_actions: vec![ActionEvent {
+                at: at(184),
+                check: "shop".into(),
+                action: "restart-shop".into(),
+                id: 1,
+                incident: None,
+                reason: "hard bad".into(),
+                outcome: Outcome::Done,
+                ended: Some(at(183)),
+                message: "exit status 0".into(),
+                output: String::new(),
+            }],
+            recent_notices: vec![NoticeEvent {
+                at: at(180),
+                check: "shop".into(),
+                target: "ops".into(),
+                kind: "problem".into(),
+                state: CheckState::Bad,
+                incident: None,
+                delivered: true,
+                attempt: 1,
+                detail: "250 2.0.0 Ok".into(),
+                delivery_id: "x".into(),
+            }],
         }
     }
 
     #[test]
     fn everything_is_told_in_sections() {
-        let past = vec![(0..48_u32).map(|i| Point { at: at(86_400 - i64::from(i) * 1_800), mean: f64::from(i), min: 0.0, max: 0.0, count: 1 }).collect()];
+        let past = vec![
+            (0..48_u32)
+                .map(|i| Point {
+                    at: at(86_400 - i64::from(i) * 1_800),
+                    mean: f64::from(i),
+                    min: 0.0,
+                    max: 0.0,
+                    count: 1,
+                })
+                .collect(),
+        ];
         let expected = "\
 shop  bad  since 2027-01-15 07:56:55 (3m 5s)
   status is 503,\\e[2J expected 200
@@ -408,7 +511,9 @@ RECENT NOTICE  WHEN    TO   HOW IT WENT
 problem bad    3m ago  ops  delivered: 250 2.0.0 Ok
 ";
         let shown = page(&screen(None), &detail(), &past);
-        let squeezed = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+        let squeezed = |text: &str| {
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        };
         assert_eq!(squeezed(&shown), squeezed(expected), "{shown}");
         assert!(shown.starts_with(expected.split_once("METRIC").unwrap().0), "{shown}");
     }
@@ -420,7 +525,10 @@ problem bad    3m ago  ops  delivered: 250 2.0.0 Ok
         (detail.check.since, detail.check.last_check, detail.check.next_check) = (None, None, None);
         (detail.incident, detail.hard_since) = (None, None);
         let shown = page(&screen(None), &detail, &[]);
-        assert!(shown.contains("it has not run yet") && shown.contains("checked     never; runs when others report it"), "{shown}");
+        assert!(
+            shown.contains("it has not run yet") && shown.contains("checked     never; runs when others report it"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -17,8 +17,9 @@ use super::table::{Cell, Column, Narrow, Table};
 
 /// How often `--watch` looks again.
 const WATCH: Duration = Duration::from_secs(2);
-/// What `--watch` shows besides rows: its first line, the headings, what was left out, the summary, the hint, the cursor's line.
-const WATCH_FRAME: usize = 6;
+/// What `--watch` shows besides rows: its first line, the headings, what was left out, a blank, the summary, the hint, the cursor's
+/// line.
+const WATCH_FRAME: usize = 7;
 
 /// Options of `monchero status`.
 #[derive(Args, Debug)]
@@ -97,11 +98,16 @@ pub(super) async fn status(client: &Client, screen: &Screen, args: StatusArgs) -
 
 async fn watch(client: &Client, screen: &Screen, args: &StatusArgs) -> Ended {
     if screen.width.is_none() {
-        return Err(Failed::usage("`--watch` needs a terminal").hint("without a terminal, ask again when you want to know: `monchero status`"));
+        return Err(Failed::usage("`--watch` needs a terminal")
+            .hint("without a terminal, ask again when you want to know: `monchero status`"));
     }
     loop {
         // The terminal may have been resized.
-        let screen = Screen { width: Screen::stdout(screen::Colour::Auto).width, now: monchero_engine::Clock::system().now(), ..screen.clone() };
+        let screen = Screen {
+            width: Screen::stdout(screen::Colour::Auto).width,
+            now: monchero_engine::Clock::system().now(),
+            ..screen.clone()
+        };
         let rows = screen::height().saturating_sub(WATCH_FRAME).max(1);
         let (host, page) = match look(client, &screen, args, rows).await {
             Ok(shown) => shown,
@@ -165,8 +171,10 @@ fn next(rows: &[Row<'_>]) -> String {
 
 fn cells<'a>(screen: &Screen, row: &'a Row<'_>) -> [Cell<'a>; 5] {
     let soft = row.state_type == Confirmation::Soft && row.state > CheckState::Okay;
-    let state = if soft { Cow::Owned(format!("{} soft", row.state.as_str())) } else { Cow::Borrowed(row.state.as_str()) };
-    let attempt = if row.state > CheckState::Okay { format!("{}/{}", row.attempt, row.max_attempts) } else { String::new() };
+    let state =
+        if soft { Cow::Owned(format!("{} soft", row.state.as_str())) } else { Cow::Borrowed(row.state.as_str()) };
+    let attempt =
+        if row.state > CheckState::Okay { format!("{}/{}", row.attempt, row.max_attempts) } else { String::new() };
     let message = if row.holds.is_empty() {
         Cell::new(&row.message)
     } else {
@@ -213,7 +221,13 @@ pub(in crate::cli) mod tests {
         vec![
             row("backup", CheckState::Pending, 0, 0, ""),
             row("root-disk", CheckState::Okay, 1, 273_600, "42% used"),
-            row("shop", CheckState::Bad, 3, 185, "status is 503, expected 200; the body is 12 KiB and says nothing that helps"),
+            row(
+                "shop",
+                CheckState::Bad,
+                3,
+                185,
+                "status is 503, expected 200; the body is 12 KiB and says nothing that helps",
+            ),
             row("dns", CheckState::Unknown, 2, 5, "timed out after 10s"),
             row("api", CheckState::Bad, 1, 0, "no answer"),
             held,
@@ -271,6 +285,16 @@ api   bad soft  no answer
     }
 
     #[test]
+    fn watching_never_scrolls() {
+        let height = 10;
+        let mut rows = rows();
+        let page = page(&screen(Some(80)), &mut rows, false, height - WATCH_FRAME);
+        let drawn = redraw(&format!("heading\n{page}{}", next(&rows)));
+        assert_eq!(drawn.matches('\n').count(), height - 1, "{drawn:?}");
+        assert!(drawn.starts_with("\u{1b}[Hheading\u{1b}[K\n") && drawn.ends_with("\u{1b}[K\n\u{1b}[J"), "{drawn:?}");
+    }
+
+    #[test]
     fn nothing_wrong_is_said_in_words() {
         assert_eq!(page(&screen(None), &mut [], true, 9), "no problems\n");
         assert_eq!(page(&screen(None), &mut [], false, 9), "no checks\n");
@@ -278,7 +302,10 @@ api   bad soft  no answer
         let expected = "NAME  STATE  SINCE  ATTEMPT  MESSAGE\na     okay   1m              fine\n\n1 check: 1 okay\n";
         assert_eq!(page(&screen(None), &mut okay, false, 9), expected);
         assert_eq!(next(&okay), "");
-        assert_eq!(next(&[row("Disk space /", CheckState::Bad, 3, 0, "")]), "hint: `monchero show 'Disk space /'` says more\n");
+        assert_eq!(
+            next(&[row("Disk space /", CheckState::Bad, 3, 0, "")]),
+            "hint: `monchero show 'Disk space /'` says more\n"
+        );
     }
 
     #[test]
@@ -307,14 +334,18 @@ api   bad soft  no answer
         rows[0].holds.push(HoldMark { kind: evil.into() });
         for width in [None, Some(40), Some(80)] {
             let shown = page(&screen(width), &mut rows, false, 9);
-            assert!(!shown.chars().any(|c| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c)), "{shown:?}");
+            assert!(
+                !shown.chars().any(|c| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c)),
+                "{shown:?}"
+            );
         }
     }
 
     #[test]
     fn ten_thousand_rows_take_no_time_that_anybody_notices() {
         let names: Vec<String> = (0..10_000).map(|i| format!("check-{i}")).collect();
-        let mut rows: Vec<Row<'_>> = names.iter().map(|name| Row { name: name.into(), ..row("", CheckState::Okay, 1, 60, "fine") }).collect();
+        let mut rows: Vec<Row<'_>> =
+            names.iter().map(|name| Row { name: name.into(), ..row("", CheckState::Okay, 1, 60, "fine") }).collect();
         let begin = std::time::Instant::now();
         let shown = page(&screen(Some(80)), &mut rows, false, usize::MAX);
         // Generous, since this is an unoptimised build on a busy machine.

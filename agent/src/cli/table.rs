@@ -127,7 +127,9 @@ impl<'a, const N: usize> Table<'a, N> {
         let mut widths = widths.map(Some);
         let Some(total) = total else { return widths };
         let (Some(wanted), Some(last)) = (widths.last().copied().flatten(), N.checked_sub(1)) else { return widths };
-        let needed = |widths: &[Option<usize>; N]| widths[..last].iter().flatten().map(|width| width + GAP).sum::<usize>() + wanted.min(LAST);
+        let needed = |widths: &[Option<usize>; N]| {
+            widths[..last].iter().flatten().map(|width| width + GAP).sum::<usize>() + wanted.min(LAST)
+        };
         let shrink = |widths: &mut [Option<usize>; N], which: fn(Narrow) -> bool| {
             for (i, _) in self.columns.iter().enumerate().filter(|(i, column)| *i < last && which(column.narrow)) {
                 let excess = needed(widths).saturating_sub(total);
@@ -208,7 +210,10 @@ mod tests {
             Column::narrow("SINCE", Narrow::Leaves),
             Column::new("MESSAGE"),
         ]);
-        table.push(["a-rather-long-name-of-a-check", "bad", "3d 4h", "status is 503, expected 200, and more of that"].map(Cell::new));
+        table.push(
+            ["a-rather-long-name-of-a-check", "bad", "3d 4h", "status is 503, expected 200, and more of that"]
+                .map(Cell::new),
+        );
         table.push(["größe", "okay", "", "\u{1b}[2J日本"].map(Cell::new));
         table
     }
@@ -249,7 +254,10 @@ größe         okay   \\e[2J日本
         let mut table = Table::new([Column::new("STATE"), Column::new("X")]);
         table.push([Cell::new("bad").style(Style::new().red()), Cell::new("x")]);
         let coloured = Screen { colour: true, ..screen(None) };
-        assert_eq!(table.render(&coloured), "\u{1b}[1mSTATE\u{1b}[0m  \u{1b}[1mX\u{1b}[0m\n\u{1b}[31mbad\u{1b}[0m    x\n");
+        assert_eq!(
+            table.render(&coloured),
+            "\u{1b}[1mSTATE\u{1b}[0m  \u{1b}[1mX\u{1b}[0m\n\u{1b}[31mbad\u{1b}[0m    x\n"
+        );
     }
 
     proptest! {

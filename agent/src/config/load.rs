@@ -18,18 +18,17 @@ use serde_json::Value as Json;
 
 use super::checks::Layer;
 use super::files::{self, FileError, MAX_TOTAL, Source, Sources};
+use super::mistakes::Found;
 use super::paths::{Chosen, Reason};
 use super::plugins;
 use super::pool::{Fingerprint, Pool};
 use super::problem::Problem;
 use super::read::{contains, read_all};
-use super::secrets::{Fetcher, SecretFinder, SecretStore, secrets_of_line};
+use super::secrets::{Fetcher, SecretStore};
 use super::settings::{ActionSettings, CheckSettings, DEFAULT_CONCURRENCY, InsecurePermissions, Settings};
 use super::show::Shown;
 use super::yaml;
 
-/// How many mistakes are told. Who makes more has put the wrong file into `conf.d`.
-const MAX_PROBLEMS: usize = 1_000;
 /// The keys of a file in `conf.d`.
 const FILE_KEYS: [&str; 3] = ["defaults", "checks", "actions"];
 
@@ -93,12 +92,6 @@ pub fn environment_setters(options: &LoadOptions<'_>) -> Vec<PathBuf> {
     settings.environment_setters.map(|directory| plugins::programs(&directory)).and_then(Result::ok).unwrap_or_default()
 }
 
-/// A mistake that is known and not yet rendered.
-struct Found {
-    subject: Option<String>,
-    error: SettingsError,
-}
-
 /// A name that a list refers to, before it is known what there is.
 pub(crate) struct Reference {
     pub(crate) span: Span,
@@ -127,6 +120,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) wanted_checks: HashMap<Name, Vec<Reference>>,
     /// A file could not be read, so a name that is not known may stand in there.
     pub(crate) incomplete: bool,
+    /// The files whose text is no YAML that we understand.
+    pub(crate) no_yaml: HashSet<u32>,
     pub(crate) shown: Vec<Shown>,
     pub(crate) warnings: Vec<String>,
     /// The keys that checks and actions have besides a kind.
@@ -134,9 +129,9 @@ pub(crate) struct Loader<'a> {
     pub(crate) action_keys: Vec<String>,
     allow_insecure: bool,
     total: usize,
-    found: Vec<Found>,
-    whole_files: Vec<Problem>,
-    inline_secrets: Vec<Span>,
+    pub(crate) found: Vec<Found>,
+    pub(crate) whole_files: Vec<Problem>,
+    pub(crate) inline_secrets: Vec<Span>,
 }
 
 impl<'a> Loader<'a> {
@@ -157,6 +152,7 @@ impl<'a> Loader<'a> {
             wanted_actions: HashMap::new(),
             wanted_checks: HashMap::new(),
             incomplete: false,
+            no_yaml: HashSet::new(),
             shown: Vec::new(),
             warnings: Vec::new(),
             check_keys: keys_of::<CheckSettings>(&["for_each", "enabled"]),
@@ -169,30 +165,8 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Notes a mistake.
-    pub(crate) fn report(&mut self, subject: Option<&str>, error: SettingsError) {
-        self.found.push(Found { subject: subject.map(str::to_owned), error });
-    }
-
-    pub(crate) fn report_at(
-        &mut self,
-        subject: Option<&str>,
-        span: Span,
-        message: impl Into<String>,
-        help: Option<String>,
-    ) {
-        self.report(subject, SettingsError { span, path: String::new(), message: message.into(), help });
-    }
-
-    /// Notes that a file as a whole cannot be used. What stands in it is unknown from now on.
-    pub(crate) fn report_file(&mut self, path: &Path, error: FileError) {
-        self.incomplete = true;
-        let name = self.shown_name(path);
-        self.whole_files.push(Problem::of_file(&name, error.message, error.help));
-    }
-
     /// A path as it is shown: relative to the configuration directory if it is in there.
-    fn shown_name(&self, path: &Path) -> String {
+    pub(crate) fn shown_name(&self, path: &Path) -> String {
         // Bytes, because comparing the parts of ten thousand paths takes longer than reading the files.
         let (base, whole) = (self.options.config.path.as_os_str().as_bytes(), path.as_os_str().as_bytes());
         let short = whole.strip_prefix(base).and_then(|rest| rest.strip_prefix(b"/")).filter(|short| !short.is_empty());
@@ -239,6 +213,7 @@ impl<'a> Loader<'a> {
             Ok(parsed) => Some((parsed, file)),
             Err(error) => {
                 self.incomplete = true;
+                self.no_yaml.insert(file);
                 self.report(None, error);
                 None
             }
@@ -474,78 +449,6 @@ impl<'a> Loader<'a> {
             warnings: self.warnings,
         };
         Loaded { configuration, problems, definition_files, shown: self.shown }
-    }
-
-    /// Makes of each mistake what is shown; a mistake that several checks share (by an alias, a default, instances) is told once.
-    fn render(&mut self) -> Vec<Problem> {
-        let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|found| (found.error.span.file, found.error.span.start));
-        let mut seen: HashSet<(u32, u32, u32, String)> = HashSet::new();
-        found.retain(|Found { error, .. }| {
-            seen.insert((error.span.file, error.span.start, error.span.end, error.message.clone()))
-        });
-        let too_many = (found.len() + self.whole_files.len()).saturating_sub(MAX_PROBLEMS);
-        found.truncate(MAX_PROBLEMS);
-        let mut problems = std::mem::take(&mut self.whole_files);
-        problems.truncate(MAX_PROBLEMS);
-        let document = if found.is_empty() { Json::Null } else { self.schema() };
-        let mut finder = SecretFinder::new(&document);
-        let mut masks: HashMap<u32, Vec<Span>> = HashMap::new();
-        for Found { subject, error } in found {
-            let Some(source) = self.sources.get(error.span.file) else { continue };
-            let masked =
-                masks.entry(error.span.file).or_insert_with(|| self.masked(error.span.file, source, &mut finder));
-            problems.push(Problem::new(source, subject, error, masked));
-        }
-        problems.truncate(MAX_PROBLEMS);
-        if too_many > 0 {
-            let file = problems.last().map(|problem| problem.file.clone()).unwrap_or_default();
-            problems.push(Problem::of_file(&file, format!("{too_many} further mistakes are not shown"), None));
-        }
-        problems
-    }
-
-    /// The parts of a file that nobody may see. The file is read once more for it, since trees are let go as soon as they are read.
-    fn masked(&self, file: u32, source: &Source, finder: &mut SecretFinder<'_>) -> Vec<Span> {
-        let mut spans: Vec<Span> = self.inline_secrets.iter().filter(|span| span.file == file).copied().collect();
-        match yaml::parse(&source.text, file) {
-            Ok(parsed) => {
-                finder.walk_names(&parsed.root);
-                for (section, general) in [("checks", &self.check_keys), ("actions", &self.action_keys)] {
-                    for (_, entry) in parsed.root.get(section).map(Node::entries).unwrap_or_default() {
-                        finder.walk_entry(entry, general, |kind| self.short_for(kind));
-                    }
-                }
-                spans.append(&mut finder.found);
-            }
-            Err(error) => {
-                let (line, start) = source.line_of(error.span.start);
-                if let Some(range) = secrets_of_line(source.line_text(line)) {
-                    let at = |offset: usize| start + u32::try_from(offset).unwrap_or(0);
-                    spans.push(Span { file, start: at(range.start), end: at(range.end) });
-                }
-            }
-        }
-        spans
-    }
-
-    /// The schemas of all kinds: `properties` by the name of the kind, and what they refer to.
-    fn schema(&self) -> Json {
-        let mut generator = SchemaGenerator::default();
-        let mut kinds = serde_json::Map::new();
-        for kind in self.options.kinds.checks {
-            kinds.insert(kind.name.to_owned(), kind.schema(&mut generator).to_value());
-        }
-        for kind in self.options.kinds.actions {
-            kinds.insert(kind.name.to_owned(), kind.schema(&mut generator).to_value());
-        }
-        serde_json::json!({ "properties": kinds, "$defs": generator.take_definitions(true) })
-    }
-
-    fn short_for(&self, kind: &str) -> Option<&'static str> {
-        let kinds = self.options.kinds;
-        let check = kinds.checks.iter().find(|known| known.name == kind).and_then(|kind| kind.short_for);
-        check.or_else(|| kinds.actions.iter().find(|known| known.name == kind).and_then(|kind| kind.short_for))
     }
 }
 

@@ -11,7 +11,7 @@
 //! | `settings` | the settings that are not those of a kind |
 //! | `load`, `checks`, `actions`, `each`, `plugins`, `graph` | tree to definitions |
 //! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
-//! | `problem` | how a mistake is shown |
+//! | `mistakes`, `problem` | how mistakes are collected and shown |
 //! | `show` | the resolved configuration, for people |
 
 mod actions;
@@ -20,6 +20,7 @@ mod each;
 mod files;
 mod graph;
 mod load;
+mod mistakes;
 mod paths;
 mod plugins;
 mod pool;

@@ -205,7 +205,8 @@ impl<'t> Builder<'t> {
         // A block ends where the next thing begins, comments and all; what it shows ends with its last part.
         let end_of = |last: Option<u32>| if span.end > span.start { span.end } else { last.unwrap_or(span.start) };
         let (value, end) = match open.content {
-            Content::List(items) => {
+            Content::List(mut items) => {
+                items.shrink_to_fit();
                 let end = end_of(items.last().map(|node| node.span.end));
                 (Value::List(items), end)
             }

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use crate::types::{
-    AcknowledgementRequest, Detail, Done, DowntimePlanned, DowntimeRequest, Downtimes, Failure, History, MetricHistory, ReloadSummary,
-    ResultRequest, RunAnswer, RunRequest, Status, Version,
+    AcknowledgementRequest, Detail, Done, DowntimePlanned, DowntimeRequest, Downtimes, Failure, History, MetricHistory,
+    ReloadSummary, ResultRequest, RunAnswer, RunRequest, Status, Version,
 };
 
 /// How long an answer may take that only needs looking up.
@@ -74,7 +74,9 @@ impl ClientError {
             Self::Unreachable { hint, .. } => Some(hint),
             Self::Refused { failure, .. } => failure.hint.as_deref(),
             Self::Late { .. } => Some("its log says what it is doing: `journalctl -u monchero`"),
-            Self::Garbled { .. } => Some("is another version of monchero running there? `monchero reload` does not change versions, a restart does"),
+            Self::Garbled { .. } => Some(
+                "is another version of monchero running there? `monchero reload` does not change versions, a restart does",
+            ),
         }
     }
 }
@@ -103,7 +105,8 @@ impl<T> Answer<T> {
 
     /// The part of it that `U` knows, which may borrow from it.
     pub fn read<'a, U: Deserialize<'a>>(&'a self) -> Result<U, ClientError> {
-        serde_json::from_slice(&self.bytes).map_err(|error| ClientError::Garbled { path: self.path.clone(), why: error.to_string() })
+        serde_json::from_slice(&self.bytes)
+            .map_err(|error| ClientError::Garbled { path: self.path.clone(), why: error.to_string() })
     }
 }
 
@@ -144,7 +147,12 @@ impl Client {
     }
 
     /// What happened; the newest `limit` events.
-    pub async fn history(&self, check: Option<&str>, since: Option<Timestamp>, limit: Option<usize>) -> Result<Answer<History>, ClientError> {
+    pub async fn history(
+        &self,
+        check: Option<&str>,
+        since: Option<Timestamp>,
+        limit: Option<usize>,
+    ) -> Result<Answer<History>, ClientError> {
         let (since, limit) = (since.map(|since| since.to_string()), limit.map(|limit| limit.to_string()));
         let query = [("check", check), ("since", since.as_deref()), ("limit", limit.as_deref())];
         let query: Vec<(&str, &str)> = query.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
@@ -152,9 +160,16 @@ impl Client {
     }
 
     /// One metric over time; the newest `limit` points.
-    pub async fn metric_history(&self, check: &str, label: &str, since: Timestamp, limit: usize) -> Result<Answer<MetricHistory>, ClientError> {
+    pub async fn metric_history(
+        &self,
+        check: &str,
+        label: &str,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Answer<MetricHistory>, ClientError> {
         let (since, limit) = (since.to_string(), limit.to_string());
-        self.get("/v1/metric-history", &[("check", check), ("label", label), ("since", &since), ("limit", &limit)]).await
+        self.get("/v1/metric-history", &[("check", check), ("label", label), ("since", &since), ("limit", &limit)])
+            .await
     }
 
     /// The downtimes that have not ended.
@@ -210,7 +225,8 @@ impl Client {
         deadline: Duration,
     ) -> Result<Answer<T>, ClientError> {
         let body = match body {
-            Some(body) => serde_json::to_vec(body).map_err(|error| self.garbled(format!("the request cannot be written: {error}")))?,
+            Some(body) => serde_json::to_vec(body)
+                .map_err(|error| self.garbled(format!("the request cannot be written: {error}")))?,
             None => Vec::new(),
         };
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", encode(query)) };
@@ -224,10 +240,14 @@ impl Client {
         match tokio::time::timeout(deadline, self.exchange(request)).await {
             Err(_) => Err(ClientError::Late { path: self.path.clone(), deadline }),
             Ok(Err(error)) => Err(error),
-            Ok(Ok((status, bytes))) if status.is_success() => Ok(Answer { path: self.path.clone(), bytes, meaning: PhantomData }),
+            Ok(Ok((status, bytes))) if status.is_success() => {
+                Ok(Answer { path: self.path.clone(), bytes, meaning: PhantomData })
+            }
             Ok(Ok((status, bytes))) => {
-                let failure = serde_json::from_slice(&bytes)
-                    .unwrap_or_else(|_| Failure { error: format!("the daemon answered with {status}"), ..Failure::default() });
+                let failure = serde_json::from_slice(&bytes).unwrap_or_else(|_| Failure {
+                    error: format!("the daemon answered with {status}"),
+                    ..Failure::default()
+                });
                 Err(ClientError::Refused { status: status.as_u16(), failure })
             }
         }
@@ -236,12 +256,14 @@ impl Client {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| self.unreachable(&error))?;
         let broken = |error: hyper::Error| self.garbled(error.to_string());
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let connection = tokio::spawn(connection);
         let answered = async {
             let response = sender.send_request(request).await.map_err(|_| self.closed())?;
             let (head, mut body) = response.into_parts();
-            let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+            let length =
+                head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
             let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(MAX_ANSWER));
             while let Some(frame) = body.frame().await {
                 let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
@@ -269,13 +291,18 @@ impl Client {
 
     fn unreachable(&self, error: &io::Error) -> ClientError {
         let (why, hint) = match error.kind() {
-            io::ErrorKind::NotFound => ("no daemon runs there".to_owned(), "start it with `monchero agent`, or name another socket with `--socket`".to_owned()),
-            io::ErrorKind::ConnectionRefused => {
-                ("the daemon that made it does not run any more".to_owned(), "start it with `monchero agent` or `systemctl start monchero`".to_owned())
-            }
-            io::ErrorKind::PermissionDenied => {
-                ("you are not allowed to".to_owned(), "try `sudo`, or join the group that the socket and its directory belong to".to_owned())
-            }
+            io::ErrorKind::NotFound => (
+                "no daemon runs there".to_owned(),
+                "start it with `monchero agent`, or name another socket with `--socket`".to_owned(),
+            ),
+            io::ErrorKind::ConnectionRefused => (
+                "the daemon that made it does not run any more".to_owned(),
+                "start it with `monchero agent` or `systemctl start monchero`".to_owned(),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                "you are not allowed to".to_owned(),
+                "try `sudo`, or join the group that the socket and its directory belong to".to_owned(),
+            ),
             _ => (error.to_string(), "`monchero paths` says which socket is in force and why".to_owned()),
         };
         ClientError::Unreachable { path: self.path.clone(), why, hint }
@@ -312,6 +339,9 @@ mod tests {
 
     #[test]
     fn names_survive_the_query() {
-        assert_eq!(encode(&[("name", "grafana[a:3000]"), ("x", "größe & mehr")]), "name=grafana%5Ba%3A3000%5D&x=gr%C3%B6%C3%9Fe%20%26%20mehr");
+        assert_eq!(
+            encode(&[("name", "grafana[a:3000]"), ("x", "größe & mehr")]),
+            "name=grafana%5Ba%3A3000%5D&x=gr%C3%B6%C3%9Fe%20%26%20mehr"
+        );
     }
 }

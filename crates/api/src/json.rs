@@ -50,11 +50,16 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
                     format!("the body of a request has at most {} KiB", MAX_BODY / 1024),
                 ));
             }
-            Ok(Err(error)) => return Err(ApiError::bad_request(format!("cannot read the body of the request: {error}"))),
-            Err(_) => return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time")),
+            Ok(Err(error)) => {
+                return Err(ApiError::bad_request(format!("cannot read the body of the request: {error}")));
+            }
+            Err(_) => {
+                return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time"));
+            }
         };
         serde_json::from_slice(&body).map(Self).map_err(|error| {
-            ApiError::bad_request(format!("the body of the request is not what is expected: {error}")).hint("`GET /v1/openapi.json` describes it")
+            ApiError::bad_request(format!("the body of the request is not what is expected: {error}"))
+                .hint("`GET /v1/openapi.json` describes it")
         })
     }
 }
@@ -66,7 +71,8 @@ impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let Query(pairs) = Query::try_from_uri(&parts.uri).map_err(|error| ApiError::bad_request(format!("cannot read the query: {error}")))?;
+        let Query(pairs) = Query::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::bad_request(format!("cannot read the query: {error}")))?;
         Ok(Self(pairs))
     }
 }

@@ -20,7 +20,8 @@ use crate::json::{self, Json, Params};
 use crate::read;
 use crate::routes::{Caller, Subject};
 use crate::types::{
-    AcknowledgementRequest, Done, DowntimePlanned, DowntimeRequest, Failure, ReloadSummary, ResultRequest, RunAnswer, RunRequest, RunResult,
+    AcknowledgementRequest, Done, DowntimePlanned, DowntimeRequest, Failure, ReloadSummary, ResultRequest, RunAnswer,
+    RunRequest, RunResult,
 };
 use crate::users;
 
@@ -73,7 +74,10 @@ pub(crate) async fn run(State(backend): State<Backend>, Json(request): Json<RunR
     post, path = "/v1/result", request_body = ResultRequest,
     responses((status = 200, body = Done), (status = 404, description = "There is no such check", body = Failure)),
 )]
-pub(crate) async fn submit(State(backend): State<Backend>, Json(request): Json<ResultRequest>) -> Result<Response, ApiError> {
+pub(crate) async fn submit(
+    State(backend): State<Backend>,
+    Json(request): Json<ResultRequest>,
+) -> Result<Response, ApiError> {
     let check = name(&request.check)?;
     let report = report(request)?;
     let state = report.worst();
@@ -88,7 +92,8 @@ fn name(text: &str) -> Result<Name, ApiError> {
 /// The report that a request makes: its texts harmless, its labels and metrics bounded.
 fn report(request: ResultRequest) -> Result<Report, ApiError> {
     let Some(state) = monchero_core::State::from_word(&request.state) else {
-        return Err(ApiError::bad_request(format!("`{}` is no state", request.state)).hint("a state is `okay`, `warning`, `unknown` or `bad`"));
+        return Err(ApiError::bad_request(format!("`{}` is no state", request.state))
+            .hint("a state is `okay`, `warning`, `unknown` or `bad`"));
     };
     let mut metrics: Vec<Metric> = request
         .metrics
@@ -109,7 +114,10 @@ fn report(request: ResultRequest) -> Result<Report, ApiError> {
         .collect();
     metrics.extend(perfdata(&request.perfdata)?);
     if metrics.len() > MAX_METRICS {
-        return Err(ApiError::bad_request(format!("a result has at most {MAX_METRICS} metrics, this one has {}", metrics.len())));
+        return Err(ApiError::bad_request(format!(
+            "a result has at most {MAX_METRICS} metrics, this one has {}",
+            metrics.len()
+        )));
     }
     let message = text::clean(request.message.as_bytes());
     // One line is the message; what a plugin would print below it is further output.
@@ -130,7 +138,8 @@ fn perfdata(text: &str) -> Result<Vec<Metric>, ApiError> {
     }
     let output = nagios::parse(format!("| {text}").as_bytes(), false);
     if output.metrics.is_empty() || output.lost != nagios::Lost::default() || !output.message.is_empty() {
-        return Err(ApiError::bad_request("`perfdata` holds something that is no metric").hint("write it as in `time=0.2s;1;2 size=10KB`"));
+        return Err(ApiError::bad_request("`perfdata` holds something that is no metric")
+            .hint("write it as in `time=0.2s;1;2 size=10KB`"));
     }
     Ok(output.metrics)
 }
@@ -151,7 +160,10 @@ pub(crate) async fn acknowledge(
         return Err(ApiError::bad_request("`until` has passed"));
     }
     let author = author(request.author, caller).await;
-    backend.engine.acknowledge(check.clone(), author.clone(), comment(&request.comment), request.until, request.sticky).await?;
+    backend
+        .engine
+        .acknowledge(check.clone(), author.clone(), comment(&request.comment), request.until, request.sticky)
+        .await?;
     Ok(done(check.to_string(), &Done { done: format!("`{check}` is acknowledged by {author}") }))
 }
 
@@ -183,8 +195,14 @@ pub(crate) async fn add_downtime(
     let covered = read::matching(&snapshot, std::slice::from_ref(&request.pattern))?;
     let covers = covered.iter().map(|row| row.name.to_string()).collect();
     let author = author(request.author, caller).await;
-    let downtime =
-        monchero_core::hold::Downtime { id: 0, pattern: request.pattern, start, end, author, comment: comment(&request.comment) };
+    let downtime = monchero_core::hold::Downtime {
+        id: 0,
+        pattern: request.pattern,
+        start,
+        end,
+        author,
+        comment: comment(&request.comment),
+    };
     let downtime = backend.engine.add_downtime(downtime).await?;
     let mut subject = downtime.pattern.clone();
     let _ = write!(subject, " until {}", downtime.end);
@@ -198,7 +216,9 @@ fn span(request: &DowntimeRequest, now: Timestamp) -> Result<(Timestamp, Timesta
         (Some(end), None) => end,
         (None, Some(duration)) => {
             let duration = monchero_core::duration::parse(duration).map_err(ApiError::bad_request)?;
-            start.checked_add(duration).map_err(|error| ApiError::bad_request(format!("the downtime never ends: {error}")))?
+            start
+                .checked_add(duration)
+                .map_err(|error| ApiError::bad_request(format!("the downtime never ends: {error}")))?
         }
         _ => return Err(ApiError::bad_request("a downtime has either an `end` or a `duration`")),
     };
@@ -223,7 +243,10 @@ pub(crate) async fn end_downtime(State(backend): State<Backend>, mut params: Par
     };
     params.done()?;
     let downtime = backend.engine.end_downtime(id).await?;
-    Ok(done(format!("{id} {}", downtime.pattern), &Done { done: format!("downtime {id} of `{}` is over", downtime.pattern) }))
+    Ok(done(
+        format!("{id} {}", downtime.pattern),
+        &Done { done: format!("downtime {id} of `{}` is over", downtime.pattern) },
+    ))
 }
 
 /// Reads the configuration again. If anything is wrong with it, the running set stays as it is.
@@ -233,10 +256,16 @@ pub(crate) async fn end_downtime(State(backend): State<Backend>, mut params: Par
 )]
 pub(crate) async fn reload(State(backend): State<Backend>) -> Result<Response, ApiError> {
     match (backend.reload)().await {
-        Ok(summary) => Ok(done(format!("{summary:?}"), &summary)),
-        Err(problems) => Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "the configuration is broken; the running set is untouched")
-            .hint("`monchero config check` shows the same")
-            .problems(problems)),
+        Ok(summary) => {
+            let ReloadSummary { added, changed, removed, .. } = &summary;
+            Ok(done(format!("{added} checks added, {changed} changed, {removed} removed"), &summary))
+        }
+        Err(problems) => Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the configuration is broken; the running set is untouched",
+        )
+        .hint("`monchero config check` shows the same")
+        .problems(problems)),
     }
 }
 
@@ -246,8 +275,12 @@ fn comment(text: &str) -> String {
 
 /// Who is noted: the user whose process asks, and the name that it gives beside it, never instead of it.
 async fn author(given: Option<String>, caller: Caller) -> String {
-    let user = tokio::task::spawn_blocking(move || users::name(caller.uid)).await.unwrap_or_else(|_| format!("user {}", caller.uid));
-    let given = given.map(|given| text::shorten(text::clean(given.as_bytes()).trim(), MAX_AUTHOR)).filter(|given| !given.is_empty());
+    let user = tokio::task::spawn_blocking(move || users::name(caller.uid))
+        .await
+        .unwrap_or_else(|_| format!("user {}", caller.uid));
+    let given = given
+        .map(|given| text::shorten(text::clean(given.as_bytes()).trim(), MAX_AUTHOR))
+        .filter(|given| !given.is_empty());
     match given {
         Some(given) if given != user => format!("{given} ({user})"),
         _ => user,

@@ -82,8 +82,17 @@ fn build() -> (Router<Backend>, OpenApi) {
     license.identifier = Some("MIT OR Apache-2.0".to_owned());
     info.license = Some(license);
     let empty = OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build());
-    let (router, document) = table().into_iter().fold(empty, |router, (scope, route)| router.routes(guarded(scope, route))).split_for_parts();
-    (router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).layer(middleware::from_fn(catch_panic)), document)
+    let (router, document) = table()
+        .into_iter()
+        .fold(empty, |router, (scope, route)| router.routes(guarded(scope, route)))
+        .split_for_parts();
+    (
+        router
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(middleware::from_fn(catch_panic)),
+        document,
+    )
 }
 
 /// Puts the guard of its scope around a route, and the scope into its description.
@@ -115,7 +124,9 @@ pub fn routes() -> Vec<(HttpMethod, String, Scope)> {
     let mut found = Vec::new();
     for (scope, (_, paths, _)) in table() {
         for (path, item) in paths.paths {
-            for (method, operation) in [(HttpMethod::Get, item.get), (HttpMethod::Post, item.post), (HttpMethod::Delete, item.delete)] {
+            for (method, operation) in
+                [(HttpMethod::Get, item.get), (HttpMethod::Post, item.post), (HttpMethod::Delete, item.delete)]
+            {
                 if operation.is_some() {
                     found.push((method, path.clone(), scope));
                 }
@@ -135,9 +146,12 @@ async fn guard(scope: Scope, request: Request, next: Next) -> Response {
     let Some(caller) = caller.filter(|caller| caller.operates) else {
         let uid = caller.map(|caller| caller.uid);
         tracing::warn!(uid, %method, path, "operation denied");
-        return ApiError::new(StatusCode::FORBIDDEN, format!("the user with id {} may look but not operate", uid.map_or("?".into(), |uid| uid.to_string())))
-            .hint("root and the user that the daemon runs as may: try `sudo`")
-            .into_response();
+        return ApiError::new(
+            StatusCode::FORBIDDEN,
+            format!("the user with id {} may look but not operate", uid.map_or("?".into(), |uid| uid.to_string())),
+        )
+        .hint("root and the user that the daemon runs as may: try `sudo`")
+        .into_response();
     };
     let response = next.run(request).await;
     let subject = response.extensions().get::<Subject>().map_or("", |subject| subject.0.as_str());
@@ -156,12 +170,16 @@ async fn catch_panic(request: Request, next: Next) -> Response {
 }
 
 async fn no_such_route(State(_): State<Backend>, request: Request) -> ApiError {
-    ApiError::not_found(format!("there is no `{}` in this API", request.uri().path())).hint("`GET /v1/openapi.json` describes it")
+    ApiError::not_found(format!("there is no `{}` in this API", request.uri().path()))
+        .hint("`GET /v1/openapi.json` describes it")
 }
 
 async fn no_such_method(request: Request) -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {}", request.uri().path(), request.method()))
-        .hint("`GET /v1/openapi.json` describes what it takes")
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("`{}` does not take {}", request.uri().path(), request.method()),
+    )
+    .hint("`GET /v1/openapi.json` describes what it takes")
 }
 
 #[cfg(test)]
@@ -217,9 +235,21 @@ mod tests {
         let listed = routes();
         for (method, path, scope) in &listed {
             let (method, operate) = (word(method), *scope == Scope::Operate);
-            assert_eq!(operate, method != "GET", "{method} {path}: what changes something is no GET, and the other way round");
-            assert_eq!(ask(&router, method, path, None).await, StatusCode::FORBIDDEN, "{method} {path} without a caller");
-            assert_eq!(ask(&router, method, path, Some(STRANGER)).await == StatusCode::FORBIDDEN, operate, "{method} {path}");
+            assert_eq!(
+                operate,
+                method != "GET",
+                "{method} {path}: what changes something is no GET, and the other way round"
+            );
+            assert_eq!(
+                ask(&router, method, path, None).await,
+                StatusCode::FORBIDDEN,
+                "{method} {path} without a caller"
+            );
+            assert_eq!(
+                ask(&router, method, path, Some(STRANGER)).await == StatusCode::FORBIDDEN,
+                operate,
+                "{method} {path}"
+            );
             assert_ne!(ask(&router, method, path, Some(OWNER)).await, StatusCode::FORBIDDEN, "{method} {path}");
         }
         let all: Vec<String> = listed.iter().map(|(method, path, _)| format!("{} {path}", word(method))).collect();

@@ -108,15 +108,18 @@ impl Slots {
     /// of the same user, or anybody's for root and the daemon's own user. So idle connections, however many, lock nobody out.
     fn make_room(&mut self, caller: Caller) -> bool {
         self.connections.retain(|connection| !connection.task.is_finished());
-        let (per_user, all) = if caller.operates { (MAX_CONNECTIONS, MAX_CONNECTIONS) } else { (MAX_PER_USER, MAX_CONNECTIONS - RESERVED) };
+        let (per_user, all) = if caller.operates {
+            (MAX_CONNECTIONS, MAX_CONNECTIONS)
+        } else {
+            (MAX_PER_USER, MAX_CONNECTIONS - RESERVED)
+        };
         let of_user = self.connections.iter().filter(|connection| connection.uid == caller.uid).count();
         if of_user < per_user && self.connections.len() < all {
             return true;
         }
-        let idle = self
-            .connections
-            .iter()
-            .position(|connection| (connection.uid == caller.uid || caller.operates) && !connection.asked.load(Ordering::Relaxed));
+        let idle = self.connections.iter().position(|connection| {
+            (connection.uid == caller.uid || caller.operates) && !connection.asked.load(Ordering::Relaxed)
+        });
         match idle {
             Some(idle) => {
                 self.connections.remove(idle).task.abort();
@@ -140,7 +143,8 @@ impl Slots {
 
 /// Says why, if the client's buffer takes it at once, and closes.
 fn refuse(stream: &UnixStream) {
-    let body = r#"{"error":"too many connections to the daemon at once","hint":"end some of them, or try again as root"}"#;
+    let body =
+        r#"{"error":"too many connections to the daemon at once","hint":"end some of them, or try again as root"}"#;
     let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json";
     let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let _ = stream.try_write(answer.as_bytes());
@@ -209,7 +213,11 @@ impl Patient {
 }
 
 impl AsyncRead for Patient {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -220,7 +228,11 @@ impl AsyncWrite for Patient {
         self.written(written, context)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         self.written(written, context)
     }

@@ -54,7 +54,9 @@ impl Socket {
     /// It is bound inside a directory that nobody else can enter, gets its mode there and is then renamed into place.
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |doing| move |source| SocketError::Io { path: path.to_owned(), doing, source };
-        let (Some(parent), Some(_)) = (path.parent(), path.file_name()) else { return Err(SocketError::NoName(path.to_owned())) };
+        let (Some(parent), Some(_)) = (path.parent(), path.file_name()) else {
+            return Err(SocketError::NoName(path.to_owned()));
+        };
         let address = SocketAddrUnix::new(path).map_err(|_| SocketError::TooLong(path.to_owned()))?;
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         DirBuilder::new().recursive(true).mode(0o750).create(parent).map_err(failed("make its directory"))?;
@@ -66,7 +68,8 @@ impl Socket {
         DirBuilder::new().mode(0o700).create(&private).map_err(failed("make a private directory beside it"))?;
         let bound = bind_and_move(&private.join("s"), path);
         let _ = fs::remove_dir_all(&private);
-        let (listener, id) = bound.map_err(|(doing, source)| SocketError::Io { path: path.to_owned(), doing, source })?;
+        let (listener, id) =
+            bound.map_err(|(doing, source)| SocketError::Io { path: path.to_owned(), doing, source })?;
         let listener = UnixListener::from_std(listener).map_err(failed("register it"))?;
         Ok(Self { listener, path: path.to_owned(), id })
     }
@@ -111,7 +114,9 @@ fn check_free(path: &Path, address: &SocketAddrUnix) -> Result<(), SocketError> 
         .map_err(|error| failed("make a socket to ask with")(error.into()))?;
     match rustix::net::connect(&probe, address) {
         Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => Ok(()),
-        Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INPROGRESS) => Err(SocketError::InUse(path.to_owned())),
+        Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INPROGRESS) => {
+            Err(SocketError::InUse(path.to_owned()))
+        }
         Err(error) => Err(failed("ask whether somebody listens there")(error.into())),
     }
 }
@@ -133,7 +138,8 @@ mod tests {
         drop(StdListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves its file behind: this is what a killed daemon leaves");
         let second = Socket::bind(&path).unwrap();
-        let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["monchero.sock"], "no private directory is left");
 
         // Somebody else's file in our place stays when we go.

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use monchero_core::report::ServiceResult;
 use monchero_core::{Decision, IncidentId, StateType};
 use monchero_engine::Row;
@@ -12,8 +14,8 @@ use monchero_store::{ActionRow, HistoryEntry, HistoryKind, MetricPoint, NoticeRo
 use serde::{Serialize, Serializer};
 
 use crate::types::{
-    Acknowledgement, ActionEvent, Check, CheckState, Confirmation, Detail, Downtime, Event, Hold, Incident, Metric, NoticeEvent, Outcome, Plan,
-    Point, RunResult, Target, TransitionEvent,
+    Acknowledgement, ActionEvent, Check, CheckState, Confirmation, Detail, Downtime, Event, Hold, Incident, Metric,
+    NoticeEvent, Outcome, Plan, Point, RunResult, Target, TransitionEvent,
 };
 
 /// [`crate::types::Status`] over rows that are shared with the engine.
@@ -41,13 +43,25 @@ impl<'a> From<&'a Row> for Check<'a> {
             max_attempts: row.max_attempts,
             since: status.since,
             last_check: status.last_check,
-            next_check: row.next_check,
+            next_check: row.next_check.map(to_millisecond),
             message: Cow::Borrowed(&row.result.message),
             metrics: metrics(&row.result),
             holds: row.holds.iter().map(Hold::from).collect(),
             labels: Cow::Borrowed(&row.labels),
         }
     }
+}
+
+/// Slots are counted from odd moments; what is told is as fine as what is stored.
+fn to_millisecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+/// A measured span to the millisecond, a shorter one to the microsecond.
+fn coarse(span: Duration) -> Duration {
+    let fine = if span >= Duration::from_millis(1) { 1_000_000 } else { 1_000 };
+    let nanos = span.subsec_nanos();
+    Duration::new(span.as_secs(), nanos - nanos % fine)
 }
 
 /// The state of a row; pending if it never ran.
@@ -97,7 +111,7 @@ impl<'a> From<&'a monchero_engine::Detail> for Detail<'a> {
             check: Check::from(row),
             output: Cow::Borrowed(&row.result.output),
             running: row.running,
-            duration: span(row.duration),
+            duration: span(coarse(row.duration)),
             skipped: row.skipped,
             parent: row.parent.as_ref().map(ToString::to_string),
             interval: span(detail.interval),

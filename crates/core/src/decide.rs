@@ -267,8 +267,7 @@ fn difference_of_states(hard: &Hard, told: &Told, wants: &Wants, now: Timestamp)
 }
 
 fn next_reminder(hard: &Hard, told: &Told, wants: &Wants) -> Option<Timestamp> {
-    // Nothing is repeated to who was told nothing.
-    if !told.state.is_problem() || !wants.states.contains(&hard.state) || hard.incident.is_none() {
+    if hard.incident.is_none() || !wants.states.contains(&hard.state) {
         return None;
     }
     told.at?.checked_add(wants.remind?).ok()

@@ -58,7 +58,7 @@ fn told(words: &str, hard: &Hard) -> Told {
             ["nothing"] => told = Told::default(),
             ["flapping"] => told.flapping = true,
             ["in", "doubt"] => told.doubt = true,
-            ["5h", "ago"] => told.at = Some(ago(5.hours())),
+            [span, "ago"] => told.at = Some(ago(span.parse().unwrap())),
             ["missed", letter] => told.missed.push(missed(letter, is_open(letter))),
             [state, letter] => {
                 told.state = State::from_word(state).unwrap();
@@ -297,6 +297,22 @@ fn hundreds_of_missed_problems_are_counted_and_cost_no_memory() {
     };
     assert_eq!((notice.kind, notice.missed.len(), notice.missed_more), (NoticeKind::Missed, 20, 80));
     assert!(notice.missed.windows(2).all(|pair| pair[0].since < pair[1].since && pair[0].until <= Some(pair[1].since)));
+    // More of them while that message is under way.
+    let mut told = story.told.clone();
+    for minute in 0..30 {
+        story.status.apply(
+            &Name::new("x"),
+            State::Bad,
+            &story.policy,
+            start().checked_add((500 + minute).minutes()).unwrap(),
+        );
+        let hard = story.status.hard();
+        let Decision::Tell(problem) = decide(&hard, &told, None, &wants(), story.now) else { panic!("{told:?}") };
+        told.postponed(&problem, &hard);
+        story.happens("okay");
+    }
+    told.delivered(&notice, story.now);
+    assert!(told.missed.len() == 20 && (10..=30).contains(&told.missed_more), "{told:?}");
     story.happens("target up");
     assert_eq!(
         (story.heard, story.told.is_owed(), story.told.missed_more),

@@ -353,6 +353,7 @@ fn listed_incidents_are_true_and_told_once(world: &World<'_>, story: &dyn Fn() -
         if seen.confirmed {
             more += seen.notice.missed_more;
             known_over.extend(seen.notice.missed.iter().map(|missed| missed.incident));
+            known_over.extend(seen.notice.incident.filter(|_| seen.notice.state == State::Okay));
         }
     }
     if world.status.hard_state.is_problem() && !world.wants.states.contains(&world.status.hard_state) {

@@ -122,12 +122,15 @@ fn live(random: &mut Random) {
     let mut status = CheckStatus::default();
     let mut given: Vec<Given> = Vec::new();
     let mut now = view(&[]);
-    let mut changed_at: Vec<i64> = Vec::new();
+    let mut changed_at: Option<i64> = None;
+    // Changes since flapping was last switched off.
+    let mut changes: Vec<i64> = Vec::new();
     let mut second = 1_700_000_000;
     let mut sequence = 0;
     let mut ids = Vec::new();
     for _ in 0..50 {
         if random.percent(5) {
+            let flaps = flaps.filter(|_| random.percent(80));
             policy = random_policy(random, flaps);
         }
         if random.percent(2) {
@@ -142,11 +145,16 @@ fn live(random: &mut Random) {
 
         let before = std::mem::replace(&mut now, view(&given));
         let hard_changed = hard_state(&before) != hard_state(&now);
-        changed_at.extend(hard_changed.then_some(second));
+        changed_at = hard_changed.then_some(second).or(changed_at);
+        changes.extend(hard_changed.then_some(second));
+        if policy.flapping.is_none() {
+            changes.clear();
+        }
         let history = || format!("{given:#?}\n{now:?}\n{status:?}\n{transition:?}");
-        let shown_attempt = match (now.attempt, now.incident) {
+        let last_problem = given.iter().rev().find(|g| g.result.is_problem());
+        let shown_attempt = match (now.attempt, now.incident.and(last_problem)) {
             (Some(attempt), _) => attempt,
-            (None, Some(_)) => status.attempt,
+            (None, Some(problem)) => problem.policy.max_attempts,
             (None, None) => 1,
         };
         assert_eq!((status.state, status.state_type == StateType::Hard), (now.state, now.hard), "{}", history());
@@ -161,8 +169,8 @@ fn live(random: &mut Random) {
             "{}",
             history()
         );
-        assert_eq!(status.hard_since.map(Timestamp::as_second), changed_at.last().copied(), "{}", history());
-        assert_eq!(status.flapping_since().map(Timestamp::as_second), flapping(&given, &changed_at), "{}", history());
+        assert_eq!(status.hard_since.map(Timestamp::as_second), changed_at, "{}", history());
+        assert_eq!(status.flapping_since().map(Timestamp::as_second), flapping(&given, &changes), "{}", history());
 
         let is_transition = (before.state, before.hard, before.attempt) != (now.state, now.hard, now.attempt);
         assert_eq!(transition.is_some(), is_transition, "{}", history());

@@ -50,7 +50,9 @@ pub struct Parts {
     pub journal: Arc<dyn Journal>,
     /// What starts programs.
     pub spawner: Arc<dyn Spawner>,
-    /// Where checks, scripts and deliveries run.
+    /// Where checks run.
+    pub checks: Handle,
+    /// Where scripts and deliveries run.
     pub runtime: Handle,
     /// The wall clock.
     pub clock: Clock,
@@ -79,6 +81,7 @@ pub struct Engine {
     pub(crate) concurrency: usize,
     pub(crate) starting: usize,
     pub(crate) clock: Clock,
+    pub(crate) checks: Handle,
     pub(crate) runtime: Handle,
     pub(crate) spawner: Arc<dyn Spawner>,
     journal: Arc<dyn Journal>,
@@ -132,6 +135,7 @@ impl Engine {
             concurrency: parts.configuration.concurrency.max(1),
             starting: STARTING_PER_CPU * cpus,
             clock: parts.clock,
+            checks: parts.checks,
             runtime: parts.runtime,
             spawner: parts.spawner,
             committed: parts.journal.committed(),

@@ -223,7 +223,7 @@ impl Engine {
             // The engine is gone only when everything stops: then nobody needs the result.
             let _ = ends.send(RunEnd { id, started: now, answer, panicked }).await;
         };
-        let abort = self.runtime.spawn(task).abort_handle();
+        let abort = self.checks.spawn(task).abort_handle();
         entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false });
         entry.row_mut().running = true;
         self.runs.alive += 1;

@@ -211,6 +211,7 @@ struct Request {
 pub struct Executor {
     requests: mpsc::Sender<Request>,
     host: Arc<Host>,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Executor {
@@ -233,11 +234,18 @@ impl Executor {
             .map_err(StartError::io("make the event loop that watches programs"))?;
         let (requests, queue) = mpsc::channel(QUEUE);
         let shared = Arc::clone(&host);
+        let handle = runtime.handle().clone();
         std::thread::Builder::new()
             .name("exec".to_owned())
             .spawn(move || runtime.block_on(serve(shared, queue)))
             .map_err(StartError::io("start the thread that starts programs"))?;
-        Ok(Self { requests, host })
+        Ok(Self { requests, host, runtime: handle })
+    }
+
+    /// The event loop of the thread that starts programs. A task that does little but run a program costs least there: its program is
+    /// started and read without waking another thread.
+    pub fn runtime(&self) -> tokio::runtime::Handle {
+        self.runtime.clone()
     }
 
     /// Calls all runs off, those that wait included: what runs is killed at once and the answer is [`RunError::Cancelled`]. Ends when

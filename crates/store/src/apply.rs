@@ -51,7 +51,12 @@ impl Applier {
     }
 
     /// Writes batches in order. `first_id` is the rowid of the first event: the same batches written again write the same rows.
-    pub(crate) fn apply(&mut self, connection: &Connection, batches: &[Batch], first_id: i64) -> rusqlite::Result<Applied> {
+    pub(crate) fn apply(
+        &mut self,
+        connection: &Connection,
+        batches: &[Batch],
+        first_id: i64,
+    ) -> rusqlite::Result<Applied> {
         let mut applied = Applied::default();
         let records = || batches.iter().flat_map(|batch| &batch.records);
         let mut last = HashMap::new();
@@ -60,8 +65,7 @@ impl Applier {
                 last.insert(&check.name, index);
             }
         }
-        let mut event_id = first_id;
-        for (index, record) in records().enumerate() {
+        for ((index, record), event_id) in records().enumerate().zip(first_id..) {
             let replaced = matches!(record, Record::Check(check) if last.get(&check.name) != Some(&index));
             if !replaced {
                 match self.write(connection, record, event_id, &mut applied) {
@@ -72,12 +76,17 @@ impl Applier {
                     other => other?,
                 }
             }
-            event_id += 1;
         }
         Ok(applied)
     }
 
-    fn write(&mut self, db: &Connection, record: &Record, event_id: i64, applied: &mut Applied) -> rusqlite::Result<()> {
+    fn write(
+        &mut self,
+        db: &Connection,
+        record: &Record,
+        event_id: i64,
+        applied: &mut Applied,
+    ) -> rusqlite::Result<()> {
         applied.rows += 1;
         match record {
             Record::Check(check) => self.put(db, state::CHECK, check.name.as_str(), "", check),
@@ -85,7 +94,9 @@ impl Applier {
             Record::Acknowledgement { check, acknowledgement: Some(acknowledgement) } => {
                 self.put(db, state::ACKNOWLEDGEMENT, check.as_str(), "", acknowledgement)
             }
-            Record::Acknowledgement { check, acknowledgement: None } => remove(db, state::ACKNOWLEDGEMENT, check.as_str()),
+            Record::Acknowledgement { check, acknowledgement: None } => {
+                remove(db, state::ACKNOWLEDGEMENT, check.as_str())
+            }
             Record::Downtime(downtime) => {
                 self.used_id(db, downtime.id)?;
                 self.put(db, state::DOWNTIME, &downtime.id.to_string(), "", downtime)
@@ -98,9 +109,14 @@ impl Applier {
                 let body = EventBody::Transition { transition, message };
                 self.add(db, event_id, transition.at.as_millisecond(), event::TRANSITION, check, &body)
             }
-            Record::Notice(notice) => {
-                self.add(db, event_id, notice.at.as_millisecond(), event::NOTICE, &notice.check, &EventBody::Notice(notice))
-            }
+            Record::Notice(notice) => self.add(
+                db,
+                event_id,
+                notice.at.as_millisecond(),
+                event::NOTICE,
+                &notice.check,
+                &EventBody::Notice(notice),
+            ),
             Record::Action(action) => self.write_action(db, action, event_id),
             Record::Metrics { check, at, points } => {
                 applied.rows -= 1;
@@ -112,11 +128,19 @@ impl Applier {
     /// The body as JSON, in a buffer that is used again.
     fn json(&mut self, body: &impl Serialize) -> rusqlite::Result<&str> {
         self.body.clear();
-        serde_json::to_writer(&mut self.body, body).map_err(|why| rusqlite::Error::ToSqlConversionFailure(why.into()))?;
+        serde_json::to_writer(&mut self.body, body)
+            .map_err(|why| rusqlite::Error::ToSqlConversionFailure(why.into()))?;
         std::str::from_utf8(&self.body).map_err(|why| rusqlite::Error::Utf8Error(0, why))
     }
 
-    fn put(&mut self, db: &Connection, kind: &str, name: &str, part: &str, body: &impl Serialize) -> rusqlite::Result<()> {
+    fn put(
+        &mut self,
+        db: &Connection,
+        kind: &str,
+        name: &str,
+        part: &str,
+        body: &impl Serialize,
+    ) -> rusqlite::Result<()> {
         let body = self.json(body)?;
         let sum = rows::state_sum(kind, name, part, body);
         db.prepare_cached(
@@ -127,11 +151,21 @@ impl Applier {
         Ok(())
     }
 
-    fn add(&mut self, db: &Connection, id: i64, at: i64, kind: &str, check: &Name, body: &EventBody<'_>) -> rusqlite::Result<()> {
+    fn add(
+        &mut self,
+        db: &Connection,
+        id: i64,
+        at: i64,
+        kind: &str,
+        check: &Name,
+        body: &EventBody<'_>,
+    ) -> rusqlite::Result<()> {
         let body = self.json(body)?;
         let sum = rows::event_sum(at, kind, check.as_str(), None, body);
-        db.prepare_cached("INSERT OR IGNORE INTO events (id, at, kind, check_name, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute((id, at, kind, check.as_str(), body, sum))?;
+        db.prepare_cached(
+            "INSERT OR IGNORE INTO events (id, at, kind, check_name, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute((id, at, kind, check.as_str(), body, sum))?;
         Ok(())
     }
 
@@ -142,11 +176,15 @@ impl Applier {
         let body = self.json(&EventBody::Action(action))?;
         let sum = rows::event_sum(at, kind, check, Some(number), body);
         let changed = db
-            .prepare_cached("UPDATE events SET at = ?1, kind = ?2, check_name = ?3, body = ?5, sum = ?6 WHERE number = ?4")?
+            .prepare_cached(
+                "UPDATE events SET at = ?1, kind = ?2, check_name = ?3, body = ?5, sum = ?6 WHERE number = ?4",
+            )?
             .execute((at, kind, check, number, body, sum))?;
         if changed == 0 {
-            db.prepare_cached("INSERT INTO events (id, at, kind, check_name, number, body, sum) VALUES (?7, ?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute((at, kind, check, number, body, sum, event_id))?;
+            db.prepare_cached(
+                "INSERT INTO events (id, at, kind, check_name, number, body, sum) VALUES (?7, ?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute((at, kind, check, number, body, sum, event_id))?;
         }
         Ok(())
     }
@@ -192,7 +230,10 @@ impl Applier {
 fn is_refusal(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::ToSqlConversionFailure(_) => true,
-        other => matches!(other.sqlite_error_code(), Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)),
+        other => matches!(
+            other.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+        ),
     }
 }
 
@@ -233,7 +274,14 @@ impl SeriesCache {
         Ok(id)
     }
 
-    fn find_or_make(&mut self, db: &Connection, check: &Name, label: &str, unit: &str, at: i64) -> rusqlite::Result<Option<i64>> {
+    fn find_or_make(
+        &mut self,
+        db: &Connection,
+        check: &Name,
+        label: &str,
+        unit: &str,
+        at: i64,
+    ) -> rusqlite::Result<Option<i64>> {
         let found = db
             .prepare_cached("SELECT id FROM series WHERE check_name = ?1 AND label = ?2 AND unit = ?3")?
             .query_row((check.as_str(), label, unit), |row| row.get(0))
@@ -249,8 +297,12 @@ impl SeriesCache {
         if count >= MAX_SERIES {
             return Ok(None);
         }
-        db.prepare_cached("INSERT INTO series (check_name, label, unit, seen) VALUES (?1, ?2, ?3, ?4)")?
-            .execute((check.as_str(), label, unit, at))?;
+        db.prepare_cached("INSERT INTO series (check_name, label, unit, seen) VALUES (?1, ?2, ?3, ?4)")?.execute((
+            check.as_str(),
+            label,
+            unit,
+            at,
+        ))?;
         self.count = Some(count + 1);
         Ok(Some(db.last_insert_rowid()))
     }
@@ -260,7 +312,9 @@ impl SeriesCache {
 pub(crate) fn remove_old_series(db: &Connection, retention: &Retention, now: i64) -> rusqlite::Result<bool> {
     let longest = retention.metrics.max(retention.metrics_5m).max(retention.metrics_1h);
     let cutoff = rollup::before(now, longest).saturating_sub(2 * rollup::HOUR);
-    let removed = db.prepare_cached("DELETE FROM series WHERE id IN (SELECT id FROM series WHERE seen < ?1 LIMIT 500)")?.execute([cutoff])?;
+    let removed = db
+        .prepare_cached("DELETE FROM series WHERE id IN (SELECT id FROM series WHERE seen < ?1 LIMIT 500)")?
+        .execute([cutoff])?;
     Ok(removed > 0)
 }
 

@@ -25,7 +25,8 @@ const MAX_BUSY: u32 = 250;
 
 /// Whether the last copy is older than a day, or there is none, and there is space for one.
 pub(crate) fn is_due(place: &Place, now: Timestamp) -> bool {
-    let made = fs::metadata(place.backup()).and_then(|meta| meta.modified()).ok().and_then(|at| Timestamp::try_from(at).ok());
+    let made =
+        fs::metadata(place.backup()).and_then(|meta| meta.modified()).ok().and_then(|at| Timestamp::try_from(at).ok());
     let old = made.is_none_or(|at| at > now || at.checked_add(INTERVAL).is_ok_and(|due| due <= now));
     old && place.free_bytes() > place.bytes().saturating_mul(2)
 }
@@ -40,7 +41,8 @@ pub(crate) fn make(place: &Place, db: &Connection, between: impl FnMut() -> bool
     }
     if finished? {
         // Two are kept: if the newest copied damage that nobody had met yet, the one before may be whole.
-        let renamed = place::rename_if_there(&place.backup(), &place.older_backup()).and_then(|()| fs::rename(&draft, place.backup()));
+        let renamed = place::rename_if_there(&place.backup(), &place.older_backup())
+            .and_then(|()| fs::rename(&draft, place.backup()));
         renamed.map_err(|why| why.to_string())?;
         place.sync();
         return Ok(true);
@@ -55,13 +57,17 @@ fn copy(draft: &std::path::Path, db: &Connection, mut between: impl FnMut() -> b
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut target = Connection::open_with_flags(draft, flags).map_err(text)?;
     // It is synced as a whole at the end, and thrown away if it does not get there.
-    target.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -256;").map_err(text)?;
+    target
+        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -256;")
+        .map_err(text)?;
     let backup = Backup::new(db, &mut target).map_err(text)?;
     let mut busy = 0;
     loop {
         match backup.step(STEP_PAGES).map_err(text)? {
             StepResult::Done => break,
-            StepResult::Busy | StepResult::Locked if busy >= MAX_BUSY => return Err("the database is held by another program".to_owned()),
+            StepResult::Busy | StepResult::Locked if busy >= MAX_BUSY => {
+                return Err("the database is held by another program".to_owned());
+            }
             StepResult::Busy | StepResult::Locked => {
                 busy += 1;
                 std::thread::sleep(BUSY);
@@ -76,4 +82,45 @@ fn copy(draft: &std::path::Path, db: &Connection, mut between: impl FnMut() -> b
     target.close().map_err(|(_, why)| why.to_string())?;
     file.sync_all().map_err(io_text)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recover;
+    use crate::schema;
+
+    /// What is written between two steps is in the copy, and a copy that was called off leaves the one before.
+    #[test]
+    fn a_copy_is_made_while_others_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::claim(directory.path()).unwrap();
+        let db = recover::open(&place, Timestamp::UNIX_EPOCH, &mut Vec::new()).unwrap();
+        db.execute_batch(
+            "PRAGMA synchronous = OFF; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+             INSERT INTO samples (at, series, value) SELECT i, 1, 0.5 FROM n",
+        )
+        .unwrap();
+        let mut steps = 0;
+        let between = || {
+            steps += 1;
+            db.execute("INSERT INTO samples (at, series, value) VALUES (?1, 2, 1.5)", [steps]).unwrap();
+            true
+        };
+        assert_eq!(make(&place, &db, between), Ok(true));
+        assert!(steps > 5, "it was made step by step: {steps}");
+        let count = |path| -> i64 {
+            let copy = schema::open_to_write(path).unwrap();
+            schema::check(&copy, 0).unwrap();
+            copy.query_row("SELECT count(*) FROM samples WHERE series = 2", (), |row| row.get(0)).unwrap()
+        };
+        assert_eq!(count(&place.backup()), i64::from(steps));
+        assert_eq!(make(&place, &db, || false), Ok(false));
+        assert!(place.backup().exists() && !place.older_backup().exists() && !place.beside(".bak-draft").exists());
+        assert_eq!(make(&place, &db, || true), Ok(true));
+        assert!(place.older_backup().exists());
+        let made = Timestamp::try_from(fs::metadata(place.backup()).unwrap().modified().unwrap()).unwrap();
+        let later = |seconds| made.checked_add(Duration::from_secs(seconds)).unwrap();
+        assert!(!is_due(&place, later(60)) && is_due(&place, later(90_000)));
+    }
 }

@@ -37,7 +37,10 @@ use tokio::sync::watch;
 
 pub use error::{OpenError, ReadError};
 pub use reader::{MAX_HISTORY, MAX_POINTS, Reader, Series};
-pub use record::{ActionRow, Committed, HistoryEntry, HistoryKind, HistoryQuery, Loaded, MetricPoint, NoticeRow, Record, StoredCheck, Urgency};
+pub use record::{
+    ActionRow, Committed, HistoryEntry, HistoryKind, HistoryQuery, Loaded, MetricPoint, NoticeRow, Record, StoredCheck,
+    Urgency,
+};
 pub use shared::Counters;
 
 use place::Place;
@@ -78,7 +81,10 @@ impl StoreOptions {
 
 impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreOptions").field("retention", &self.retention).field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+        f.debug_struct("StoreOptions")
+            .field("retention", &self.retention)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,14 +107,22 @@ impl Store {
         let mut repairs = Vec::new();
         let (db, found) = match open_and_load(&place, now, &mut repairs) {
             Ok((db, found)) => (Some(db), found),
-            Err(Fault::TooNew(found)) => return Err(OpenError::TooNew { path: place.database(), found, known: schema::VERSION }),
+            Err(Fault::TooNew(found)) => {
+                return Err(OpenError::TooNew { path: place.database(), found, known: schema::VERSION });
+            }
             Err(fault) => (None, load_in_need(&place, now, &fault, &mut repairs)),
         };
         let mut loaded = found.loaded;
         loaded.repairs = repairs;
         let shared = Shared::new(loaded.repairs.clone(), options.retention);
-        let writer =
-            Writer::new(Arc::clone(&shared), Arc::clone(&place), options.clock, options.max_bytes, options.retention, db);
+        let writer = Writer::new(
+            Arc::clone(&shared),
+            Arc::clone(&place),
+            options.clock,
+            options.max_bytes,
+            options.retention,
+            db,
+        );
         let store = Self { shared: Arc::clone(&shared), place, threads: Mutex::default() };
         let interrupted = loaded.interrupted.iter().cloned().map(|action| Record::Action(Box::new(action)));
         let interrupted: Vec<Record> = interrupted.collect();
@@ -194,7 +208,9 @@ impl Drop for Store {
 fn open_and_load(place: &Place, now: Timestamp, repairs: &mut Vec<String>) -> Result<(Connection, load::Found), Fault> {
     // A disk that was full at the end is full at the start: the reserve is there for this.
     let db = match recover::open(place, now, repairs) {
-        Err(Fault::Full(_) | Fault::Disk(_)) if place.is_full() && place.release_reserve() => recover::open(place, now, repairs),
+        Err(Fault::Full(_) | Fault::Disk(_)) if place.is_full() && place.release_reserve() => {
+            recover::open(place, now, repairs)
+        }
         other => other,
     }?;
     match load_and_tidy(&db, place, now, repairs) {
@@ -209,13 +225,20 @@ fn open_and_load(place: &Place, now: Timestamp, repairs: &mut Vec<String>) -> Re
     }
 }
 
-fn load_and_tidy(db: &Connection, place: &Place, now: Timestamp, repairs: &mut Vec<String>) -> Result<load::Found, Fault> {
+fn load_and_tidy(
+    db: &Connection,
+    place: &Place,
+    now: Timestamp,
+    repairs: &mut Vec<String>,
+) -> Result<load::Found, Fault> {
     let found = load::load(db, now, place.bytes())?;
     load::describe(&found.unreadable, repairs);
     match load::tidy(db, &found, now).map_err(Fault::from) {
         // A row that does not fit its index any more cannot be taken out.
         Err(Fault::Damaged(why)) => return Err(Fault::Damaged(why)),
-        Err(fault) => tracing::warn!(why = fault.reason(), "unreadable rows could not be moved into the quarantine yet"),
+        Err(fault) => {
+            tracing::warn!(why = fault.reason(), "unreadable rows could not be moved into the quarantine yet");
+        }
         Ok(()) => {}
     }
     Ok(found)
@@ -227,7 +250,10 @@ fn load_in_need(place: &Place, now: Timestamp, fault: &Fault, repairs: &mut Vec<
     match loaded {
         Ok(found) => {
             load::describe(&found.unreadable, repairs);
-            repairs.push(format!("{}; what it holds was read, and changes are kept in memory until it can be written", fault.reason()));
+            repairs.push(format!(
+                "{}; what it holds was read, and changes are kept in memory until it can be written",
+                fault.reason()
+            ));
             found
         }
         Err(why) => {

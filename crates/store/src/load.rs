@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use monchero_core::Name;
 use monchero_core::decide::Told;
 use monchero_core::hold::{Acknowledgement, Downtime};
 use rusqlite::Connection;
@@ -87,8 +88,10 @@ fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(
     let loaded = &mut found.loaded;
     match row.kind {
         rows::state::CHECK => loaded.checks.push(parse::<StoredCheck>(row.body)?),
-        rows::state::TOLD => loaded.told.push((rows::name(row.name), rows::name(row.part), parse::<Told>(row.body)?)),
-        rows::state::ACKNOWLEDGEMENT => loaded.acknowledgements.push((rows::name(row.name), parse::<Acknowledgement>(row.body)?)),
+        rows::state::TOLD => loaded.told.push((Name::new(row.name), Name::new(row.part), parse::<Told>(row.body)?)),
+        rows::state::ACKNOWLEDGEMENT => {
+            loaded.acknowledgements.push((Name::new(row.name), parse::<Acknowledgement>(row.body)?));
+        }
         rows::state::DOWNTIME => {
             let downtime: Downtime = parse(row.body)?;
             loaded.last_id = loaded.last_id.max(downtime.id);
@@ -106,7 +109,10 @@ fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(
 /// Reads the actions that never ended, and those of late: newest first from the disk, oldest first for the reader.
 fn load_actions(connection: &Connection, now: Timestamp, found: &mut Found) -> rusqlite::Result<()> {
     let since = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN).as_millisecond();
-    let intents = format!("SELECT {EVENT_COLUMNS} FROM events WHERE kind = '{}' AND ?1 = ?1 ORDER BY at DESC, id DESC", event::INTENT);
+    let intents = format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE kind = '{}' AND ?1 = ?1 ORDER BY at DESC, id DESC",
+        event::INTENT
+    );
     let recent = format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE id IN (SELECT id FROM events WHERE at >= ?1 AND kind = '{}' ORDER BY at DESC, id DESC
          LIMIT {MAX_RECENT}) ORDER BY at DESC, id DESC",
@@ -181,6 +187,9 @@ impl Shortener {
 pub(crate) fn describe(unreadable: &[Unreadable], repairs: &mut Vec<String>) {
     repairs.extend(unreadable.iter().take(MAX_REPAIRS).map(Unreadable::describe));
     if unreadable.len() > MAX_REPAIRS {
-        repairs.push(format!("{} more rows could not be read; all are kept in `quarantine`", unreadable.len() - MAX_REPAIRS));
+        repairs.push(format!(
+            "{} more rows could not be read; all are kept in `quarantine`",
+            unreadable.len() - MAX_REPAIRS
+        ));
     }
 }

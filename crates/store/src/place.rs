@@ -49,7 +49,11 @@ impl Place {
     /// Makes the directory if there is none (0700), judges it and locks it.
     pub(crate) fn claim(directory: &Path) -> Result<Self, OpenError> {
         let at = |doing, source| OpenError::Directory { doing, path: directory.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|why| at("make the state directory", why))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|why| at("make the state directory", why))?;
         // The way there may hold links (systemd's DynamicUser makes one); behind it there must be none.
         let directory = fs::canonicalize(directory).map_err(|why| at("find the state directory", why))?;
         if let Some(kind) = network_file_system(&directory) {
@@ -57,7 +61,14 @@ impl Place {
         }
         let lock = lock(&directory)?;
         let place = Self { directory, _lock: lock };
-        for path in [place.database(), place.beside("-wal"), place.beside("-shm"), place.backup(), place.older_backup(), place.reserve()] {
+        for path in [
+            place.database(),
+            place.beside("-wal"),
+            place.beside("-shm"),
+            place.backup(),
+            place.older_backup(),
+            place.reserve(),
+        ] {
             judge_file(&path)?;
         }
         Ok(place)
@@ -107,7 +118,8 @@ impl Place {
             return Ok(None);
         }
         make_private(&path)?;
-        Ok((self.backup().exists() || self.older_backup().exists()).then_some("its file is missing, although there is a backup"))
+        Ok((self.backup().exists() || self.older_backup().exists())
+            .then_some("its file is missing, although there is a backup"))
     }
 
     /// Moves the database with its journal aside as `monchero.db.<word>-<n>`, keeping at most [`KEEP_ASIDE`] of that word.
@@ -133,7 +145,8 @@ impl Place {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let name = entry?.file_name();
-            if let Some(number) = name.to_str().and_then(|name| name.strip_prefix(&prefix)).and_then(|n| n.parse().ok()) {
+            if let Some(number) = name.to_str().and_then(|name| name.strip_prefix(&prefix)).and_then(|n| n.parse().ok())
+            {
                 numbers.push(number);
             }
         }
@@ -156,7 +169,11 @@ impl Place {
 
     /// How large the database is, with its journal.
     pub(crate) fn bytes(&self) -> u64 {
-        [self.database(), self.beside("-wal")].iter().filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.len()).sum()
+        [self.database(), self.beside("-wal")]
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|meta| meta.len())
+            .sum()
     }
 
     /// How much space is left.

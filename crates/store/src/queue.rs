@@ -62,7 +62,8 @@ impl Queue {
 
     fn count(&mut self, batch: &Batch, comes: bool) {
         let weight = batch.weight();
-        let apply = |number: &mut usize, by: usize| *number = if comes { *number + by } else { number.saturating_sub(by) };
+        let apply =
+            |number: &mut usize, by: usize| *number = if comes { *number + by } else { number.saturating_sub(by) };
         apply(&mut self.records, batch.records.len());
         match batch.urgency {
             Urgency::Now => {
@@ -119,7 +120,10 @@ impl Queue {
     fn shed(&mut self) {
         self.drop_replaced();
         let routine = ROUTINE_BYTES / 4 * 3;
-        self.drop_oldest(|queue| queue.routine_bytes > routine, |batch, record| batch == Urgency::Soon && is_routine(record));
+        self.drop_oldest(
+            |queue| queue.routine_bytes > routine,
+            |batch, record| batch == Urgency::Soon && is_routine(record),
+        );
         let all = QUEUE_BYTES / 4 * 3;
         self.drop_oldest(|queue| queue.bytes() > all, |_, record| is_history(record));
         self.drop_oldest(|queue| queue.bytes() > all, |_, _| true);
@@ -133,7 +137,8 @@ impl Queue {
         let mut batches = std::mem::take(&mut self.batches);
         for batch in batches.iter_mut().rev() {
             self.count(batch, false);
-            let mut keep: Vec<bool> = batch.records.iter().rev().map(|record| Key::of(record).is_none_or(|key| seen.insert(key))).collect();
+            let mut keep: Vec<bool> =
+                batch.records.iter().rev().map(|record| Key::of(record).is_none_or(|key| seen.insert(key))).collect();
             batch.records.retain(|_| keep.pop().unwrap_or(true));
             self.count(batch, true);
         }
@@ -184,7 +189,11 @@ impl Key {
             Record::Acknowledgement { check, .. } => Some(Self::Acknowledgement(check.clone())),
             Record::Downtime(downtime) => Some(Self::Downtime(downtime.id)),
             Record::Action(action) => Some(Self::Action(action.id)),
-            Record::Transition { .. } | Record::Metrics { .. } | Record::Notice(_) | Record::DowntimeEnded(_) | Record::Forget(_) => None,
+            Record::Transition { .. }
+            | Record::Metrics { .. }
+            | Record::Notice(_)
+            | Record::DowntimeEnded(_)
+            | Record::Forget(_) => None,
         }
     }
 }
@@ -218,7 +227,11 @@ mod tests {
     use super::*;
 
     fn metrics(check: &str) -> Record {
-        Record::Metrics { check: Name::new(check), at: Timestamp::UNIX_EPOCH, points: vec![("a".into(), "".into(), 1.0); 8] }
+        Record::Metrics {
+            check: Name::new(check),
+            at: Timestamp::UNIX_EPOCH,
+            points: vec![("a".into(), "".into(), 1.0); 8],
+        }
     }
 
     fn told(check: &str, count: u64) -> Record {
@@ -245,7 +258,11 @@ mod tests {
         }
         let dropped = queue.dropped;
         let batches = drain(&mut queue);
-        assert_eq!(batches.iter().filter(|batch| batch.urgency == Urgency::Now).count(), 3_000, "nothing urgent was dropped");
+        assert_eq!(
+            batches.iter().filter(|batch| batch.urgency == Urgency::Now).count(),
+            3_000,
+            "nothing urgent was dropped"
+        );
         let left = batches.iter().flat_map(|batch| &batch.records).filter(|record| is_routine(record)).count();
         assert_eq!(left as u64 + dropped, 30_000);
         assert!(batches.windows(2).all(|pair| pair[0].ticket < pair[1].ticket));

@@ -11,7 +11,7 @@ use crate::error::ReadError;
 use crate::load::Shortener;
 use crate::record::{HistoryEntry, HistoryKind, HistoryQuery, MetricPoint};
 use crate::rollup::{self, FIVE_MINUTES, HOUR, Marks, Rollup};
-use crate::rows::{self, EVENT_COLUMNS, EventRow};
+use crate::rows::{EVENT_COLUMNS, EventRow};
 use crate::schema;
 
 /// The most entries that one question about history answers: two thousand take about a megabyte.
@@ -44,10 +44,16 @@ impl Reader {
         Self { path: path.into() }
     }
 
-    fn read<T>(&self, what: &'static str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
-        schema::open_to_read(&self.path)
-            .and_then(|connection| read(&connection))
-            .map_err(|source| ReadError { what, path: self.path.to_path_buf(), source })
+    fn read<T>(
+        &self,
+        what: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        schema::open_to_read(&self.path).and_then(|connection| read(&connection)).map_err(|source| ReadError {
+            what,
+            path: self.path.to_path_buf(),
+            source,
+        })
     }
 
     /// What happened, the newest first. Long output of actions is shortened, that of the newest least.
@@ -116,13 +122,19 @@ fn entry(row: &EventRow<'_>) -> Result<HistoryEntry, String> {
         HistoryKind::Notice(notice) => notice.at,
         HistoryKind::Action(action) => action.at,
     };
-    Ok(HistoryEntry { at, check: rows::name(row.check), what })
+    Ok(HistoryEntry { at, check: Name::new(row.check), what })
 }
 
 /// Where values of one kind end and finer ones begin.
 type Points = Vec<(i64, Rollup)>;
 
-fn metrics(db: &Connection, check: &str, label: &str, range: (i64, i64), max_points: usize) -> rusqlite::Result<Vec<MetricPoint>> {
+fn metrics(
+    db: &Connection,
+    check: &str,
+    label: &str,
+    range: (i64, i64),
+    max_points: usize,
+) -> rusqlite::Result<Vec<MetricPoint>> {
     let series: Option<i64> = db
         .prepare("SELECT id FROM series WHERE check_name = ?1 AND label = ?2 ORDER BY seen DESC, id DESC LIMIT 1")?
         .query_row((check, label), |row| row.get(0))
@@ -136,7 +148,9 @@ fn metrics(db: &Connection, check: &str, label: &str, range: (i64, i64), max_poi
     let wanted = span / i64::try_from(max_points).unwrap_or(i64::MAX);
     // The finest that is kept that long; hours are enough where a point of the answer is that long anyway.
     let use_raw = span <= RAW_SPAN && first("samples")? <= since.saturating_add(FIVE_MINUTES);
-    let use_fine = wanted < HOUR && span / FIVE_MINUTES <= MAX_POINTS as i64 && first("rollups_5m")? <= since.saturating_add(HOUR);
+    let use_fine = wanted < HOUR
+        && usize::try_from(span / FIVE_MINUTES).is_ok_and(|windows| windows <= MAX_POINTS)
+        && first("rollups_5m")? <= since.saturating_add(HOUR);
     let (fine_end, coarse_end) = Marks::load(db)?.whole();
     let mut points = Points::new();
     let mut from = since;
@@ -176,7 +190,9 @@ fn read_rollups(
     let mut at = rollup::window(from, length);
     while at < until {
         let found = get
-            .query_row((at, series), |row| Ok(Rollup { mean: row.get(0)?, min: row.get(1)?, max: row.get(2)?, count: row.get(3)? }))
+            .query_row((at, series), |row| {
+                Ok(Rollup { mean: row.get(0)?, min: row.get(1)?, max: row.get(2)?, count: row.get(3)? })
+            })
             .optional()?;
         points.extend(found.map(|rollup| (at, rollup)));
         at = at.saturating_add(length);

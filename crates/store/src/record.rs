@@ -175,7 +175,8 @@ pub struct Loaded {
     pub downtimes: Vec<Downtime>,
     /// Actions that were intended and never ended; the store has marked them interrupted.
     pub interrupted: Vec<ActionRow>,
-    /// Actions of incidents that may still be open (done, failed or interrupted): for `limit` and `cooldown`.
+    /// Actions of incidents that may still be open (done, failed, or interrupted by an earlier end of the daemon): for `limit` and
+    /// `cooldown`. Those of the last seven days, oldest first, at most 2,000; long output of all but the newest is shortened.
     pub recent_actions: Vec<ActionRow>,
     /// The highest id of an action or downtime that was ever given.
     pub last_id: u64,

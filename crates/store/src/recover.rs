@@ -22,7 +22,9 @@ pub(crate) fn open(place: &Place, now: Timestamp, repairs: &mut Vec<String>) -> 
     match open_whole(place) {
         Ok(connection) => {
             if let Some(why) = journal {
-                repairs.push(format!("the journal of the database was damaged ({why}): the last changes before the end may be missing"));
+                repairs.push(format!(
+                    "the journal of the database was damaged ({why}): the last changes before the end may be missing"
+                ));
             }
             Ok(connection)
         }
@@ -53,7 +55,12 @@ fn disk(why: &io::Error) -> Fault {
 /// Makes a new database of the last backup and of all that can be read of the damaged one, and puts it in its place.
 ///
 /// It is built beside the damaged one, which is moved only when the new one is complete: a crash on the way begins again.
-pub(crate) fn rebuild(place: &Place, why: &str, now: Timestamp, repairs: &mut Vec<String>) -> Result<Connection, Fault> {
+pub(crate) fn rebuild(
+    place: &Place,
+    why: &str,
+    now: Timestamp,
+    repairs: &mut Vec<String>,
+) -> Result<Connection, Fault> {
     tracing::error!(database = %place.database().display(), why, "the database is damaged and is rebuilt");
     let draft = place.beside(".draft");
     let mut told = Vec::new();
@@ -170,7 +177,14 @@ impl Salvage<'_> {
     }
 
     /// Reads a table from its beginning and, if that ends at a damaged page, from its end too: what is behind the damage counts as much.
-    fn read(source: &Connection, table: &str, columns: &str, order: &str, deadline: Option<Instant>, take: Take<'_>) -> Result<Tally, Fault> {
+    fn read(
+        source: &Connection,
+        table: &str,
+        columns: &str,
+        order: &str,
+        deadline: Option<Instant>,
+        take: Take<'_>,
+    ) -> Result<Tally, Fault> {
         let mut tally = Tally::default();
         for direction in ["ASC", "DESC"] {
             let order = order.replace("{dir}", direction);
@@ -206,7 +220,7 @@ impl Salvage<'_> {
                 Ok(None) => return Ok(None),
                 Err(why) => return Ok(Some(why.to_string())),
             }
-            if tally.taken % 1_024 == 0 && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if tally.taken.is_multiple_of(1_024) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Some("it would have taken too long".to_owned()));
             }
         }
@@ -217,15 +231,16 @@ impl Salvage<'_> {
             return;
         }
         self.incomplete = true;
-        let stopped = tally.stopped.as_ref().map(|why| format!(", reading stopped at damage ({why})")).unwrap_or_default();
-        self.repairs.push(format!("{what}: {} rows could be read, {} could not{stopped}", tally.taken, tally.unreadable));
+        let stopped =
+            tally.stopped.as_ref().map(|why| format!(", reading stopped at damage ({why})")).unwrap_or_default();
+        self.repairs
+            .push(format!("{what}: {} rows could be read, {} could not{stopped}", tally.taken, tally.unreadable));
     }
 
     fn state(&mut self, source: &Connection) -> Result<(), Fault> {
         let (target, now) = (self.target, self.now);
-        let mut put = target.prepare(
-            "INSERT OR REPLACE INTO state (kind, name, part, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?;
+        let mut put =
+            target.prepare("INSERT OR REPLACE INTO state (kind, name, part, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)")?;
         // What the backup holds beyond a table that can be read to its end was removed since.
         target.execute_batch("CREATE TEMP TABLE backup_state AS SELECT * FROM main.state; DELETE FROM main.state;")?;
         let tally = Self::read(source, "state", STATE_COLUMNS, "id", None, &mut |row| match StateRow::read(row) {
@@ -296,7 +311,9 @@ impl Salvage<'_> {
             let Ok(values) = values else { return Ok(Err("its values cannot be read".to_owned())) };
             match put.execute(rusqlite::params_from_iter(values)) {
                 Ok(_) => Ok(Ok(())),
-                Err(why) if why.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => Ok(Err(why.to_string())),
+                Err(why) if why.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                    Ok(Err(why.to_string()))
+                }
                 Err(why) => Err(why.into()),
             }
         })?;

@@ -18,7 +18,7 @@ pub(crate) const HOUR: i64 = 60 * 60 * 1_000;
 /// How long after a window ends it is rolled up: values wait for a flush, so they come a little late.
 const SETTLE: i64 = 10 * 1_000;
 /// How many rows one step takes: two or three milliseconds, which is as long as something urgent may have to wait.
-pub(crate) const STEP_ROWS: usize = 1_000;
+pub(crate) const STEP_ROWS: i64 = 1_000;
 
 /// The beginning of the window in which a time is.
 pub(crate) fn window(at: i64, length: i64) -> i64 {
@@ -152,7 +152,7 @@ impl Marks {
             "SELECT at, series, value FROM samples WHERE (at, series) > (?1, ?2) AND at < ?3 ORDER BY at, series LIMIT ?4",
         )?;
         let mut sums = Sums::new();
-        let mut rows = statement.query((self.fine.at, self.fine.series, end, STEP_ROWS as i64))?;
+        let mut rows = statement.query((self.fine.at, self.fine.series, end, STEP_ROWS))?;
         let mut count = 0;
         while let Some(row) = rows.next()? {
             self.fine = Mark { at: row.get(0)?, series: row.get(1)? };
@@ -181,7 +181,7 @@ impl Marks {
              ORDER BY at, series LIMIT ?4",
         )?;
         let mut sums = Sums::new();
-        let mut rows = statement.query((self.coarse.at, self.coarse.series, end, STEP_ROWS as i64))?;
+        let mut rows = statement.query((self.coarse.at, self.coarse.series, end, STEP_ROWS))?;
         let mut count = 0;
         while let Some(row) = rows.next()? {
             self.coarse = Mark { at: row.get(0)?, series: row.get(1)? };

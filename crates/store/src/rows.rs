@@ -1,8 +1,8 @@
 //! Rows of `state` and `events`: what is in them, and how damage in them is seen.
 
 use jiff::Timestamp;
+use monchero_core::Transition;
 use monchero_core::incident::stable_hash;
-use monchero_core::{Name, Transition};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -52,8 +52,7 @@ pub(crate) const STATE_COLUMNS: &str = "id, kind, name, part, body, sum";
 impl<'a> StateRow<'a> {
     /// The row, if its sum says that it is as it was written.
     pub(crate) fn read(row: &'a Row<'_>) -> Result<Self, String> {
-        let this =
-            Self { kind: text(row, 1)?, name: text(row, 2)?, part: text(row, 3)?, body: text(row, 4)? };
+        let this = Self { kind: text(row, 1)?, name: text(row, 2)?, part: text(row, 3)?, body: text(row, 4)? };
         same(number(row, 5)?, state_sum(this.kind, this.name, this.part, this.body))?;
         Ok(this)
     }
@@ -79,8 +78,14 @@ impl<'a> EventRow<'a> {
             ValueRef::Null => None,
             _ => Some(number(row, 4)?),
         };
-        let this =
-            Self { id: number(row, 0)?, at: number(row, 1)?, kind: text(row, 2)?, check: text(row, 3)?, number: action, body: text(row, 5)? };
+        let this = Self {
+            id: number(row, 0)?,
+            at: number(row, 1)?,
+            kind: text(row, 2)?,
+            check: text(row, 3)?,
+            number: action,
+            body: text(row, 5)?,
+        };
         same(number(row, 6)?, event_sum(this.at, this.kind, this.check, this.number, this.body))?;
         Ok(this)
     }
@@ -136,8 +141,12 @@ impl Unreadable {
 
     /// What is lost, for `self/store`.
     pub(crate) fn describe(&self) -> String {
-        let what = if self.source == "state" { "its stored state starts anew" } else { "a line of its history is lost" };
-        format!("`{}`: a row of {} could not be read ({}); {what}, the row is kept in `quarantine`", self.name, self.source, self.reason)
+        let what =
+            if self.source == "state" { "its stored state starts anew" } else { "a line of its history is lost" };
+        format!(
+            "`{}`: a row of {} could not be read ({}); {what}, the row is kept in `quarantine`",
+            self.name, self.source, self.reason
+        )
     }
 
     /// Moves the row from its table into the quarantine.
@@ -153,11 +162,6 @@ impl Unreadable {
         }
         Ok(())
     }
-}
-
-/// A check's name as a name.
-pub(crate) fn name(text: &str) -> Name {
-    Name::new(text)
 }
 
 /// Unsigned ids fit SQLite's signed integers bit by bit.

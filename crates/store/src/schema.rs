@@ -1,5 +1,6 @@
 //! How the database is opened and what is in it.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ pub(crate) const APPLICATION_ID: i64 = 0x6d6f_6e63;
 /// The steps from an empty database to today's. Never changed once released; a new format is a new step at the end (R36).
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_tables.sql")];
 /// The newest format that this program knows.
-pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
+pub(crate) const VERSION: i64 = 1;
+const _: () = assert!(MIGRATIONS.len() == 1, "the version is the number of steps");
 
 /// What a connection may keep in memory, in KiB. The state of ten thousand checks is touched all over, so more would help little, and
 /// the whole daemon is to fit into 12 MiB.
@@ -58,9 +60,10 @@ impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         let why = error.to_string();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(why),
-            // Tables or columns that are not there: somebody or something has changed the schema.
-            Some(ErrorCode::Unknown) | None => Self::Damaged(why),
+            // Unknown or none: tables or columns are not there, or hold something else: somebody or something has changed them.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) | None => {
+                Self::Damaged(why)
+            }
             Some(ErrorCode::DiskFull) => Self::Full(why),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(why),
             Some(_) => Self::Disk(why),
@@ -121,7 +124,9 @@ pub(crate) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
-            other => uri.push_str(&format!("%{other:02x}")),
+            other => {
+                let _ = write!(uri, "%{other:02x}");
+            }
         }
     }
     uri.push_str("?immutable=1");
@@ -132,7 +137,9 @@ pub(crate) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
 
 fn limit_reader(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
-    connection.execute_batch("PRAGMA cache_size = -256; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;")
+    connection.execute_batch(
+        "PRAGMA cache_size = -256; PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;",
+    )
 }
 
 fn read_something(connection: &Connection) -> rusqlite::Result<()> {
@@ -188,7 +195,13 @@ pub(crate) fn check(connection: &Connection, bytes: u64) -> Result<(), Fault> {
     let checks: &[&str] = if bytes <= WHOLE_CHECK_BYTES {
         &["quick_check(3)", "integrity_check('state')", "integrity_check('events')", "integrity_check('series')"]
     } else {
-        &["integrity_check('state')", "quick_check('meta')", "quick_check('events')", "quick_check('series')", "quick_check('quarantine')"]
+        &[
+            "integrity_check('state')",
+            "quick_check('meta')",
+            "quick_check('events')",
+            "quick_check('series')",
+            "quick_check('quarantine')",
+        ]
     };
     checks.iter().try_for_each(|pragma| ask(connection, pragma))
 }
@@ -196,7 +209,11 @@ pub(crate) fn check(connection: &Connection, bytes: u64) -> Result<(), Fault> {
 fn ask(connection: &Connection, pragma: &str) -> Result<(), Fault> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}"))?;
     let found: Vec<String> = statement.query_map((), |row| row.get(0))?.take(3).collect::<Result<_, _>>()?;
-    if found.len() == 1 && found.iter().all(|line| line == "ok") { Ok(()) } else { Err(Fault::Damaged(found.join("; "))) }
+    if found.len() == 1 && found.iter().all(|line| line == "ok") {
+        Ok(())
+    } else {
+        Err(Fault::Damaged(found.join("; ")))
+    }
 }
 
 /// A number about the database itself.
@@ -207,7 +224,9 @@ pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Optio
 /// Keeps a number about the database itself.
 pub(crate) fn set_meta(connection: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")?
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )?
         .execute((key, value))?;
     Ok(())
 }

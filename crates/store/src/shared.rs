@@ -45,6 +45,7 @@ const MAX_REPAIRS: usize = 50;
 
 /// What is behind the lock. The lock is never held while the disk is touched, so the engine never waits for it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 struct Inner {
     queue: Queue,
     counters: Counters,
@@ -178,30 +179,34 @@ impl Shared {
         let mut inner = self.lock();
         loop {
             let now = Instant::now();
-            let until = match wish.retry_at {
-                Some(retry_at) => {
-                    // The daemon goes on with what it knows; the trouble says that this is not on disk.
-                    self.publish(&inner, trouble.map(ToOwned::to_owned));
-                    if now >= retry_at || inner.closing {
-                        return Turn::Retry;
-                    }
-                    retry_at
+            let until = if let Some(retry_at) = wish.retry_at {
+                // The daemon goes on with what it knows; the trouble says that this is not on disk.
+                self.publish(&inner, trouble.map(ToOwned::to_owned));
+                if now >= retry_at || inner.closing {
+                    return Turn::Retry;
                 }
-                None => {
-                    let flush_at = inner.queue.since().map(|since| since + crate::FLUSH_INTERVAL);
-                    if inner.queue.is_pressing() || flush_at.is_some_and(|at| now >= at) || (inner.closing && !inner.queue.is_empty()) {
-                        return Turn::Commit(inner.queue.take());
-                    }
-                    if inner.closing {
-                        return Turn::Close;
-                    }
-                    if now >= wish.idle_at {
-                        return Turn::Idle;
-                    }
-                    flush_at.map_or(wish.idle_at, |at| at.min(wish.idle_at))
+                retry_at
+            } else {
+                let flush_at = inner.queue.since().map(|since| since + crate::FLUSH_INTERVAL);
+                if inner.queue.is_pressing()
+                    || flush_at.is_some_and(|at| now >= at)
+                    || (inner.closing && !inner.queue.is_empty())
+                {
+                    return Turn::Commit(inner.queue.take());
                 }
+                if inner.closing {
+                    return Turn::Close;
+                }
+                if now >= wish.idle_at {
+                    return Turn::Idle;
+                }
+                flush_at.map_or(wish.idle_at, |at| at.min(wish.idle_at))
             };
-            inner = self.wake.wait_timeout(inner, until.saturating_duration_since(now)).unwrap_or_else(PoisonError::into_inner).0;
+            inner = self
+                .wake
+                .wait_timeout(inner, until.saturating_duration_since(now))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 

@@ -95,7 +95,13 @@ impl Upkeep {
 }
 
 /// Removes some rows that are older than retention wants; whether there are more. Values stay until they are rolled up.
-fn retain(db: &Connection, table: usize, retention: &Retention, rolled: (i64, i64), now: i64) -> rusqlite::Result<bool> {
+fn retain(
+    db: &Connection,
+    table: usize,
+    retention: &Retention,
+    rolled: (i64, i64),
+    now: i64,
+) -> rusqlite::Result<bool> {
     let (span, length, rolled) = match table {
         0 => (retention.metrics, rollup::FIVE_MINUTES, rolled.0),
         1 => (retention.metrics_5m, rollup::HOUR, rolled.1),
@@ -109,18 +115,17 @@ fn retain(db: &Connection, table: usize, retention: &Retention, rolled: (i64, i6
 
 /// Removes about [`STEP_ROWS`] of the oldest rows before `cutoff`; how many.
 fn remove_oldest(db: &Connection, table: &str, cutoff: i64) -> rusqlite::Result<usize> {
-    let step = STEP_ROWS as i64;
     if table == "events" {
         return db
             .prepare_cached(
                 "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ?1 AND kind <> 'intent' ORDER BY at, id LIMIT ?2)",
             )?
-            .execute((cutoff, step / 4));
+            .execute((cutoff, STEP_ROWS / 4));
     }
     let sql = format!(
         "DELETE FROM {table} WHERE at < ?1 AND at <= coalesce((SELECT at FROM {table} WHERE at < ?1 ORDER BY at LIMIT 1 OFFSET ?2), ?1)"
     );
-    db.prepare_cached(&sql)?.execute((cutoff, step))
+    db.prepare_cached(&sql)?.execute((cutoff, STEP_ROWS))
 }
 
 /// Removes the oldest of what is worth the least while the database is too large; how many rows.

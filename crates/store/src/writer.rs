@@ -125,7 +125,7 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let _ended = Ended(Arc::clone(&self.shared));
         if self.db.is_none() {
-            self.fail(Fault::Disk("it could not be opened to write when the daemon started".to_owned()));
+            self.fail(&Fault::Disk("it could not be opened to write when the daemon started".to_owned()));
         }
         self.see_to_reserve();
         if self.on_reserve {
@@ -195,7 +195,7 @@ impl Writer {
         self.shared.ends();
         match written {
             Ok(()) => self.succeed(),
-            Err(fault) => self.fail(fault),
+            Err(fault) => self.fail(&fault),
         }
     }
 
@@ -239,7 +239,8 @@ impl Writer {
         // Replaced, not removed: the place of a record in its chunk is the number of its row.
         for batch in chunk.batches.iter_mut().filter(|batch| batch.urgency == Urgency::Soon) {
             for record in batch.records.iter_mut().filter(|record| is_routine(record)) {
-                *record = crate::record::Record::Metrics { check: "".into(), at: Timestamp::UNIX_EPOCH, points: Vec::new() };
+                *record =
+                    crate::record::Record::Metrics { check: "".into(), at: Timestamp::UNIX_EPOCH, points: Vec::new() };
                 dropped += 1;
             }
         }
@@ -308,7 +309,7 @@ impl Writer {
         (since > 0).then(|| format!("the disk is too slow: {since} records had to be dropped"))
     }
 
-    fn fail(&mut self, fault: Fault) {
+    fn fail(&mut self, fault: &Fault) {
         let reason = fault.reason();
         if self.retry_at.is_none() {
             tracing::error!(why = reason, "the database does not take changes: they are kept in memory");
@@ -368,15 +369,17 @@ impl Writer {
         match fault {
             Fault::Damaged(why) => {
                 if let Err(fault) = self.rebuild(&why) {
-                    self.fail(fault);
+                    self.fail(&fault);
                 }
             }
             Fault::Disk(_) => {
                 self.db = None;
-                self.fail(fault);
+                self.fail(&fault);
             }
             Fault::Full(_) if self.place.release_reserve() => self.on_reserve = true,
-            Fault::Full(_) | Fault::Busy(_) | Fault::TooNew(_) => tracing::warn!(why = fault.reason(), "upkeep of the database failed"),
+            Fault::Full(_) | Fault::Busy(_) | Fault::TooNew(_) => {
+                tracing::warn!(why = fault.reason(), "upkeep of the database failed");
+            }
         }
     }
 
@@ -445,7 +448,7 @@ impl Writer {
                 true
             }
             Err(fault) => {
-                self.fail(fault);
+                self.fail(&fault);
                 self.retry_at = Some(Instant::now());
                 false
             }
@@ -460,10 +463,9 @@ impl Writer {
         }
         if let Some(db) = self.db.take() {
             let small = self.place.bytes() <= backup::CLOSE_BYTES;
-            if small && self.trouble.is_none() && !self.on_reserve && backup::is_due(&self.place, self.now()) {
-                if let Err(why) = backup::make(&self.place, &db, || true) {
-                    tracing::warn!(why, "the database could not be backed up");
-                }
+            let due = small && self.trouble.is_none() && !self.on_reserve && backup::is_due(&self.place, self.now());
+            if due && let Err(why) = backup::make(&self.place, &db, || true) {
+                tracing::warn!(why, "the database could not be backed up");
             }
             // On a full disk the journal keeps its space: the next start needs it.
             let mode = if self.on_reserve || self.trouble.is_some() { "PASSIVE" } else { "TRUNCATE" };

@@ -21,7 +21,11 @@ fn fill(store: &Store) {
         records.extend((0..20).map(|k| metrics(&check, at(-100_000 * k), i as f64)));
     }
     for id in 0..20 {
-        records.extend([acted(id, "check-1", ActionState::Done), notice("check-2", "d"), Record::Downtime(Box::new(downtime(id, "*", 99)))]);
+        records.extend([
+            acted(id, "check-1", ActionState::Done),
+            notice("check-2", "d"),
+            Record::Downtime(Box::new(downtime(id, "*", 99))),
+        ]);
     }
     records.push(acknowledged("check-3", Some("mine")));
     write(store, records);
@@ -205,9 +209,15 @@ fn what_was_removed_does_not_come_back_from_a_backup() {
     // A metric's page is damaged: the states can all be read.
     let path = directory.path().join("monchero.db");
     let db = rusqlite::Connection::open(&path).unwrap();
-    let page: i64 = db.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'samples'", (), |row| row.get(0)).unwrap();
+    let page: i64 =
+        db.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'samples'", (), |row| row.get(0)).unwrap();
     db.close().unwrap();
-    fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0xff; 4096], u64::try_from(page - 1).unwrap() * 4096).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .write_all_at(&[0xff; 4096], u64::try_from(page - 1).unwrap() * 4096)
+        .unwrap();
     let (loaded, _) = open_content(directory.path());
     assert_eq!(loaded.checks.len() as u64, CHECKS - 1);
     assert!(loaded.repairs.iter().any(|line| line.starts_with("metrics (samples)")), "{:?}", loaded.repairs);
@@ -215,14 +225,18 @@ fn what_was_removed_does_not_come_back_from_a_backup() {
 
 #[test]
 fn what_is_not_a_database_is_set_aside() {
-    for (content, word) in [(&b"this is not a database, but long enough to look like one"[..], "text"), (b"", "empty")] {
+    for (content, word) in [(&b"this is not a database, but long enough to look like one"[..], "text"), (b"", "empty")]
+    {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("monchero.db"), content).unwrap();
         let (loaded, _) = open_content(directory.path());
         assert!(loaded.repairs[0].contains("was damaged"), "{word}: {:?}", loaded.repairs);
     }
     let directory = tempfile::tempdir().unwrap();
-    rusqlite::Connection::open(directory.path().join("monchero.db")).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    rusqlite::Connection::open(directory.path().join("monchero.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (a)")
+        .unwrap();
     let (loaded, _) = open_content(directory.path());
     assert!(loaded.repairs[0].contains("not one of monchero's"), "{:?}", loaded.repairs);
     assert!(directory.path().join("monchero.db.corrupt-1").exists());

@@ -3,17 +3,12 @@
 
 mod common;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use common::*;
 use jiff::Timestamp;
 use monchero_store::{Store, StoreOptions, Urgency};
 use rusqlite::Connection;
-
-fn say(what: &str) {
-    writeln!(std::io::stdout(), "{what}").unwrap();
-}
 
 fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort_unstable();
@@ -23,7 +18,11 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
 /// Private and shared-by-one memory of this process, in KiB.
 fn memory() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+    };
     (field("Pss:").unwrap(), field("Pss_Anon:").unwrap())
 }
 
@@ -44,7 +43,11 @@ fn latency_of_urgent_commits() {
     let directory = tempfile::tempdir_in(".").unwrap();
     let (store, _) = open(directory.path());
     let times: Vec<_> = (0..300).map(|i| urgent(&store, i)).collect();
-    say(&format!("urgent commit: median {:?}, 99 % {:?}", percentile(times.clone(), 50), percentile(times.clone(), 99)));
+    say(&format!(
+        "urgent commit: median {:?}, 99 % {:?}",
+        percentile(times.clone(), 50),
+        percentile(times.clone(), 99)
+    ));
     assert!(percentile(times, 50) < Duration::from_millis(50));
 }
 
@@ -55,15 +58,18 @@ fn cost_of_routine_records() {
     let (store, _) = open(directory.path());
     let names: Vec<String> = (0..10_000).map(|i| format!("host-{i}/disk")).collect();
     write(&store, names.iter().map(|name| stored(name, 0)).collect());
-    let cpu = || rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let spent = |from: rustix::time::Timespec, to: rustix::time::Timespec| {
-        Duration::new(u64::try_from(to.tv_sec - from.tv_sec).unwrap(), 0) + Duration::from_nanos(u64::try_from(to.tv_nsec).unwrap())
-            - Duration::from_nanos(u64::try_from(from.tv_nsec).unwrap())
+    let cpu = || {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(u64::try_from(spent.tv_sec).unwrap(), u32::try_from(spent.tv_nsec).unwrap())
     };
     // Each series once, so that its number is known.
     for chunk in names.chunks(1_000) {
         let points = || vec![("time".into(), "s".into(), 0.5), ("size".into(), "B".into(), 5.0)];
-        let records = chunk.iter().map(|name| monchero_store::Record::Metrics { check: name.as_str().into(), at: at(-500_000), points: points() });
+        let records = chunk.iter().map(|name| monchero_store::Record::Metrics {
+            check: name.as_str().into(),
+            at: at(-500_000),
+            points: points(),
+        });
         write(&store, records.collect());
     }
     // Four flushes of 1,000 checks with two metrics each, scattered over all pages.
@@ -73,7 +79,8 @@ fn cost_of_routine_records() {
         let batches: Vec<_> = (0..1_000)
             .map(|i| {
                 let name = &names[(round * 1_000 + i * 37) % names.len()];
-                let at = Timestamp::from_millisecond(NOW - 100_000 + i64::try_from(round * 1_000 + i).unwrap()).unwrap();
+                let at =
+                    Timestamp::from_millisecond(NOW - 100_000 + i64::try_from(round * 1_000 + i).unwrap()).unwrap();
                 let points = vec![("time".into(), "s".into(), 0.5), ("size".into(), "B".into(), 5.0)];
                 vec![stored(name, 7), monchero_store::Record::Metrics { check: name.as_str().into(), at, points }]
             })
@@ -85,9 +92,13 @@ fn cost_of_routine_records() {
         pushing += began.elapsed();
         let ticket = store.write(Vec::new(), Urgency::Now);
         wait(&store, |committed| committed.ticket >= ticket);
-        total += spent(from, cpu());
+        total += cpu().saturating_sub(from);
     }
-    say(&format!("routine: {:?} of CPU per check with two metrics, {:?} of it in the caller", total / 4_000, pushing / 4_000));
+    say(&format!(
+        "routine: {:?} of CPU per check with two metrics, {:?} of it in the caller",
+        total / 4_000,
+        pushing / 4_000
+    ));
     let counters = store.counters();
     say(&format!("routine: {counters:?}"));
     assert!(total / 4_000 < Duration::from_micros(200));
@@ -107,7 +118,10 @@ fn memory_with_ten_thousand_checks() {
     let filled = memory();
     for round in 0..200 {
         let at = Timestamp::from_millisecond(NOW - 100_000 + round).unwrap();
-        write(&store, (0..100).map(|i| metrics(&format!("host-{}/disk", (round * 50 + i) % 10_000), at, 1.0)).collect());
+        write(
+            &store,
+            (0..100).map(|i| metrics(&format!("host-{}/disk", (round * 50 + i) % 10_000), at, 1.0)).collect(),
+        );
         write(&store, (0..100).map(|i| stored(&format!("host-{}/disk", (round * 97 + i * 11) % 10_000), 1)).collect());
     }
     let worked = memory();
@@ -115,7 +129,9 @@ fn memory_with_ten_thousand_checks() {
     drop(history);
     let read = memory();
     drop(store);
-    say(&format!("PSS, anonymous (KiB): before {before:?}, open {empty:?}, 10,000 checks written {filled:?}, 40,000 updates {worked:?}, after a read {read:?}"));
+    say(&format!(
+        "PSS, anonymous (KiB): before {before:?}, open {empty:?}, 10,000 checks written {filled:?}, 40,000 updates {worked:?}, after a read {read:?}"
+    ));
     let began = Instant::now();
     let (store, loaded) = open(directory.path());
     say(&format!("start with 10,000 checks: {:?}, {} KiB on disk", began.elapsed(), store.counters().bytes / 1024));

@@ -14,9 +14,15 @@ use rusqlite::Connection;
 /// Everything that a database can hold.
 fn fill(store: &Store) {
     write(store, vec![stored("web", 1), stored("web/tls", 2), transition("web", 1), told("web", "ops", 3)]);
-    write(store, vec![notice("web", "d1"), acted(4, "web", ActionState::Intended), acted(5, "web", ActionState::Intended)]);
+    write(
+        store,
+        vec![notice("web", "d1"), acted(4, "web", ActionState::Intended), acted(5, "web", ActionState::Intended)],
+    );
     write(store, vec![acted(4, "web", ActionState::Done), acknowledged("web", Some("mine"))]);
-    write(store, vec![Record::Downtime(Box::new(downtime(9, "db*", 60_000))), Record::Downtime(Box::new(downtime(10, "x", -1)))]);
+    write(
+        store,
+        vec![Record::Downtime(Box::new(downtime(9, "db*", 60_000))), Record::Downtime(Box::new(downtime(10, "x", -1)))],
+    );
     write(store, vec![metrics("web", at(-500), 1.5), metrics("web", at(-400), f64::NAN)]);
 }
 
@@ -45,7 +51,10 @@ fn everything_comes_back() {
     let reader = store.reader();
     let history = reader.history(&HistoryQuery { limit: 100, ..HistoryQuery::default() }).unwrap();
     assert!(history.windows(2).all(|pair| pair[0].at >= pair[1].at));
-    let notices = history.iter().filter(|entry| matches!(&entry.what, HistoryKind::Notice(notice) if notice.detail == "250 ok")).count();
+    let notices = history
+        .iter()
+        .filter(|entry| matches!(&entry.what, HistoryKind::Notice(notice) if notice.detail == "250 ok"))
+        .count();
     let transitions = history.iter().filter(|entry| matches!(&entry.what, HistoryKind::Transition { transition, message } if transition.sequence == 1 && message == "transition 1")).count();
     assert_eq!((history.len(), notices, transitions), (4, 1, 1));
     let points = reader.metrics("web", "time", at(-1_000), at(0), 10).unwrap();
@@ -171,8 +180,14 @@ fn a_newer_database_is_refused_until_it_is_moved_aside() {
 fn a_row_that_cannot_be_read_is_quarantined_and_named() {
     let directory = tempfile::tempdir().unwrap();
     fill(&open(directory.path()).0);
-    edit(directory.path(), "UPDATE state SET body = replace(body, 'hard', 'hart') WHERE kind = 'check' AND name = 'web'");
-    edit(directory.path(), "UPDATE state SET body = x'ff00' WHERE kind = 'told'; UPDATE events SET body = '{}' WHERE number = 4");
+    edit(
+        directory.path(),
+        "UPDATE state SET body = replace(body, 'hard', 'hart') WHERE kind = 'check' AND name = 'web'",
+    );
+    edit(
+        directory.path(),
+        "UPDATE state SET body = x'ff00' WHERE kind = 'told'; UPDATE events SET body = '{}' WHERE number = 4",
+    );
     let (store, loaded) = open(directory.path());
     assert_eq!(loaded.checks, [check("web/tls", 2)]);
     assert_eq!(loaded.repairs.len(), 3, "{:?}", loaded.repairs);
@@ -287,7 +302,8 @@ impl Model {
     /// The daemon has ended: what was intended is interrupted, what is over is gone.
     fn restart(&mut self) -> Vec<u64> {
         self.downtimes.retain(|_, end| *end > 0);
-        let intended = self.actions.iter().filter(|(_, outcome)| **outcome == ActionState::Intended).map(|(id, _)| *id).collect();
+        let intended =
+            self.actions.iter().filter(|(_, outcome)| **outcome == ActionState::Intended).map(|(id, _)| *id).collect();
         for outcome in self.actions.values_mut().filter(|outcome| **outcome == ActionState::Intended) {
             *outcome = ActionState::Interrupted;
         }
@@ -299,13 +315,23 @@ impl Model {
         let intended = self.restart();
         let loaded = sorted(loaded);
         prop_assert_eq!(loaded.checks, self.checks.iter().map(|(name, n)| check(name, *n)).collect::<Vec<_>>());
-        let told: Vec<_> = loaded.told.iter().map(|(check, target, told)| ((check.to_string(), target.to_string()), told.count)).collect();
+        let told: Vec<_> = loaded
+            .told
+            .iter()
+            .map(|(check, target, told)| ((check.to_string(), target.to_string()), told.count))
+            .collect();
         prop_assert_eq!(told, self.told.clone().into_iter().collect::<Vec<_>>());
-        let acks: Vec<_> = loaded.acknowledgements.iter().map(|(check, ack)| (check.to_string(), ack.comment.clone())).collect();
+        let acks: Vec<_> =
+            loaded.acknowledgements.iter().map(|(check, ack)| (check.to_string(), ack.comment.clone())).collect();
         prop_assert_eq!(acks, self.acknowledgements.clone().into_iter().collect::<Vec<_>>());
-        prop_assert_eq!(loaded.downtimes, self.downtimes.iter().map(|(id, end)| downtime(*id, "*", *end)).collect::<Vec<_>>());
+        prop_assert_eq!(
+            loaded.downtimes,
+            self.downtimes.iter().map(|(id, end)| downtime(*id, "*", *end)).collect::<Vec<_>>()
+        );
         prop_assert_eq!(loaded.interrupted.iter().map(|action| action.id).collect::<Vec<_>>(), intended);
-        let counts = |outcome: &ActionState| matches!(outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted);
+        let counts = |outcome: &ActionState| {
+            matches!(outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted)
+        };
         let recent: Vec<_> = before.iter().filter(|(_, outcome)| counts(outcome)).map(|(id, _)| *id).collect();
         prop_assert_eq!(loaded.recent_actions.iter().map(|action| action.id).collect::<Vec<_>>(), recent);
         prop_assert_eq!(loaded.last_id, self.last_id);

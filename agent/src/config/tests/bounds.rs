@@ -66,7 +66,10 @@ fn many_doubled_keys_cost_no_more_than_others() {
 fn what_people_write_is_within_the_bounds() {
     let mut text = String::from("checks:\n");
     for i in 0..10_000 {
-        let _ = writeln!(text, "  check-{i}:\n    plugin: /usr/lib/nagios/plugins/check_x {i}\n    labels: {{ team: web }}");
+        let _ = writeln!(
+            text,
+            "  check-{i}:\n    plugin: /usr/lib/nagios/plugins/check_x {i}\n    labels: {{ team: web }}"
+        );
     }
     let loaded = Directory::with(&text).load();
     assert_eq!(lines(&loaded), [""; 0]);

@@ -103,7 +103,8 @@ async fn runs_answer_in_order_and_misspelt_names_run_nothing() {
     let daemon = Daemon::start(rows());
     let answer = daemon.client().run(vec!["shop".into(), "root-disk".into()]).await.unwrap().value().unwrap();
     assert_eq!(answer.worst, CheckState::Bad);
-    let found: Vec<_> = answer.results.iter().map(|result| (result.name.as_ref(), result.state, result.metrics.len())).collect();
+    let found: Vec<_> =
+        answer.results.iter().map(|result| (result.name.as_ref(), result.state, result.metrics.len())).collect();
     assert_eq!(found, [("shop", CheckState::Bad, 2), ("root-disk", CheckState::Okay, 0)]);
     assert!(daemon.client().run(vec!["shop".into(), "nosuch".into()]).await.is_err());
     assert_eq!(daemon.log(), ["run shop", "run root-disk"]);
@@ -127,7 +128,10 @@ async fn results_are_taken_and_made_harmless() {
         (json!({ "check": "a\nb", "state": "okay" }), "a name has letters"),
         (json!({ "check": "shop", "state": "okay", "perfdata": "rubbish" }), "no metric"),
         (json!({ "check": "shop", "state": "okay", "mesage": "x" }), "unknown field `mesage`"),
-        (json!({ "check": "shop", "state": "okay", "metrics": [{ "label": "x", "warning": "20:10" }] }), "starts above its end"),
+        (
+            json!({ "check": "shop", "state": "okay", "metrics": [{ "label": "x", "warning": "20:10" }] }),
+            "starts above its end",
+        ),
     ] {
         let (status, answer) = submit(body.clone()).await;
         assert_eq!(status, 400, "{body}");
@@ -147,7 +151,10 @@ async fn the_author_is_who_the_kernel_says() {
     let body = json!({ "check": "shop", "until": "2001-01-01T00:00:00Z" });
     assert_eq!(daemon.request("POST", "/v1/acknowledgement", &body.to_string()).await.0, 400);
 
-    assert_eq!(daemon.client().unacknowledge("shop").await.unwrap().value().unwrap().done, "`shop` is no longer acknowledged");
+    assert_eq!(
+        daemon.client().unacknowledge("shop").await.unwrap().value().unwrap().done,
+        "`shop` is no longer acknowledged"
+    );
     let (status, body) = daemon.request("DELETE", "/v1/acknowledgement?check=shop", "").await;
     assert_eq!((status, body), (409, json!({ "error": "`shop` is not acknowledged" })));
 }
@@ -156,7 +163,12 @@ async fn the_author_is_who_the_kernel_says() {
 async fn downtimes_are_planned_listed_and_ended() {
     let daemon = Daemon::start(rows());
     let client = daemon.client();
-    let request = DowntimeRequest { pattern: "raid".into(), duration: Some("30m".into()), comment: "new disk".into(), ..DowntimeRequest::default() };
+    let request = DowntimeRequest {
+        pattern: "raid".into(),
+        duration: Some("30m".into()),
+        comment: "new disk".into(),
+        ..DowntimeRequest::default()
+    };
     let planned = client.add_downtime(&request).await.unwrap().value().unwrap();
     assert_eq!(planned.covers, ["raid", "raid/md0"]);
     let downtime = &planned.downtime;
@@ -166,10 +178,23 @@ async fn downtimes_are_planned_listed_and_ended() {
     assert!(matches!(client.end_downtime(1).await.unwrap_err(), ClientError::Refused { status: 409, .. }));
 
     for (request, expected) in [
-        (DowntimeRequest { pattern: "nosuch".into(), duration: Some("1h".into()), ..DowntimeRequest::default() }, "there is no check `nosuch`"),
+        (
+            DowntimeRequest { pattern: "nosuch".into(), duration: Some("1h".into()), ..DowntimeRequest::default() },
+            "there is no check `nosuch`",
+        ),
         (DowntimeRequest { pattern: "raid".into(), ..DowntimeRequest::default() }, "either an `end` or a `duration`"),
-        (DowntimeRequest { pattern: "raid".into(), duration: Some("5".into()), ..DowntimeRequest::default() }, "has no unit"),
-        (DowntimeRequest { pattern: "raid".into(), end: Some(now() - jiff::SignedDuration::from_hours(1)), ..DowntimeRequest::default() }, "before it begins"),
+        (
+            DowntimeRequest { pattern: "raid".into(), duration: Some("5".into()), ..DowntimeRequest::default() },
+            "has no unit",
+        ),
+        (
+            DowntimeRequest {
+                pattern: "raid".into(),
+                end: Some(now() - jiff::SignedDuration::from_hours(1)),
+                ..DowntimeRequest::default()
+            },
+            "before it begins",
+        ),
     ] {
         let error = client.add_downtime(&request).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
@@ -183,7 +208,9 @@ async fn a_reload_says_what_changed_or_what_is_wrong() {
     let daemon = Daemon::start_at(rows(), dir, &path);
     assert_eq!(daemon.client().reload().await.unwrap().value().unwrap().added, 1);
     std::fs::write(broken, "").unwrap();
-    let ClientError::Refused { status: 422, failure } = daemon.client().reload().await.unwrap_err() else { panic!("it is refused") };
+    let ClientError::Refused { status: 422, failure } = daemon.client().reload().await.unwrap_err() else {
+        panic!("it is refused")
+    };
     assert_eq!(failure.problems.len(), 1);
     assert!(failure.hint.unwrap().contains("config check"));
 }
@@ -218,16 +245,24 @@ async fn the_past_is_told() {
     let client = daemon.client();
     let history = client.history(Some("sh*"), None, None).await.unwrap().value().unwrap();
     assert!(!history.more);
-    let [Event::Transition(transition), Event::Notice(notice)] = history.events.as_slice() else { panic!("{history:?}") };
+    let [Event::Transition(transition), Event::Notice(notice)] = history.events.as_slice() else {
+        panic!("{history:?}")
+    };
     assert_eq!((transition.at, transition.state, transition.message.as_str()), (at, CheckState::Bad, "no answer"));
     assert_eq!((notice.target.as_str(), notice.kind.as_str(), notice.delivered), ("ops", "problem", true));
     let newest = client.history(None, None, Some(1)).await.unwrap().value().unwrap();
     assert!(newest.more && matches!(newest.events.as_slice(), [Event::Notice(_)]));
-    assert_eq!(client.history(None, Some(now() + Duration::from_secs(1)), None).await.unwrap().value().unwrap().events, []);
+    assert_eq!(
+        client.history(None, Some(now() + Duration::from_secs(1)), None).await.unwrap().value().unwrap().events,
+        []
+    );
     assert_eq!(client.history(Some("raid"), None, None).await.unwrap().value().unwrap().events, []);
 
     let values = client.metric_history("shop", "time", at, 100).await.unwrap().value().unwrap();
-    assert_eq!(values.points.iter().map(|point| (point.at, point.mean, point.count)).collect::<Vec<_>>(), [(at, 0.5, 1)]);
+    assert_eq!(
+        values.points.iter().map(|point| (point.at, point.mean, point.count)).collect::<Vec<_>>(),
+        [(at, 0.5, 1)]
+    );
 }
 
 #[tokio::test]

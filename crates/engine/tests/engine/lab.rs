@@ -121,6 +121,7 @@ impl Lab {
             loaded: self.journal.load(),
             journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
             spawner: Arc::new(NoPrograms),
+            checks: tokio::runtime::Handle::current(),
             runtime: tokio::runtime::Handle::current(),
             clock: self.clock.clone(),
             commands,

@@ -53,6 +53,12 @@ pub(crate) fn wait(store: &Store, reached: impl Fn(&monchero_store::Committed) -
     }
 }
 
+/// A line for whoever reads the output: a parent process, or a person who measures.
+#[expect(clippy::print_stdout, reason = "that is what it is for")]
+pub(crate) fn say(what: &str) {
+    println!("{what}");
+}
+
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text)
 }
@@ -107,7 +113,13 @@ pub(crate) fn transition(check: &str, sequence: u64) -> Record {
 }
 
 pub(crate) fn told(check: &str, target: &str, count: u64) -> Record {
-    let told = Told { state: State::Warning, at: Some(at(1)), count, incident: Some(IncidentId::from_u64(9)), ..Told::default() };
+    let told = Told {
+        state: State::Warning,
+        at: Some(at(1)),
+        count,
+        incident: Some(IncidentId::from_u64(9)),
+        ..Told::default()
+    };
     Record::Told { check: Name::new(check), target: Name::new(target), told }
 }
 
@@ -146,7 +158,14 @@ pub(crate) fn acted(id: u64, check: &str, outcome: ActionState) -> Record {
 }
 
 pub(crate) fn acknowledgement(comment: &str) -> Acknowledgement {
-    Acknowledgement { at: at(2), author: "ann".to_owned(), comment: comment.to_owned(), until: Some(at(9_000)), sticky: true, state: State::Bad }
+    Acknowledgement {
+        at: at(2),
+        author: "ann".to_owned(),
+        comment: comment.to_owned(),
+        until: Some(at(9_000)),
+        sticky: true,
+        state: State::Bad,
+    }
 }
 
 pub(crate) fn acknowledged(check: &str, comment: Option<&str>) -> Record {
@@ -154,7 +173,14 @@ pub(crate) fn acknowledged(check: &str, comment: Option<&str>) -> Record {
 }
 
 pub(crate) fn downtime(id: u64, pattern: &str, end: i64) -> Downtime {
-    Downtime { id, pattern: pattern.to_owned(), start: at(-10), end: at(end), author: "bob".to_owned(), comment: "work".to_owned() }
+    Downtime {
+        id,
+        pattern: pattern.to_owned(),
+        start: at(-10),
+        end: at(end),
+        author: "bob".to_owned(),
+        comment: "work".to_owned(),
+    }
 }
 
 pub(crate) fn metrics(check: &str, at: Timestamp, value: f64) -> Record {
