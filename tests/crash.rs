@@ -27,6 +27,7 @@ impl Random {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "the seed and the figures are what one looks for after a failure")]
 fn killed_at_random_moments() {
     let kills = std::env::var("MONCHERO_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let seed = std::env::var("MONCHERO_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0x5eed);

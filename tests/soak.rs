@@ -18,6 +18,7 @@ struct Size {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "the figures are what one looks for after a failure")]
 fn memory_is_flat() {
     let wanted = std::env::var("MONCHERO_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
     let agent = TestAgent::configured("checks: {}");

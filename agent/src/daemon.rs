@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Socket};
+use monchero_core::definition::Configuration;
 use monchero_core::program::{Exit, Program, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_exec::Executor;
@@ -55,29 +56,32 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     let clock = Clock::system();
     let for_store = clock.clone();
     let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
-    let first = configuration.read().await;
-    for problem in &first.problems {
-        tracing::error!("{problem}");
-    }
-    store.set_retention(first.configuration.retention);
     let store = Arc::new(store);
 
     // The socket says whether another daemon is there, so it comes before the first check.
     let socket = Socket::bind(&paths.socket.path)?;
     let (engine, commands) = EngineHandle::new();
     let (stop, stopping) = watch::channel(false);
-    let parts = Parts {
-        configuration: first.configuration,
+    let journal = Arc::clone(&store) as Arc<dyn Journal>;
+    let spawner = Arc::new(executor.clone()) as Arc<dyn Spawner>;
+    let (checks, runtime) = (executor.runtime(), tokio::runtime::Handle::current());
+    let (engine_clock, engine_stop) = (clock.clone(), stopping.clone());
+    let parts = move |configuration| Parts {
+        configuration,
         loaded,
-        journal: Arc::clone(&store) as Arc<dyn Journal>,
-        spawner: Arc::new(executor.clone()) as Arc<dyn Spawner>,
-        checks: executor.runtime(),
-        runtime: tokio::runtime::Handle::current(),
-        clock: clock.clone(),
+        journal,
+        spawner,
+        checks,
+        runtime,
+        clock: engine_clock,
         commands,
-        stop: stopping.clone(),
+        stop: engine_stop,
     };
-    let (thread, beat) = start_engine(parts)?;
+    let env = configuration.run_setters().await;
+    let (thread, started) = start_engine(Arc::clone(&configuration), env, Arc::clone(&store), parts)?;
+    for problem in &started.problems {
+        tracing::error!("{problem}");
+    }
 
     let reloads = Arc::new(Reloads { configuration, engine: engine.clone(), store: Arc::clone(&store), one_at_a_time: Mutex::new(()) });
     let for_api = Arc::clone(&reloads);
@@ -96,7 +100,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         let _ = stop_api.wait_for(|stop| *stop).await;
     }));
     tell_systemd(&[NotifyState::Ready]);
-    let watchdog = tokio::spawn(watch_engine(beat));
+    let watchdog = tokio::spawn(watch_engine(started.beat));
     tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
     while signals.reload_or_stop().await == Asked::Reload {
@@ -118,23 +122,38 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// The engine has a thread of its own: nothing that blocks or computes long shares it.
-fn start_engine(parts: Parts) -> anyhow::Result<(std::thread::JoinHandle<()>, Arc<AtomicU64>)> {
+/// What the engine's thread says when the engine is there.
+struct Started {
+    beat: Arc<AtomicU64>,
+    problems: Vec<String>,
+}
+
+/// The engine has a thread of its own: nothing that blocks or computes long shares it. The configuration is read there too, so that the
+/// memory that reading took is used again for what the engine keeps.
+fn start_engine(
+    configuration: Arc<Configurations>,
+    env: Vec<(OsString, OsString)>,
+    store: Arc<Store>,
+    parts: impl FnOnce(Configuration) -> Parts + Send + 'static,
+) -> anyhow::Result<(std::thread::JoinHandle<()>, Started)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("cannot start the engine's runtime")?;
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
+            let Read { configuration, problems } = configuration.load(env);
+            store.set_retention(configuration.retention);
+            let parts = parts(configuration);
             runtime.block_on(async {
                 let engine = Engine::new(parts);
                 // The receiver waits for exactly this.
-                let _ = send.send(engine.beat());
+                let _ = send.send(Started { beat: engine.beat(), problems });
                 engine.run().await;
             });
         })
         .context("cannot start the engine's thread")?;
-    let beat = receive.recv().context("the engine did not start")?;
-    Ok((thread, beat))
+    let started = receive.recv().context("the engine did not start")?;
+    Ok((thread, started))
 }
 
 /// Stops the parts: first what starts things, then what things stand on (R35).
@@ -169,28 +188,30 @@ pub(crate) struct Read {
 
 impl Configurations {
     /// Reads the configuration that the paths name; `executor` runs environment setters.
-    pub(crate) fn new(paths: Paths, executor: Executor) -> Self {
-        Self { paths, executor, had_files: AtomicBool::new(false) }
+    pub(crate) fn new(paths: Paths, executor: Executor) -> Arc<Self> {
+        Arc::new(Self { paths, executor, had_files: AtomicBool::new(false) })
     }
 
-    pub(crate) async fn read(&self) -> Read {
+    pub(crate) async fn read(self: &Arc<Self>) -> Read {
         let env = self.run_setters().await;
-        let chosen = self.paths.config.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let loaded = config::load(&options(&chosen, env));
-            (loaded.configuration, loaded.problems.iter().map(|problem| problem.render(false)).collect::<Vec<_>>(), loaded.definition_files)
-        });
-        let (configuration, mut problems, files) = match read.await {
+        let files = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || files.load(env)).await {
             Ok(read) => read,
-            // The loader is pure over its files; a panic there is ours, and must not take the running set along.
+            // The loader only reads files; a panic there is ours.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
-        if files.unwrap_or_default() > 0 {
+        }
+    }
+
+    /// Reads the files, with what the environment setters gave.
+    fn load(&self, env: Vec<(OsString, OsString)>) -> Read {
+        let loaded = config::load(&options(&self.paths.config, env));
+        let mut problems: Vec<String> = loaded.problems.iter().map(|problem| problem.render(false)).collect();
+        if loaded.definition_files.unwrap_or_default() > 0 {
             self.had_files.store(true, Ordering::Relaxed);
         } else if self.had_files.load(Ordering::Relaxed) {
             problems.push(format!("`{}` has no files any more: if that is meant, restart the daemon", self.paths.conf_d().display()));
         }
-        Read { configuration, problems }
+        Read { configuration: loaded.configuration, problems }
     }
 
     /// Runs the environment setters; what is wrong with one is logged, and the others count.
@@ -226,7 +247,7 @@ fn variable(name: &str) -> Option<OsString> {
 
 /// Reloads, one after another.
 struct Reloads {
-    configuration: Configurations,
+    configuration: Arc<Configurations>,
     engine: EngineHandle,
     store: Arc<Store>,
     one_at_a_time: Mutex<()>,

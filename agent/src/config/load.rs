@@ -109,6 +109,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) env_print: u64,
     /// What `monchero.yaml` says that all checks have.
     pub(crate) global: Rc<Layer>,
+    /// `monchero.yaml` as it is written, once it is read.
+    pub(crate) settings: Option<Node>,
     pub(crate) checks: Vec<Definition>,
     pub(crate) actions: Vec<ActionDefinition>,
     /// Every name of a check that is written down, whether it can run or not, and where.
@@ -144,6 +146,7 @@ impl<'a> Loader<'a> {
             env: Arc::from(options.env.as_slice()),
             env_print: env_print(&options.env),
             global: Rc::default(),
+            settings: None,
             checks: Vec::new(),
             actions: Vec::new(),
             check_names: HashMap::new(),
@@ -256,6 +259,7 @@ impl<'a> Loader<'a> {
         if let Some(node) = parsed.root.get("defaults") {
             self.global = Rc::new(self.layer(node.clone(), settings.defaults.clone(), Some("defaults")));
         }
+        self.settings = Some(parsed.root);
         settings
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use monchero_core::duration;
 use monchero_core::node::{Key, Node, Span, Value};
-use monchero_core::text::escape_controls;
+use monchero_core::text::{escape_controls, quote};
 
 use super::checks::{Fate, Layer, Plan};
 use super::files::{FileError, Source, is_backup_name};
@@ -26,20 +26,33 @@ const MAX_ENTRIES: usize = 20_000;
 
 /// Makes checks of the programs in the plugin directories.
 pub(crate) fn load(loader: &mut Loader<'_>, settings: &Settings) {
-    if let Some(directories) = &settings.plugin_directories {
-        // A relative path was told as a mistake of the settings.
-        for directory in directories.iter().filter(|directory| directory.path.is_absolute()) {
-            load_directory(loader, directory);
+    let written = loader.settings.as_ref().and_then(|root| root.get("plugin_directories")).cloned();
+    match (&settings.plugin_directories, written) {
+        (Some(directories), Some(Node { value: Value::List(nodes), .. })) => {
+            // A relative path was told as a mistake of the settings.
+            for (directory, node) in
+                directories.iter().zip(&nodes).filter(|(directory, _)| directory.path.is_absolute())
+            {
+                load_directory(loader, directory, Some(node));
+            }
         }
-    } else {
-        let path = loader.options.config.path.join("plugins.d");
-        if path.is_dir() {
-            load_directory(loader, &PluginDirectory { path, format: None, defaults: CheckSettings::default() });
+        // What is written could not be read, and it is told why.
+        (_, Some(_)) => loader.incomplete = true,
+        (_, None) => {
+            let path = loader.options.config.path.join("plugins.d");
+            if path.is_dir() {
+                load_directory(
+                    loader,
+                    &PluginDirectory { path, format: None, defaults: CheckSettings::default() },
+                    None,
+                );
+            }
         }
     }
 }
 
-fn load_directory(loader: &mut Loader<'_>, directory: &PluginDirectory) {
+/// `written` is what `monchero.yaml` says about the directory.
+fn load_directory(loader: &mut Loader<'_>, directory: &PluginDirectory, written: Option<&Node>) {
     let listed = programs(&directory.path).and_then(|own| Ok((own, sub_directories(&directory.path)?)));
     let (own, below) = match listed {
         Ok(listed) => listed,
@@ -47,9 +60,12 @@ fn load_directory(loader: &mut Loader<'_>, directory: &PluginDirectory) {
     };
     let file = loader.sources.add(Source::new(directory.path.to_string_lossy().into_owned(), String::new()));
     let span = Span { file, start: 0, end: 0 };
-    let base = loader.layer(Node::empty_map(span), directory.defaults.clone(), None);
+    let subject = format!("plugin directory {}", quote(&directory.path.to_string_lossy()));
+    let defaults = written.and_then(|node| node.get("defaults")).cloned().unwrap_or_else(|| Node::empty_map(span));
+    let format = written.and_then(|node| node.get("format")).cloned().unwrap_or_else(|| scalar(FORMAT, span));
+    let base = loader.layer(defaults, directory.defaults.clone(), Some(&subject));
     for path in &own {
-        program(loader, directory, path, &base, &Layer::default(), span);
+        program(loader, &format, path, [&Layer::default(), &base], span);
     }
     for path in below {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -59,15 +75,24 @@ fn load_directory(loader: &mut Loader<'_>, directory: &PluginDirectory) {
             continue;
         };
         let own = CheckSettings { interval: Some(interval), ..CheckSettings::default() };
-        let own = loader.layer(Node::empty_map(span), own, None);
+        let file = loader.sources.add(Source::new(path.to_string_lossy().into_owned(), String::new()));
+        let span = Span { file, ..span };
+        let written = Value::Scalar { text: name.into(), quoted: false };
+        let written = vec![(Key { span, name: Box::from("interval") }, Node { span, value: written })];
+        let own = loader.layer(Node { span, value: Value::Map(written) }, own, None);
         match programs(&path) {
-            Ok(programs) => programs.iter().for_each(|path| program(loader, directory, path, &base, &own, span)),
+            Ok(programs) => programs.iter().for_each(|path| program(loader, &format, path, [&own, &base], span)),
             Err(error) => loader.report_file(&path, error),
         }
     }
 }
 
-fn program(loader: &mut Loader<'_>, directory: &PluginDirectory, path: &Path, base: &Layer, own: &Layer, span: Span) {
+fn scalar(text: &str, span: Span) -> Node {
+    Node { span, value: Value::Scalar { text: Box::from(text), quoted: true } }
+}
+
+/// Makes a check of a program. `layers` are what its directory says about it, the nearest first.
+fn program(loader: &mut Loader<'_>, format: &Node, path: &Path, layers: [&Layer; 2], span: Span) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let subject = format!("check `{}`", escape_controls(&name));
     let Some(kind) = loader.options.kinds.checks.iter().find(|kind| kind.name == KIND) else {
@@ -79,15 +104,14 @@ fn program(loader: &mut Loader<'_>, directory: &PluginDirectory, path: &Path, ba
         return;
     };
     let Some(name) = loader.take_name(&name, span, Sort::Check, &subject) else { return };
-    let scalar = |text: &str| Node { span, value: Value::Scalar { text: Box::from(text), quoted: true } };
-    let command = Node { span, value: Value::List(vec![scalar(text)]) };
-    let format = scalar(directory.format.as_deref().unwrap_or(FORMAT));
-    let entries = [("command", command), ("format", format)];
+    let command = Node { span, value: Value::List(vec![scalar(text, span)]) };
+    let entries = [("command", command), ("format", format.clone())];
     let entries = entries.into_iter().map(|(key, node)| (Key { span, name: Box::from(key) }, node)).collect();
     let source: Arc<str> = Arc::from(escape_controls(text));
     let plan = Plan { name, kind, settings: Node { span, value: Value::Map(entries) }, source, fate: Fate::Runs };
     let fetcher = loader.fetcher(span.file);
     let global = loader.global.clone();
+    let [own, base] = layers;
     loader.define(plan, [own, base, &*global], &subject, &fetcher);
 }
 

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn soft_attempts_set_off_what_asks_for_them() {
-        use State::{Bad, Okay, Unknown, Warning};
+        use State::{Bad, Okay, Warning};
         use StateType::{Hard, Soft};
         let story = [Warning, Bad, Okay, Bad, Okay];
         assert_eq!(set_off(&[Trigger::Soft], &story), [(Soft, Warning), (Soft, Bad)]);

@@ -112,11 +112,13 @@ impl Engine {
         let Some(entry) = self.entries.get(id) else {
             return Err(Refusal::NoSuchCheck { name: name.to_string(), near: None });
         };
-        match &entry.row.parent {
-            Some(parent) => self.lookup(parent.as_str()),
-            None if entry.is_scheduled() || entry.definition.kind == SELF_KIND => Ok(id),
-            None => Err(Refusal::Senseless(format!("`{name}` is not run: monchero itself reports it"))),
+        if entry.row.parent.is_some() {
+            return Ok(self.runner(id));
         }
+        if entry.is_scheduled() || entry.definition.kind == SELF_KIND {
+            return Ok(id);
+        }
+        Err(Refusal::Senseless(format!("`{name}` is not run: monchero itself reports it")))
     }
 
     fn submit(&mut self, name: &Name, report: Report, now: Instant) -> Result<(), Refusal> {
@@ -133,7 +135,7 @@ impl Engine {
         let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, Ok(report), on_timeout);
         let Some(result) = result else { return Ok(()) };
         if entry.row.parent.is_some() {
-            self.apply(id, result.result, result.at, Duration::ZERO);
+            self.apply(id, &result.result, result.at, Duration::ZERO);
         } else {
             let running = matches!(entry.phase, Phase::Running(_));
             let waiters = if running { self.runs.waiters.remove(&id) } else { None };

@@ -24,6 +24,7 @@ impl Engine {
             loaded.checks.into_iter().map(|check| (check.name.clone(), check)).collect();
         self.take_settings(&configuration);
         let problems = self.internal_definitions(&configuration);
+        self.entries.reserve(configuration.checks.len() + problems.len());
         for definition in configuration.checks.into_iter().chain(problems) {
             let earlier = stored.remove(&definition.name);
             self.add(definition, earlier, now);
@@ -54,6 +55,12 @@ impl Engine {
                 self.scripts.restore(id, row);
             }
         }
+        // An earlier daemon's wall clock may have been ahead.
+        let wall = self.wall();
+        for entry in self.entries.iter_mut() {
+            entry.row_mut().status.settle(wall);
+        }
+        self.outbox.settle(wall);
         for downtime in &self.downtimes {
             self.selfchecks.watch_downtime(downtime.start, downtime.end);
         }
@@ -63,10 +70,7 @@ impl Engine {
         }
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
-        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
-        for id in all {
-            self.reconcile(id);
-        }
+        self.reconcile_all();
     }
 
     /// Replaces the running set. Unchanged checks are not touched.
@@ -101,10 +105,7 @@ impl Engine {
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
         self.config_trouble(None, now);
-        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
-        for id in all {
-            self.reconcile(id);
-        }
+        self.reconcile_all();
         tracing::info!(
             added = summary.added,
             changed = summary.changed,
@@ -217,7 +218,7 @@ impl Engine {
             let message = Box::from("it is no longer configured");
             self.apply(
                 id,
-                ServiceResult { state: State::Okay, message, ..ServiceResult::default() },
+                &ServiceResult { state: State::Okay, message, ..ServiceResult::default() },
                 wall,
                 Duration::ZERO,
             );

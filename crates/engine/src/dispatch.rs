@@ -27,7 +27,7 @@ impl Engine {
         if let Some(interval) = interval {
             self.change_interval(id, interval.max(MIN_INTERVAL), now);
         }
-        self.apply(id, own, at, duration);
+        self.apply(id, &own, at, duration);
         let had_services = self.entries.get(id).is_some_and(|entry| entry.has_services);
         if !services.is_empty() || (had_services && could_look) {
             self.take_services(id, &check, services, at, duration);
@@ -37,7 +37,7 @@ impl Engine {
     }
 
     /// Applies one judged result to one entry.
-    pub(crate) fn apply(&mut self, id: Id, result: ServiceResult, at: Timestamp, duration: Duration) {
+    pub(crate) fn apply(&mut self, id: Id, result: &ServiceResult, at: Timestamp, duration: Duration) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let name = entry.row.name.clone();
         let policy = entry.definition.policy;
@@ -54,7 +54,8 @@ impl Engine {
             .collect();
         let row = entry.row_mut();
         row.status = status;
-        row.result = result;
+        // A copy: what stays long is not to lie scattered among what the runs' thread needs for a moment.
+        row.result = result.clone();
         row.duration = duration;
         row.max_attempts = policy.max_attempts;
         entry.dirty = true;
@@ -156,12 +157,12 @@ impl Engine {
         for (name, result) in services {
             let Some(service) = self.service_entry(id, check, &name) else { continue };
             missing.retain(|other| *other != service);
-            self.apply(service, result, at, duration);
+            self.apply(service, &result, at, duration);
         }
         for service in missing {
             let message = Box::from("the last run of its check did not report it");
             let result = ServiceResult { state: State::Unknown, message, ..ServiceResult::default() };
-            self.apply(service, result, at, duration);
+            self.apply(service, &result, at, duration);
         }
     }
 

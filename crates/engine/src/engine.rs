@@ -37,6 +37,8 @@ const TURN: Duration = Duration::from_secs(1);
 const PERSIST: Duration = Duration::from_secs(5);
 /// How long a stopping engine waits for the store and for deliveries under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// The wall clock was set if it is this much behind itself; less is the work of NTP and harms nothing.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// How many runs may count as starting at once, per processor.
 const STARTING_PER_CPU: usize = 4;
 
@@ -111,6 +113,8 @@ pub struct Engine {
     /// What waits for its ticket.
     pending: VecDeque<(u64, Vec<Effect>)>,
     next_persist: Instant,
+    /// The wall time of the last turn, to see when it steps back.
+    last_wall: Timestamp,
 
     pub(crate) run_ends: mpsc::Sender<RunEnd>,
     run_ends_in: mpsc::Receiver<RunEnd>,
@@ -159,6 +163,7 @@ impl Engine {
             effects: Vec::new(),
             pending: VecDeque::new(),
             next_persist: now + PERSIST,
+            last_wall: Timestamp::MIN,
             run_ends,
             run_ends_in,
             delivery_ends,
@@ -195,6 +200,7 @@ impl Engine {
             for end in ended.drain(..) {
                 self.run_ended(end, now);
             }
+            self.settle_clock();
             self.apply_committed(now);
             self.run_due(now);
             self.wake_targets(now);
@@ -209,6 +215,28 @@ impl Engine {
         let now = Instant::now();
         let candidates = [self.schedule.next_due(), self.runs.next_place(), self.outbox.next_wake(&self.clock, now)];
         candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
+    }
+
+    /// When the wall clock has stepped back, nothing that is known may lie in the future: it would be waited for (R18).
+    fn settle_clock(&mut self) {
+        let wall = self.wall();
+        if wall.checked_add(CLOCK_STEP).is_ok_and(|ahead| ahead < self.last_wall) {
+            tracing::warn!("the wall clock stepped back");
+            for entry in self.entries.iter_mut() {
+                entry.row_mut().status.settle(wall);
+            }
+            self.outbox.settle(wall);
+            self.reconcile_all();
+        }
+        self.last_wall = wall;
+    }
+
+    /// Looks at every check and all of its targets.
+    pub(crate) fn reconcile_all(&mut self) {
+        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
+        for id in all {
+            self.reconcile(id);
+        }
     }
 
     /// Hands what this turn produced to the store; effects wait for the ticket.
@@ -251,6 +279,11 @@ impl Engine {
     pub(crate) fn write_now(&mut self, record: Record) {
         self.records.push(record);
         self.urgent = true;
+    }
+
+    /// What the journal mended or lost.
+    pub(crate) fn losses(&self) -> Vec<String> {
+        self.journal.losses()
     }
 
     /// A number that was never given before.

@@ -10,6 +10,11 @@ pub trait Journal: Send + Sync {
 
     /// How far it got.
     fn committed(&self) -> watch::Receiver<Committed>;
+
+    /// What was mended or lost since it was opened, for `self/store`.
+    fn losses(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Journal for monchero_store::Store {
@@ -19,5 +24,14 @@ impl Journal for monchero_store::Store {
 
     fn committed(&self) -> watch::Receiver<Committed> {
         Self::committed(self)
+    }
+
+    fn losses(&self) -> Vec<String> {
+        let counters = self.counters();
+        let mut losses = counters.repairs;
+        if counters.dropped > 0 {
+            losses.push(format!("{} records were dropped because the disk did not take them", counters.dropped));
+        }
+        losses
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::engine::{Effect, Engine};
-use crate::entry::Id;
+use crate::entry::{Entry, Id};
 use crate::handle::RECENT;
 
 /// The first pause after a failed delivery; it doubles up to [`MAX_BACKOFF`] (R39).
@@ -112,6 +112,15 @@ impl Outbox {
     /// Whether some target of a check was told of a problem and not of its end, or missed one.
     pub(crate) fn owes(&self, id: Id) -> bool {
         self.told.get(&id).is_some_and(|by_target| by_target.values().any(Told::is_owed))
+    }
+
+    /// After the wall clock stepped back: nothing that is known lies in the future (R18).
+    pub(crate) fn settle(&mut self, now: Timestamp) {
+        for told in self.told.values_mut().flat_map(BTreeMap::values_mut) {
+            told.settle(now);
+        }
+        self.wakes.clear();
+        self.wanted.clear();
     }
 
     /// Forgets a check.
@@ -239,14 +248,10 @@ impl Engine {
         match why {
             DependencyHold::RecheckParent => {
                 if let Some(parent) = self.entries.find(parent.as_str()) {
-                    self.request_run(parent, now);
+                    self.request_run(self.runner(parent), now);
                 }
             }
-            DependencyHold::RecheckChild => {
-                let runs = self.entries.get(id).and_then(|entry| entry.row.parent.clone());
-                let runs = runs.and_then(|parent| self.entries.find(parent.as_str())).unwrap_or(id);
-                self.request_run(runs, now);
-            }
+            DependencyHold::RecheckChild => self.request_run(self.runner(id), now),
             DependencyHold::ParentBad | DependencyHold::ParentSoft => {}
         }
     }
@@ -296,14 +301,28 @@ impl Engine {
             name: &parent.row.name,
             state: parent.row.status.state,
             state_type: parent.row.status.state_type,
-            last_check: parent.row.status.last_check,
+            // What cannot be looked at again now is not waited for.
+            last_check: if self.can_run(parent) { parent.row.status.last_check } else { Some(self.wall()) },
             since: parent.row.status.since,
         })
     }
 
+    /// The entry whose run makes the results of this one: its own, or that of the check that reports it.
+    pub(crate) fn runner(&self, id: Id) -> Id {
+        let parent = self.entries.get(id).and_then(|entry| entry.row.parent.as_ref());
+        parent.and_then(|parent| self.entries.find(parent.as_str())).unwrap_or(id)
+    }
+
+    fn can_run(&self, entry: &Entry) -> bool {
+        let runner = entry.row.parent.as_ref().and_then(|parent| self.entries.get(self.entries.find(parent.as_str())?));
+        let runner = runner.unwrap_or(entry);
+        runner.is_scheduled() && runner.stuck.is_none()
+    }
+
     /// All that a check depends on, directly or not.
     pub(crate) fn ancestors<'a>(&'a self, check: &'a Name) -> Vec<&'a Name> {
-        let definition = |name: &Name| self.entries.get(self.entries.find(name.as_str())?).map(|entry| &*entry.definition);
+        let definition =
+            |name: &Name| self.entries.get(self.entries.find(name.as_str())?).map(|entry| &*entry.definition);
         hold::ancestors(check, |name| definition(name).map(|definition| &*definition.depends_on).unwrap_or_default())
     }
 
@@ -475,11 +494,8 @@ impl Engine {
                 (false, error.to_string())
             }
         };
-        if delivered {
-            self.outbox.delivered += 1
-        } else {
-            self.outbox.failed += 1
-        }
+        self.outbox.delivered += u64::from(delivered);
+        self.outbox.failed += u64::from(!delivered);
         let Some(entry) = self.entries.get(end.id) else { return };
         let check = entry.row.name.clone();
         let row = NoticeRow {

@@ -87,20 +87,17 @@ impl Engine {
         }
         let interval = entry.interval;
         let offset = splay(&host, entry.row.name.as_str(), interval);
-        let first = match entry.anchor {
-            Some(anchor) => {
-                let next = now + until_next_slot(anchor, interval, wall);
-                entry.grid = Grid::new(next, interval);
-                let last = entry.row.status.last_check;
-                let missed = last.is_none_or(|last| last > wall || wall.duration_since(last) > signed(interval));
-                if missed { next.min(now + offset) } else { next }
-            }
-            None => {
-                entry.anchor = wall.checked_add(offset).ok();
-                entry.grid = Grid::new(now + offset, interval);
-                entry.dirty = true;
-                now + offset
-            }
+        let first = if let Some(anchor) = entry.anchor {
+            let next = now + until_next_slot(anchor, interval, wall);
+            entry.grid = Grid::new(next, interval);
+            let last = entry.row.status.last_check;
+            let missed = last.is_none_or(|last| last > wall || wall.duration_since(last) > signed(interval));
+            if missed { next.min(now + offset) } else { next }
+        } else {
+            entry.anchor = wall.checked_add(offset).ok();
+            entry.grid = Grid::new(now + offset, interval);
+            entry.dirty = true;
+            now + offset
         };
         self.schedule_at(id, first, now);
     }

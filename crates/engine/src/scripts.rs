@@ -46,12 +46,15 @@ pub(crate) struct ScriptEnd {
     outcome: Result<ActionOutcome, ActionError>,
 }
 
+/// When a script ran, and for which incident.
+type Ran = (Option<IncidentId>, Timestamp);
+
 /// What runs, what waits, and what ran.
 #[derive(Debug, Default)]
 pub(crate) struct Scripts {
     queue: VecDeque<ScriptRun>,
     running: HashSet<Id>,
-    history: HashMap<(Id, Name), VecDeque<(Option<IncidentId>, Timestamp)>>,
+    history: HashMap<(Id, Name), VecDeque<Ran>>,
     recent: HashMap<Id, VecDeque<ActionRow>>,
 }
 
@@ -221,7 +224,7 @@ impl Engine {
         if current.is_none_or(|(now_sequence, now_state)| now_sequence != sequence && now_state != state) {
             row.outcome = ActionState::Superseded;
             row.ended = Some(self.wall());
-            row.message = "what set it off was over before it could start".to_owned();
+            "what set it off was over before it could start".clone_into(&mut row.message);
             self.note_action(id, row);
             return;
         }

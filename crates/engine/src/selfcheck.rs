@@ -161,8 +161,10 @@ impl Engine {
         if let Some(trouble) = &self.committed.borrow().trouble {
             report.find(State::Bad, format!("the state is kept in memory only: {trouble}"));
         }
-        for repair in &self.selfchecks.repairs {
-            report.find(State::Warning, repair.clone());
+        let known = &self.selfchecks.repairs;
+        let later = self.losses().into_iter().filter(|loss| !known.contains(loss));
+        for loss in known.iter().cloned().chain(later) {
+            report.find(State::Warning, loss);
         }
         report.find(State::Okay, "state and history are on disk");
         report

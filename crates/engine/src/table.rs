@@ -16,6 +16,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Makes room for exactly so many more: a table that doubles would keep half of itself empty.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.places.reserve_exact(more);
+    }
+
     /// A number for the next life.
     pub(crate) fn next_life(&mut self) -> u32 {
         self.lives = self.lives.wrapping_add(1);

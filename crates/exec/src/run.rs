@@ -165,7 +165,7 @@ impl Run {
                 Some(Event::Exited)
             }
             () = called_off(&self.host, answer) => Some(Event::CalledOff),
-            () = sleep_until(grown.min(deadline)) => (deadline <= grown).then_some(Event::TimeUp),
+            () = pending() => (deadline <= grown).then_some(Event::TimeUp),
         }
     }
 

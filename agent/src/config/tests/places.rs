@@ -174,13 +174,20 @@ fn programs_in_directories_are_checks() {
     let path = directory.path().join("plugins.d");
     let settings = |format: &str| {
         format!(
-            "plugin_directories:\n  - path: {}\n    format: {format}\n    defaults: {{ timeout: 5s, labels: {{ from: dir }} }}\n",
+            "plugin_directories:\n  - path: {}\n    format: {format}\n    defaults: {{ timeout: 5s, labels: {{ from: dir }}, actions: [ops] }}\n",
             path.display()
         )
     };
     directory.write("monchero.yaml", &settings("native"));
+    let told = lines(&directory.load());
+    assert!(
+        told.len() == 1 && told[0].contains("plugin directory `") && told[0].contains("there is no action `ops`"),
+        "{told:?}"
+    );
+    directory.write("conf.d/ops.yaml", "actions: { ops: { fix: x } }\n");
     let loaded = directory.load();
     assert_eq!(lines(&loaded), [""; 0]);
+    assert_eq!(check(&loaded, "fast").actions.len(), 1);
     let one = check(&loaded, "check_one");
     assert_eq!((one.timeout, one.labels["from"].as_str()), (Duration::from_secs(5), "dir"));
     directory.write("monchero.yaml", &settings("natve"));

@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = (Step, u64)> {
     (step, 1u64..150_000)
 }
 
-async fn play(steps: Vec<(Step, u64)>) -> Result<(), TestCaseError> {
+async fn play(story: Vec<(Step, u64)>) -> Result<(), TestCaseError> {
     let specs: Vec<CheckSpec> = CHECKS
         .iter()
         .enumerate()
@@ -55,7 +55,7 @@ async fn play(steps: Vec<(Step, u64)>) -> Result<(), TestCaseError> {
     let mut lab = Lab::new(&specs, &[("ops".to_owned(), wants)], &[]);
     let mut heard: Vec<String> = Vec::new();
     let mut faults = 0;
-    for (step, millis) in steps {
+    for (step, millis) in story {
         match step {
             Step::Answer(check, state) => lab.answer(CHECKS[check], Answer::State(state)),
             Step::TargetWorks(works) => drop(lab.target_works.lock().unwrap().insert("ops".to_owned(), works)),
@@ -64,9 +64,9 @@ async fn play(steps: Vec<(Step, u64)>) -> Result<(), TestCaseError> {
                 lab.kill().await;
             }
             Step::Restart => lab.restart().await,
-            Step::Downtime(check, secs) => {
+            Step::Downtime(check, length) => {
                 let (start, pattern) = (lab.now(), CHECKS[check].to_owned());
-                let end = start + Duration::from_secs(secs);
+                let end = start + Duration::from_secs(length);
                 let downtime =
                     Downtime { id: 0, pattern, start, end, author: "ann".to_owned(), comment: String::new() };
                 lab.handle.add_downtime(downtime).await.unwrap();
