@@ -91,7 +91,9 @@ impl Output {
         let Some(End::Watched(end)) = &self.end else { return pending().await };
         let Ok(mut ready) = end.readable().await else { return pending().await };
         match ready.try_io(|end| self.kept.read(end.get_ref())) {
-            Ok(Ok(1..)) | Err(_) => {}
+            Ok(Ok(CHUNK..)) | Err(_) => {}
+            // Less than was asked for: the pipe is empty, there is no need to try.
+            Ok(Ok(1..CHUNK)) => ready.clear_ready(),
             Ok(Ok(0) | Err(_)) => {
                 drop(ready);
                 self.end = None;

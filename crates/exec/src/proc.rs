@@ -161,17 +161,28 @@ pub(crate) fn reap(pid: i32) -> bool {
 }
 
 /// How much more willingly than a process of the same size the kernel kills a program when memory runs out (R61).
-const OOM_SCORE_ADJ: i32 = 500;
+const OOM_SCORE_ADJ: &str = "500";
+/// How many processes of a run are told so. A program that has more by then has spread its memory over them.
+const MOST_EXPOSED: usize = 64;
 
 /// Whether programs have to be told that the kernel may kill them first: they are born with our own value.
 pub(crate) fn is_spared_by_oom() -> bool {
-    let own = fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse::<i32>().ok());
-    own.is_some_and(|own| own < OOM_SCORE_ADJ)
+    let value = |text: &str| text.trim().parse::<i32>().ok();
+    let own = fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| value(&text));
+    own < value(OOM_SCORE_ADJ)
 }
 
-/// Tells the kernel to kill this process before others. Fails for one that has another user's rights, which is their business.
+/// Tells the kernel to kill a process and its children before others. Fails for those that have another user's rights, which is
+/// their business. Looks no further than needed: every run that takes a while pays for this.
 pub(crate) fn expose_to_oom(pid: i32) {
-    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ.to_string());
+    let mut queue = vec![pid];
+    let mut buffer = [0_u8; 4096];
+    for _ in 0..MOST_EXPOSED {
+        let Some(pid) = queue.pop() else { return };
+        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
+        let listed = File::open(format!("/proc/{pid}/task/{pid}/children")).and_then(|mut file| file.read(&mut buffer));
+        queue.extend(parse_pids(buffer.get(..listed.unwrap_or_default()).unwrap_or_default()));
+    }
 }
 
 /// Whether the kernel reaps our children by itself, since SIGCHLD (17) is ignored: then exit statuses are lost.

@@ -21,7 +21,7 @@ use crate::proc::{self, Process};
 
 /// A run that ends within this time costs the least: its pipes are read once, when it has ended. One that takes longer is
 /// watched (its pipes are read as they fill), and from then on the kernel kills it before the daemon when memory runs out (R61).
-const YOUNG: Duration = Duration::from_millis(50);
+const YOUNG: Duration = Duration::from_millis(100);
 /// How long the pipes are read that something holds which the program left behind: the `tee` of a shell may have a last line to say (R4).
 const LINGER: Duration = Duration::from_millis(250);
 /// How long after SIGKILL a process is given up as hanging in the kernel (R6).
@@ -165,7 +165,7 @@ impl Run {
                 Some(Event::Exited)
             }
             () = called_off(&self.host, answer) => Some(Event::CalledOff),
-            () = pending() => (deadline <= grown).then_some(Event::TimeUp),
+            () = sleep_until(grown.min(deadline)) => (deadline <= grown).then_some(Event::TimeUp),
         }
     }
 
@@ -175,10 +175,7 @@ impl Run {
         self.started.stderr.watch()?;
         self.started.input = self.started.input.take().map(Input::watch).transpose()?;
         if self.host.exposes_programs {
-            // Its children as well: they have taken over what it was born with.
-            for process in proc::trees(&[self.pid()], self.host.book().lists_children()) {
-                proc::expose_to_oom(process.pid);
-            }
+            proc::expose_to_oom(self.pid());
         }
         Ok(())
     }

@@ -156,9 +156,10 @@ async fn the_working_directory_and_the_arguments_arrive_as_they_are() {
 
 #[tokio::test]
 async fn a_program_that_takes_a_while_is_the_first_to_go_when_memory_runs_out() {
-    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done; cat /proc/$$/oom_score_adj";
+    // A child that is older than the change is told too.
+    let script = "sh -c 'sleep 0.6; cat /proc/self/oom_score_adj' & sleep 0.3; cat /proc/$$/oom_score_adj; wait";
     let run = end(&executor(), shell(script, &marker(), 10 * SECOND)).await;
-    assert_eq!(text(&run), "500\n");
+    assert_eq!(text(&run), "500\n500\n");
 }
 
 #[tokio::test]

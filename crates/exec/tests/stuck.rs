@@ -25,7 +25,9 @@ impl Hung {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("/bin/mount");
-        command.args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0", "hung"]).arg(directory.path());
+        command
+            .args(["-i", "-t", "fuse", "-o", "fd=0,rootmode=40000,user_id=0,group_id=0", "hung"])
+            .arg(directory.path());
         let mounted = run(command.stdin(Stdio::from(device.try_clone().unwrap())).stderr(Stdio::null()));
         drop(command);
         mounted.then(|| Self { directory, server: Some(std::thread::spawn(move || serve(device))) })
@@ -56,7 +58,7 @@ fn run(command: &mut Command) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Answers the first request (FUSE_INIT of the kernel's fuse.h), so that the file system works, and no other.
+/// Answers the first request (`FUSE_INIT` of the kernel's fuse.h), so that the file system works, and no other.
 fn serve(mut device: File) {
     let mut request = vec![0_u8; 1 << 20];
     let _ = device.read(&mut request).unwrap();

@@ -23,6 +23,8 @@ const RESERVE_BYTES: u64 = 1024 * 1024;
 const KEEP_ASIDE: usize = 3;
 /// How long the second instance waits for the first to write its number into the lock file: that takes microseconds.
 const PID_TIME: Duration = Duration::from_millis(200);
+/// How long a lock is asked for before it counts as another daemon's: longer than any program takes to begin.
+const LOCK_TIME: Duration = Duration::from_millis(500);
 
 /// Magic numbers of file systems (statfs(2)) that are not on this host.
 const NETWORK: [(u64, &str); 9] = [
@@ -230,13 +232,25 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         path: path.clone(),
         source: errno.into(),
     })?);
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock_patiently(&file) {
         Ok(()) => {
             let _ = file.set_len(0).and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
             Ok(file)
         }
         Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { directory: directory.to_owned(), pid: read_pid(&mut file) }),
         Err(errno) => Err(OpenError::Directory { doing: "lock", path, source: errno.into() }),
+    }
+}
+
+/// Takes the lock. A daemon that was killed while it started a program leaves the lock to that child until the child has begun to execute,
+/// so a lock that is held is asked for again for a moment.
+fn flock_patiently(file: &File) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
     }
 }
 

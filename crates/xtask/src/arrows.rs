@@ -32,7 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms whose code serves all kinds alike.
-const GENERIC: &[&str] = &["crates/core/src", "crates/exec/src", "crates/store/src", "crates/engine/src", "crates/api/src"];
+const GENERIC: &[&str] =
+    &["crates/core/src", "crates/exec/src", "crates/store/src", "crates/engine/src", "crates/api/src"];
 
 /// Proves both.
 pub(crate) fn prove() -> Result<()> {
@@ -55,8 +56,10 @@ fn wrong_arrows() -> Result<Vec<String>> {
             continue;
         };
         // What only tests use may point anywhere: it is not part of the program.
-        let uses = package["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"].as_str() != Some("dev"));
-        for used in uses.filter_map(|dependency| dependency["name"].as_str()).filter(|used| allowed.contains_key(used)) {
+        let uses =
+            package["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"].as_str() != Some("dev"));
+        for used in uses.filter_map(|dependency| dependency["name"].as_str()).filter(|used| allowed.contains_key(used))
+        {
             if !may.contains(&used) {
                 wrong.push(format!("`{name}` uses `{used}`, which it may not"));
             }
@@ -86,7 +89,10 @@ fn named_kinds() -> Result<Vec<String>> {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             for (number, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
                 wrong.extend(
-                    kinds.iter().filter(|kind| line.contains(*kind)).map(|kind| format!("{}:{}: names the kind {kind}", file.display(), number + 1)),
+                    kinds
+                        .iter()
+                        .filter(|kind| line.contains(*kind))
+                        .map(|kind| format!("{}:{}: names the kind {kind}", file.display(), number + 1)),
                 );
             }
         }

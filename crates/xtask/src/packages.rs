@@ -16,7 +16,8 @@ const NEEDED: &[(&str, &str)] = &[
 
 /// Installs what is missing when that is possible, and names it otherwise: no test is skipped silently.
 pub(crate) fn provide() -> Result<()> {
-    let missing: Vec<&(&str, &str)> = NEEDED.iter().filter(|(program, _)| !std::path::Path::new(program).exists()).collect();
+    let missing: Vec<&(&str, &str)> =
+        NEEDED.iter().filter(|(program, _)| !std::path::Path::new(program).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -24,7 +25,8 @@ pub(crate) fn provide() -> Result<()> {
     packages.sort_unstable();
     packages.dedup();
     let list = packages.join(" ");
-    let can_install = succeeds("id", &["-u"], |output| output.trim() == "0") && std::path::Path::new("/usr/bin/apt-get").exists();
+    let can_install =
+        succeeds("id", &["-u"], |output| output.trim() == "0") && std::path::Path::new("/usr/bin/apt-get").exists();
     if !can_install {
         bail!("the tests need {list}; install them (`apt-get install {list}` as root on Debian) and try again");
     }

@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::packages;
 
 /// Runs a program with our terminal; an exit status other than 0 is an error.
-#[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a developer's tool waits for the programs that it runs, however long they take"
+)]
 pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
     let line = format!("{program} {}", arguments.join(" "));
     eprintln!("xtask: {line}");
@@ -24,7 +27,10 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
 }
 
 /// Whether a program runs and its output is as wanted.
-#[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a developer's tool waits for the programs that it runs, however long they take"
+)]
 pub(crate) fn succeeds(program: &str, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> bool {
     let output = Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
     output.is_ok_and(|output| output.status.success() && wanted(&String::from_utf8_lossy(&output.stdout)))

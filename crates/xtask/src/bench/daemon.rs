@@ -26,11 +26,18 @@ impl Daemon {
         let folder = configured(config)?;
         let log = std::fs::File::create(folder.path().join("log"))?;
         let start = Instant::now();
-        let child = Command::new(binary()).args(["agent", "--config"]).arg(folder.path())
-            .arg("--state-dir").arg(folder.path().join("state"))
-            .arg("--socket").arg(folder.path().join("socket"))
-            .stdin(Stdio::null()).stdout(Stdio::null()).stderr(log)
-            .spawn().context("starting the daemon")?;
+        let child = Command::new(binary())
+            .args(["agent", "--config"])
+            .arg(folder.path())
+            .arg("--state-dir")
+            .arg(folder.path().join("state"))
+            .arg("--socket")
+            .arg(folder.path().join("socket"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("starting the daemon")?;
         let mut daemon = Self { child, folder, started_after: Duration::ZERO };
         while daemon.command(&["status", "--json"]).is_err() {
             if start.elapsed() > PATIENCE {
@@ -67,7 +74,9 @@ impl Daemon {
         let mut total = 0.0;
         for pid in std::iter::once(self.pid()).chain(self.guards()?) {
             let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-            let kib = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+            let kib = text
+                .lines()
+                .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
             total += kib.context("there is no Pss in smaps_rollup")? / 1_024.0;
         }
         Ok(total)
@@ -78,7 +87,8 @@ impl Daemon {
         self.command(&["run", "self/scheduler"])?;
         let text = self.command(&["show", "self/scheduler", "--json"])?;
         let detail: serde_json::Value = serde_json::from_str(&text)?;
-        let metrics = detail.pointer("/check/metrics").or_else(|| detail.pointer("/metrics")).and_then(|m| m.as_array());
+        let metrics =
+            detail.pointer("/check/metrics").or_else(|| detail.pointer("/metrics")).and_then(|m| m.as_array());
         let runs = metrics.into_iter().flatten().find(|metric| metric["label"] == "runs");
         runs.and_then(|metric| metric["value"].as_f64()).context("`self/scheduler` has no metric `runs`")
     }
@@ -138,7 +148,10 @@ fn configured(config: &str) -> Result<TempDir> {
     Ok(folder)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a developer's tool waits for the programs that it runs, however long they take"
+)]
 fn run(command: &mut Command) -> Result<(String, i32)> {
     let output = command.stdin(Stdio::null()).output().context("running monchero")?;
     Ok((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code().unwrap_or(i32::MAX)))

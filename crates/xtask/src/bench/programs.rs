@@ -14,10 +14,13 @@ impl Programs {
     /// Compiles them into a folder that goes when this does.
     pub(crate) fn compile() -> Result<Self> {
         // The daemon runs no program that others could replace, so `/tmp` will not do.
-        let folder = tempfile::tempdir_in(std::env::current_dir()?.join("target")).context("making a folder for the bench's programs")?;
-        for (name, source) in
-            [("raw_loop", include_str!("raw_loop.c")), ("plugin", include_str!("plugin.c")), ("stamp", include_str!("stamp.c"))]
-        {
+        let folder = tempfile::tempdir_in(std::env::current_dir()?.join("target"))
+            .context("making a folder for the bench's programs")?;
+        for (name, source) in [
+            ("raw_loop", include_str!("raw_loop.c")),
+            ("plugin", include_str!("plugin.c")),
+            ("stamp", include_str!("stamp.c")),
+        ] {
             let file = folder.path().join(format!("{name}.c"));
             std::fs::write(&file, source)?;
             let output = folder.path().join(name);
@@ -42,10 +45,18 @@ impl Programs {
         self.path("stamp").display().to_string()
     }
 
-    /// Runs the raw loop over the smallest plugin; answers what it printed.
-    #[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs, however long they take")]
-    pub(crate) fn raw_loop(&self, seconds: u32) -> Result<String> {
-        let output = Command::new(self.path("raw_loop")).arg(self.path("plugin")).arg(seconds.to_string()).stdin(Stdio::null()).output()?;
+    /// Runs the raw loop over the smallest plugin, with a pause between two runs; answers what it printed.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a developer's tool waits for the programs that it runs, however long they take"
+    )]
+    pub(crate) fn raw_loop(&self, seconds: u32, pause_us: u32) -> Result<String> {
+        let output = Command::new(self.path("raw_loop"))
+            .arg(self.path("plugin"))
+            .arg(seconds.to_string())
+            .arg(pause_us.to_string())
+            .stdin(Stdio::null())
+            .output()?;
         if !output.status.success() {
             bail!("the raw loop failed: {}", output.status);
         }

@@ -1,5 +1,5 @@
 /* The least that running plugins can cost: posix_spawn with a pipe, one after another.
- * Arguments: program, seconds. Prints runs, and its own CPU time in microseconds. */
+ * Arguments: program, seconds, microseconds of pause between two runs. Prints runs, and its own CPU time in microseconds. */
 #define _GNU_SOURCE
 #include <spawn.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) return 64;
+    if (argc != 4) return 64;
     double end = now() + atof(argv[2]);
     long runs = 0;
     while (now() < end) {
@@ -39,6 +39,7 @@ int main(int argc, char **argv) {
         int status;
         waitpid(pid, &status, 0);
         runs++;
+        if (atoi(argv[3])) usleep(atoi(argv[3]));
     }
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
