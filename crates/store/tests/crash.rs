@@ -230,7 +230,6 @@ fn a_disk_that_does_not_answer_stops_nothing() {
 
 /// R29: a sync that fails is not taken for done: the journal is opened anew and written again. `strace` makes it fail.
 #[test]
-#[ignore = "needs strace"]
 #[expect(clippy::disallowed_methods, reason = "the sync of this process itself cannot be made to fail")]
 fn a_sync_that_fails_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
