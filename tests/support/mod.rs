@@ -20,6 +20,7 @@ pub(crate) fn program() -> PathBuf {
 pub(crate) struct TestAgent {
     pub(crate) folder: TempDir,
     child: Option<Child>,
+    env: Vec<(String, String)>,
 }
 
 impl TestAgent {
@@ -27,7 +28,7 @@ impl TestAgent {
     pub(crate) fn configured(yaml: &str) -> Self {
         let folder = tempfile::tempdir_in(trusted_base()).unwrap();
         std::fs::create_dir(folder.path().join("conf.d")).unwrap();
-        let agent = Self { folder, child: None };
+        let agent = Self { folder, child: None, env: Vec::new() };
         agent.configure(yaml);
         agent
     }
@@ -37,6 +38,11 @@ impl TestAgent {
         let mut agent = Self::configured(yaml);
         agent.launch();
         agent
+    }
+
+    /// A variable of the daemon's environment, from its next start on.
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// Replaces the file of checks; `{dir}` stands for the folder.
@@ -66,6 +72,7 @@ impl TestAgent {
         command.args(["agent", "--config"]).arg(self.folder.path());
         command.arg("--state-dir").arg(self.path("state")).arg("--socket").arg(self.path("socket"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.envs(self.env.iter().cloned());
         self.child = Some(command.spawn().unwrap());
     }
 

@@ -1,0 +1,90 @@
+//! What the world around the daemon does to it: systemd, a stopped process, a full queue of reloads.
+
+mod support;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::TestAgent;
+
+/// R60: systemd is told that the daemon is ready, that all is well every half interval, and that it stops.
+#[test]
+fn systemd_is_told() {
+    let mut agent =
+        TestAgent::configured("checks: { fine: { plugin: /usr/lib/nagios/plugins/check_dummy 0, interval: 1s } }");
+    let socket = agent.path("notify");
+    let listener = UnixDatagram::bind(&socket).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    agent.set_env("NOTIFY_SOCKET", &socket.display().to_string());
+    agent.set_env("WATCHDOG_USEC", "4000000");
+    agent.launch();
+    let next = || {
+        let mut buffer = [0; 4096];
+        let length = listener.recv(&mut buffer).expect("the daemon says something within ten seconds");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert!(next().contains("READY=1"));
+    let mut beats = Vec::new();
+    while beats.len() < 4 {
+        if next().contains("WATCHDOG=1") {
+            beats.push(Instant::now());
+        }
+    }
+    let apart = beats[3].duration_since(beats[1]);
+    assert!((Duration::from_secs(3)..Duration::from_secs(6)).contains(&apart), "two beats took {apart:?}, not 4 s");
+    assert_eq!(agent.command(&["reload"]).status.code(), Some(0));
+    let said: Vec<String> = (0..3).map(|_| next()).filter(|text| !text.contains("WATCHDOG")).collect();
+    assert!(said[0].contains("RELOADING=1") && said[0].contains("MONOTONIC_USEC="), "{said:?}");
+    assert!(said.last().unwrap().contains("READY=1"), "{said:?}");
+    agent.signal(Signal::TERM);
+    let mut last = next();
+    while !last.contains("STOPPING=1") {
+        last = next();
+    }
+    assert_eq!(agent.ended(Duration::from_secs(10)).1, Some(0));
+}
+
+/// R19: after the whole daemon stood still, a run that was frozen with it is not judged, and everything goes on.
+#[test]
+fn standing_still_proves_nothing() {
+    let agent = TestAgent::start(
+        "defaults: { interval: 1s, retries: 0, flapping: false }
+checks:
+  slow: { plugin: /bin/sleep 3, timeout: 6s }
+  quick: { plugin: /usr/lib/nagios/plugins/check_dummy 0 }
+",
+    );
+    agent.wait_for_state("quick", "okay", "hard");
+    agent.wait_for_state("slow", "okay", "hard");
+    agent.signal(Signal::STOP);
+    // The whole point is that time passes while nothing runs.
+    std::thread::sleep(Duration::from_secs(9));
+    agent.signal(Signal::CONT);
+    let resumed = agent.check("quick")["last_check"].clone();
+    agent.wait_for("`quick` to run again", |agent| agent.check("quick")["last_check"] != resumed);
+    let before = agent.check("slow")["last_check"].clone();
+    agent.wait_for("`slow` to run again", |agent| agent.check("slow")["last_check"] != before);
+    let history = agent.get("/v1/history?check=slow&limit=100").unwrap();
+    assert_eq!(history["events"].as_array().map(Vec::len), Some(0), "standing still made a transition: {history}");
+}
+
+/// R54: many reloads at once end in the state of the last files, and leave nothing behind.
+#[test]
+fn many_reloads_end_well() {
+    let agent = TestAgent::start("checks: { one: { plugin: /usr/lib/nagios/plugins/check_dummy 0, interval: 1s } }");
+    agent.wait_for_state("one", "okay", "hard");
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
+    let before = descriptors();
+    for i in 0..200 {
+        agent.configure(&format!(
+            "checks: {{ one: {{ plugin: /usr/lib/nagios/plugins/check_dummy 0, interval: 1s }}, n{i}: {{ load: {{}} }} }}"
+        ));
+        agent.signal(Signal::HUP);
+    }
+    agent.wait_for("the last configuration", |agent| agent.check("n199")["name"] == "n199");
+    let names: Vec<String> = agent.checks().iter().map(|check| check["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names.iter().filter(|name| !name.starts_with("self/")).count(), 2, "{names:?}");
+    agent.wait_for("descriptors to be closed", |_| descriptors() <= before + 2);
+    assert_eq!(agent.check("self/config")["state"], "okay");
+}
