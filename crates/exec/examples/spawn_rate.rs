@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         }
     };
     let ways: [Way<'_>; 4] = [
-        ("std::process", 1, Box::new(|runs| bare(&program, runs))),
+        ("std::process", 1, Box::new(|runs| bare_at_once(&program, runs, 1))),
         ("executor", 1, Box::new(|runs| through(&runtime, &executor, &program, runs, 1))),
         ("std::process", 8, Box::new(|runs| bare_at_once(&program, runs, 8))),
         ("executor", 8, Box::new(|runs| through(&runtime, &executor, &program, runs, 8))),
@@ -100,6 +100,7 @@ fn bare(program: &Path, runs: u32) {
     }
 }
 
+/// In threads of their own: what the main thread starts would look like an orphan to the executor.
 fn bare_at_once(program: &Path, runs: u32, at_once: u32) {
     std::thread::scope(|scope| {
         for _ in 0..at_once {

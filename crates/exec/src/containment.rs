@@ -4,11 +4,21 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
 
 use crate::proc::{self, Process};
 
 /// The environment variable by which a program's processes are known, wherever they went.
 pub(crate) const MARK: &str = "MONCHERO_RUN";
+
+/// How often the list of children is read again since some of them had ended. They can do so as fast as we look: then the caller tries again.
+const LOOKS: u32 = 64;
+/// How long a process has neither environment nor arguments before it is taken for one that hides them: in the middle of `execve` the kernel
+/// shows neither, and loading a program from a slow disk takes a while.
+const LOADING: Duration = Duration::from_secs(1);
+/// How long a process has arguments and no environment before it is taken for one that was started without (`env -i`): it may
+/// have finished an `execve` between our two looks, or begun another.
+const BARE: Duration = Duration::from_millis(20);
 
 /// The number of a run, counted from 1.
 pub(crate) type RunId = u64;
@@ -33,8 +43,24 @@ enum Owner {
     Run(RunId),
     /// It has no mark and a session of its own: it belongs to one of these runs, which were alive when it was first seen.
     OneOf(Vec<RunId>),
+    /// Not known yet: it is being executed, so the kernel shows neither its environment nor its arguments. Since when.
+    Unclear(Instant),
     /// It is none of our programs' business, or may live on.
     Nobody,
+}
+
+/// What a run left behind.
+pub(crate) struct Left {
+    /// The orphans that are its own.
+    pub pids: Vec<i32>,
+    /// Another orphan, of whom it is not known yet whose it is. Asking again in a moment tells.
+    pub unclear: Option<i32>,
+}
+
+impl Left {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.pids.is_empty() && self.unclear.is_none()
+    }
 }
 
 /// The book. Only the thread of the executor uses it.
@@ -55,7 +81,7 @@ pub(crate) struct Containment {
 impl Containment {
     /// Opens the book. Children that the process has by now are left alone for ever.
     pub(crate) fn new(instance: String, scan: bool) -> io::Result<Self> {
-        let mut listing = if scan || !proc::lists_children() { Listing::Scan } else { Listing::open()? };
+        let listing = if scan || !proc::lists_children() { Listing::Scan } else { Listing::open()? };
         let orphans: HashMap<i32, Owner> = listing.read().into_iter().map(|pid| (pid, Owner::Nobody)).collect();
         let strangers = std::process::id() == 1 || !orphans.is_empty();
         Ok(Self {
@@ -97,14 +123,17 @@ impl Containment {
         self.others.remove(&pid);
     }
 
-    /// What the book has to say about a run: the orphans that it left and that still live. Zombies among them are reaped.
-    pub(crate) fn left_by(&mut self, id: RunId) -> Vec<i32> {
-        self.look(false);
-        let of_run = |owner: &Owner| match owner {
-            Owner::Run(run) => *run == id,
-            Owner::OneOf(_) | Owner::Nobody => false,
-        };
-        self.orphans.iter().filter(|(_, owner)| of_run(owner)).map(|(pid, _)| *pid).collect()
+    /// The orphans of a run that still live. Zombies among them are reaped.
+    pub(crate) fn left_by(&mut self, id: RunId) -> Left {
+        let mut left = Left { pids: Vec::new(), unclear: self.look(false) };
+        for (pid, owner) in &self.orphans {
+            match owner {
+                Owner::Run(run) if *run == id => left.pids.push(*pid),
+                Owner::Unclear(_) => left.unclear = Some(*pid),
+                Owner::Run(_) | Owner::OneOf(_) | Owner::Nobody => {}
+            }
+        }
+        left
     }
 
     /// Descendants of a run that are about to be signalled: when they become orphans, their owner is known.
@@ -142,19 +171,35 @@ impl Containment {
                         *owner = Owner::Run(last);
                     }
                 }
-                Owner::Run(_) | Owner::Nobody => {}
+                Owner::Run(_) | Owner::Unclear(_) | Owner::Nobody => {}
             }
         }
     }
 
-    /// Whether there is somebody to look after although no run ends.
-    pub(crate) fn has_orphans(&self) -> bool {
-        std::process::id() == 1 || !self.orphans.is_empty()
+    /// Looks although no run ends: what may live on is reaped when it has ended, and what was missed is found. Not by reading all of
+    /// `/proc` for nothing.
+    pub(crate) fn look_around(&mut self) {
+        if self.lists_children() || self.strangers || !self.orphans.is_empty() {
+            self.look(true);
+        }
     }
 
     /// Looks at the children that were adopted: new ones get an owner, those that have ended are reaped. With `all`, also those
-    /// that may live on, of which there can be many.
-    pub(crate) fn look(&mut self, all: bool) {
+    /// that may live on, of which there can be many. Returns one if there may be more than was seen.
+    fn look(&mut self, all: bool) -> Option<i32> {
+        let mut reaped = None;
+        for _ in 0..LOOKS {
+            // Whoever had ended may have left children after the list was read.
+            reaped = self.look_once(all);
+            if reaped.is_none() {
+                break;
+            }
+        }
+        reaped
+    }
+
+    /// Returns one that had ended.
+    fn look_once(&mut self, all: bool) -> Option<i32> {
         let mut present = self.listing.read();
         if !self.lists_children() {
             let runs = &self.runs;
@@ -163,40 +208,66 @@ impl Containment {
         }
         if present.is_empty() {
             self.orphans.clear();
-            return;
+            return None;
         }
         // What was allowed to stay can leave orphans of its own. Judged before it is reaped.
         let strangers = self.strangers || self.orphans.values().any(|owner| matches!(owner, Owner::Nobody));
         let present: HashSet<i32> = present.into_iter().collect();
-        self.orphans.retain(|pid, owner| {
-            present.contains(pid) && (matches!(owner, Owner::Nobody) && !all || !proc::reap(*pid))
-        });
+        self.orphans.retain(|pid, _| present.contains(pid));
+        let mut reaped = None;
         for pid in present {
-            if !self.orphans.contains_key(&pid) && !proc::reap(pid) {
-                let owner = self.owner(pid, strangers);
-                self.orphans.insert(pid, owner);
+            let known = self.orphans.get(&pid);
+            if matches!(known, Some(Owner::Nobody)) && !all {
+                continue;
             }
+            if proc::reap(pid) {
+                self.orphans.remove(&pid);
+                reaped = Some(pid);
+                continue;
+            }
+            let since = match known {
+                Some(Owner::Unclear(since)) => *since,
+                Some(_) => continue,
+                None => Instant::now(),
+            };
+            match self.owner(pid, since, strangers) {
+                Some(owner) => self.orphans.insert(pid, owner),
+                None => self.orphans.remove(&pid),
+            };
         }
+        reaped
     }
 
-    /// By group or session of a living run, by having been seen below it, by its mark, or by being the only one it can belong to.
-    fn owner(&self, pid: i32, strangers: bool) -> Owner {
-        let Some(stat) = proc::stat(pid) else { return Owner::Nobody };
+    /// By group or session of a living run, by having been seen below it, by its mark, or by being the only one it can belong to. Nothing
+    /// for what another executor of this process looks after, and may reap at any time.
+    fn owner(&self, pid: i32, since: Instant, strangers: bool) -> Option<Owner> {
+        let stat = proc::stat(pid)?;
         let by_number = self.runs.iter().find(|(_, run)| run.leader == stat.group || run.leader == stat.session);
         if let Some((id, _)) = by_number {
-            return Owner::Run(*id);
+            return Some(Owner::Run(*id));
         }
         if let Some(id) = self.kin.get(&Process { pid, began: stat.began }) {
-            return Owner::Run(*id);
+            return Some(Owner::Run(*id));
         }
-        if let Some(mark) = proc::variable(pid, MARK).and_then(|mark| String::from_utf8(mark).ok()) {
-            return self.owner_by_mark(pid, &mark);
+        match proc::environment(pid) {
+            Some(environment) if environment.is_empty() => {
+                let patience = if proc::has_arguments(pid) { BARE } else { LOADING };
+                if since.elapsed() < patience {
+                    return Some(Owner::Unclear(since));
+                }
+            }
+            Some(environment) => {
+                if let Some(mark) = proc::variable(&environment, MARK) {
+                    return self.owner_by_mark(pid, mark);
+                }
+            }
+            None => {}
         }
         if strangers {
-            return Owner::Nobody;
+            return Some(Owner::Nobody);
         }
         let runs: Vec<RunId> = self.runs.iter().filter(|(_, run)| !run.stuck).map(|(id, _)| *id).collect();
-        match runs[..] {
+        Some(match runs[..] {
             // Its run is over and nothing of it was to stay.
             [] => {
                 end(pid);
@@ -204,20 +275,20 @@ impl Containment {
             }
             [only] => Owner::Run(only),
             _ => Owner::OneOf(runs),
-        }
+        })
     }
 
-    fn owner_by_mark(&self, pid: i32, mark: &str) -> Owner {
-        let Some(rest) = mark.strip_prefix(&self.instance) else { return Owner::Nobody };
-        let Some(id) = rest.get(1..).and_then(|id| id.parse().ok()) else { return Owner::Nobody };
+    fn owner_by_mark(&self, pid: i32, mark: &[u8]) -> Option<Owner> {
+        let rest = std::str::from_utf8(mark).ok()?.strip_prefix(&self.instance)?;
+        let id = rest.get(1..)?.parse().ok()?;
         if self.runs.contains_key(&id) {
-            return Owner::Run(id);
+            return Some(Owner::Run(id));
         }
         if rest.starts_with('-') {
             // Its run is over: it was forked off while the last of the run was being killed.
             end(pid);
         }
-        Owner::Nobody
+        Some(Owner::Nobody)
     }
 }
 
@@ -242,16 +313,16 @@ impl Listing {
         Ok(Self::File(File::open(format!("/proc/self/task/{me}/children"))?))
     }
 
-    fn read(&mut self) -> Vec<i32> {
+    fn read(&self) -> Vec<i32> {
         match self {
             Self::File(file) => {
-                let mut bytes = [0_u8; 4096];
-                let mut text = Vec::new();
-                // The kernel hands out at most a page at a time, and nothing at the end.
-                while let Ok(read @ 1..) = file.read_at(&mut bytes, text.len() as u64) {
-                    text.extend_from_slice(bytes.get(..read).unwrap_or_default());
+                let mut pids = read_children(file);
+                if !pids.is_empty() {
+                    // The kernel goes on at the same place of its list, which has moved if somebody else has reaped one meanwhile: then
+                    // one is skipped. That a list is empty is always true.
+                    pids.extend(read_children(file));
                 }
-                proc::parse_pids(&text).collect()
+                pids
             }
             Self::Scan => {
                 let me = i32::try_from(std::process::id()).unwrap_or_default();
@@ -259,4 +330,14 @@ impl Listing {
             }
         }
     }
+}
+
+fn read_children(file: &File) -> Vec<i32> {
+    let mut bytes = [0_u8; 4096];
+    let mut text = Vec::new();
+    // The kernel hands out at most a page at a time, and nothing at the end.
+    while let Ok(read @ 1..) = file.read_at(&mut bytes, text.len() as u64) {
+        text.extend_from_slice(bytes.get(..read).unwrap_or_default());
+    }
+    proc::parse_pids(&text).collect()
 }

@@ -22,7 +22,7 @@ use crate::{guard, proc, users};
 
 /// How many programs can wait for the thread to start them. Whoever asks beyond that waits; a second's worth of starts fits.
 const QUEUE: usize = 1024;
-/// How often orphans that may live on are looked at, to reap those that have ended.
+/// How often orphans are looked at though no run ends, to reap those that may live on when they end.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// How an executor works.
@@ -205,8 +205,8 @@ struct Request {
 
 /// Runs programs. A handle: cheap to clone, and when the last one is dropped, what still runs is killed and the thread ends.
 ///
-/// A process has one executor. Several work, as in tests, but a descendant that has neither a mark nor a group or session of its
-/// run is then judged by the runs of one of them only.
+/// A process has one executor, and nothing else starts processes from its main thread: the executor would take them for orphans.
+/// Several executors work, as in tests, but a descendant without mark, group and session of its run is judged by the runs of one of them only.
 #[derive(Clone)]
 pub struct Executor {
     requests: mpsc::Sender<Request>,
@@ -297,12 +297,7 @@ async fn serve(host: Arc<Host>, mut queue: mpsc::Receiver<Request>) {
     loop {
         tokio::select! {
             biased;
-            _ = look_around.tick() => {
-                let mut book = host.book();
-                if book.has_orphans() {
-                    book.look(true);
-                }
-            }
+            _ = look_around.tick() => host.book().look_around(),
             request = queue.recv() => match request {
                 Some(Request { program, answer }) => {
                     host.running.fetch_add(1, Ordering::SeqCst);

@@ -24,6 +24,8 @@ use crate::proc::{self, Process};
 const SUBCOMMAND: &str = "guard";
 /// How long the guard kills before it gives up on what hangs in the kernel.
 const GIVE_UP: Duration = Duration::from_secs(30);
+/// In how many rounds nobody may be found before the guard ends: a process that is being executed has no environment for a moment.
+const QUIET: u32 = 3;
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long the daemon waits before it starts another guard: one that dies at once must not be started in a loop.
@@ -33,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The whole of `guard INSTANCE`; takes what follows `guard`, returns the exit status. Standard input is a pipe whose other end only the
 /// daemon holds: when it ends, the daemon is gone. Then every process whose environment has a mark of that daemon is killed with
-/// all its descendants, in rounds, until none is found twice.
+/// all its descendants, in rounds, until none is found any more.
 pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
     let Some(instance) = arguments.into_iter().next().and_then(|instance| instance.into_string().ok()) else {
         return 2;
@@ -42,7 +44,7 @@ pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
     let prefix = format!("{instance}-");
     let give_up = Instant::now() + GIVE_UP;
     let mut quiet = 0;
-    while quiet < 2 {
+    while quiet < QUIET {
         let found = marked(&prefix);
         if found.is_empty() {
             quiet += 1;
@@ -72,7 +74,10 @@ fn marked(prefix: &str) -> Vec<Process> {
             begins.insert(pid, stat.began);
         }
     }
-    let has_mark = |pid: &i32| proc::variable(*pid, MARK).is_some_and(|mark| mark.starts_with(prefix.as_bytes()));
+    let has_mark = |pid: &i32| {
+        let environment = proc::environment(*pid).unwrap_or_default();
+        proc::variable(&environment, MARK).is_some_and(|mark| mark.starts_with(prefix.as_bytes()))
+    };
     let marked: Vec<i32> = begins.keys().copied().filter(has_mark).collect();
     let descends = |mut pid: i32| {
         // Parents change while we look, so a chain is followed only as far as it can reach without a circle.

@@ -77,14 +77,21 @@ pub(crate) fn all() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// The value of an environment variable that a process was started with. Nothing if it has ended, hides its environment, or lacks it.
-pub(crate) fn variable(pid: i32, name: &str) -> Option<Vec<u8>> {
+/// The environment that a process was started with. Nothing if it is gone or not ours to look at. Empty also while a program is being loaded.
+pub(crate) fn environment(pid: i32) -> Option<Vec<u8>> {
     let mut environment = Vec::new();
     File::open(format!("/proc/{pid}/environ")).ok()?.take(MAX_ENVIRONMENT).read_to_end(&mut environment).ok()?;
-    environment
-        .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-        .map(<[u8]>::to_vec)
+    Some(environment)
+}
+
+/// The value of a variable in an environment.
+pub(crate) fn variable<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+/// Whether a process shows the arguments that it was started with.
+pub(crate) fn has_arguments(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|bytes| !bytes.is_empty())
 }
 
 /// Whether this kernel lists the children of a thread (`CONFIG_PROC_CHILDREN`).

@@ -205,7 +205,7 @@ impl Run {
 
     /// After the program has ended by itself: ends what it left behind, unless that may stay.
     async fn settle(&mut self, answer: &mut Answer) {
-        if self.host.book().left_by(self.id).is_empty() {
+        if self.host.book().left_by(self.id).is_nothing() {
             return;
         }
         self.linger(answer).await;
@@ -250,7 +250,7 @@ impl Run {
             }
         }
         if let Event::Exited = self.wait(until, answer).await {
-            while Instant::now() < until && !self.host.stopping() && !self.host.book().left_by(self.id).is_empty() {
+            while Instant::now() < until && !self.host.stopping() && !self.host.book().left_by(self.id).is_nothing() {
                 self.started.stdout.drain();
                 self.started.stderr.drain();
                 sleep(LONGEST_PAUSE).await;
@@ -274,7 +274,8 @@ impl Run {
 
     /// Stops all that is left of the run, so that it cannot fork, and kills it. Returns one of them, or nothing if there was nobody.
     fn kill_round(&mut self) -> Option<i32> {
-        let first = *self.roots().first()?;
+        let (roots, unclear) = self.roots();
+        let Some(first) = roots.first().copied() else { return unclear };
         let mut found = HashSet::new();
         for _ in 0..PASSES {
             let before = found.len();
@@ -298,16 +299,17 @@ impl Run {
         Some(first)
     }
 
-    /// The program, if it lives, and the orphans of the run.
-    fn roots(&self) -> Vec<i32> {
+    /// The program, if it lives, and the orphans of the run; and one of whom it is not known yet whose it is.
+    fn roots(&self) -> (Vec<i32>, Option<i32>) {
+        let left = self.host.book().left_by(self.id);
         let mut roots = if self.exited { Vec::new() } else { vec![self.pid()] };
-        roots.extend(self.host.book().left_by(self.id));
-        roots
+        roots.extend(left.pids);
+        (roots, left.unclear)
     }
 
     /// All that lives of the run, noted in the book: when their parents die, it is known whose they are.
     fn tree(&self) -> Vec<Process> {
-        let roots = self.roots();
+        let (roots, _) = self.roots();
         let mut book = self.host.book();
         let tree = proc::trees(&roots, book.lists_children());
         book.remember(self.id, &tree);
