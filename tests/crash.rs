@@ -131,10 +131,11 @@ fn no_transition_was_lost(agent: &TestAgent, obligations: &HashSet<(String, Stri
             known.insert((name.clone(), state.to_owned(), at.to_owned()));
         }
     }
-    // A first okay is no transition: nothing was before it.
-    let first_of = |check: &String| known.iter().filter(|(of, ..)| of == check).map(|(.., at)| at).min();
+    // A first okay is no transition: nothing was before it. Times are compared as times: as texts `41.3Z` stands behind `41.305Z`.
+    let time = |at: &str| at.parse::<jiff::Timestamp>().expect("times are RFC 3339");
+    let first_of = |check: &String| known.iter().filter(|(of, ..)| of == check).map(|(.., at)| time(at)).min();
     let is_first_okay = |(check, state, at): &(String, String, String)| {
-        state == "okay" && first_of(check).is_none_or(|first| at < first)
+        state == "okay" && first_of(check).is_none_or(|first| time(at) < first)
     };
     let lost: Vec<_> = obligations.iter().filter(|seen| !known.contains(seen) && !is_first_okay(seen)).collect();
     assert!(lost.is_empty(), "{} of {} transitions that were seen are lost: {lost:?}", lost.len(), obligations.len());
