@@ -66,7 +66,7 @@ impl Engine {
         }
         self.link_dependents();
         for id in gone {
-            self.let_go(id, now);
+            self.let_go(id);
         }
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
@@ -99,7 +99,7 @@ impl Engine {
             self.entries.names().filter(|(name, id)| !self.is_wanted(&wanted, name, *id)).map(|(_, id)| id).collect();
         for id in removed {
             summary.removed += usize::from(self.entries.get(id).is_some_and(Entry::is_scheduled));
-            self.let_go(id, now);
+            self.let_go(id);
         }
         self.link_dependents();
         self.selfchecks.config_problems = configuration.problems;
@@ -198,7 +198,7 @@ impl Engine {
     }
 
     /// A check is no longer configured. Whoever was told of a problem is told that it is over, then it is forgotten.
-    fn let_go(&mut self, id: Id, now: Instant) {
+    fn let_go(&mut self, id: Id) {
         self.call_off(id);
         let wall = self.wall();
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -223,7 +223,6 @@ impl Engine {
                 Duration::ZERO,
             );
         }
-        let _ = now;
         self.reconcile(id);
     }
 

@@ -33,7 +33,7 @@ impl Engine {
             self.take_services(id, &check, services, at, duration);
         }
         self.schedule_retry(id, now);
-        self.recheck_dependents(id, now);
+        self.recheck_dependents(id);
     }
 
     /// Applies one judged result to one entry.
@@ -111,7 +111,7 @@ impl Engine {
     }
 
     /// A transition is on disk: others may see it, and targets are to know the truth.
-    pub(crate) fn publish(&mut self, id: Id, _now: Instant) {
+    pub(crate) fn publish(&mut self, id: Id) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.unpublished = entry.unpublished.saturating_sub(1);
         if entry.unpublished == 0 {

@@ -191,7 +191,7 @@ impl Engine {
                 () = stopped(&mut self.stop) => break,
                 _ = self.committed.changed() => {}
                 Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
-                Some(end) = self.script_ends_in.recv() => self.script_ended(end, Instant::now()),
+                Some(end) = self.script_ends_in.recv() => self.script_ended(end),
                 _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE) => {}
                 Some(command) = self.commands.recv() => self.command(command, Instant::now()),
                 () = tokio::time::sleep_until(wake) => {}
@@ -201,9 +201,9 @@ impl Engine {
                 self.run_ended(end, now);
             }
             self.settle_clock();
-            self.apply_committed(now);
+            self.apply_committed();
             self.run_due(now);
-            self.wake_targets(now);
+            self.wake_targets();
             self.watch_self(now);
             self.persist(now);
             self.beat.fetch_add(1, Ordering::Relaxed);
@@ -254,13 +254,13 @@ impl Engine {
     }
 
     /// Does what waited for batches that are on disk now.
-    fn apply_committed(&mut self, now: Instant) {
+    fn apply_committed(&mut self) {
         let ticket = self.committed.borrow_and_update().ticket;
         while self.pending.front().is_some_and(|(wanted, _)| *wanted <= ticket) {
             let Some((_, effects)) = self.pending.pop_front() else { break };
             for effect in effects {
                 match effect {
-                    Effect::Publish(id) => self.publish(id, now),
+                    Effect::Publish(id) => self.publish(id),
                     Effect::Deliver(delivery) => self.deliver(*delivery),
                     Effect::Script(run) => self.queue_script(*run),
                 }
@@ -323,7 +323,7 @@ impl Engine {
                 }
                 changed = self.committed.changed() => if changed.is_err() { break },
                 Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
-                Some(end) = self.script_ends_in.recv() => self.script_ended(end, Instant::now()),
+                Some(end) = self.script_ends_in.recv() => self.script_ended(end),
             }
             self.settle_last_turn();
         }

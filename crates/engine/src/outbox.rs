@@ -327,7 +327,7 @@ impl Engine {
     }
 
     /// A check has a new result: those that depend on it may have waited for that.
-    pub(crate) fn recheck_dependents(&mut self, id: Id, _now: Instant) {
+    pub(crate) fn recheck_dependents(&mut self, id: Id) {
         let Some(children) = self.dependents.get(&id) else { return };
         let waiting: Vec<Id> = children
             .iter()
@@ -340,7 +340,7 @@ impl Engine {
     }
 
     /// Looks at checks whose time has come: a hold ends, a reminder is due.
-    pub(crate) fn wake_targets(&mut self, _now: Instant) {
+    pub(crate) fn wake_targets(&mut self) {
         let wall = self.wall();
         let mut due = Vec::new();
         while let Some(Reverse((at, _))) = self.outbox.wakes.peek()

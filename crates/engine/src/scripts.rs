@@ -254,7 +254,7 @@ impl Engine {
     }
 
     /// Writes down how a script went.
-    pub(crate) fn script_ended(&mut self, end: ScriptEnd, _now: tokio::time::Instant) {
+    pub(crate) fn script_ended(&mut self, end: ScriptEnd) {
         let ScriptEnd { id, mut row, outcome } = end;
         self.scripts.running.remove(&id);
         row.ended = Some(self.wall());
