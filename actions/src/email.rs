@@ -12,7 +12,7 @@ use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, 
 use lettre::message::{Body, Mailbox, SinglePart};
 use lettre::{Address, Message as Mail};
 use monchero_core::action::{ActionContext, DeliveryError, Message, TargetKind};
-use monchero_core::{Secret, duration};
+use monchero_core::{Invalid, Secret, duration};
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 
@@ -165,9 +165,9 @@ impl TargetKind for Email {
     const EXAMPLE: &'static str = "{ to: [ops@example.org], smtp: { host: localhost } }";
     const SHORT_FOR: Option<&'static str> = Some("to");
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         if self.to.is_empty() || self.to.len() > MAX_RECIPIENTS {
-            return Err((
+            return Err(Invalid::at(
                 "to",
                 format!("{} recipients are named, and there must be from 1 to {MAX_RECIPIENTS}", self.to.len()),
             ));
@@ -176,17 +176,17 @@ impl TargetKind for Email {
         let from = self.from.as_deref().map(mailbox).transpose().map_err(|why| ("from", why))?;
         let way = match (&self.smtp, &self.sendmail) {
             (Some(_), Some(_)) => {
-                return Err(("sendmail", "`smtp` and `sendmail` are two ways; choose one".to_owned()));
+                return Err(Invalid::at("sendmail", "`smtp` and `sendmail` are two ways; choose one".to_owned()));
             }
             (None, Some(path)) if !path.is_absolute() => {
-                return Err(("sendmail", format!("`{}` is no absolute path", path.display())));
+                return Err(Invalid::at("sendmail", format!("`{}` is no absolute path", path.display())));
             }
             (None, Some(path)) => Way::Sendmail(path.clone()),
             (Some(smtp), None) => Way::Smtp(Box::new(Server::new(smtp)?)),
             (None, None) => Way::Smtp(Box::new(Server::new(&Smtp::default())?)),
         };
         if self.timeout.is_zero() {
-            return Err(("timeout", "it must be more than nothing".to_owned()));
+            return Err(Invalid::at("timeout", "it must be more than nothing".to_owned()));
         }
         let template = |setting: &'static str, text: &Option<String>| {
             text.as_deref().map(Template::plain).transpose().map_err(|error| (setting, error.to_string()))

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use monchero_core::action::{ActionContext, ActionError, ActionOutcome, Event, ScriptKind};
 use monchero_core::program::{Exit, KILL_GRACE, MAX_OUTPUT, Program, RunEnd, RunError};
-use monchero_core::{Secret, duration, quantity, text};
+use monchero_core::{Invalid, Secret, duration, quantity, text};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -338,7 +338,7 @@ impl ScriptKind for Script {
     const EXAMPLE: &'static str = r#"[systemctl, restart, --, "{{ labels.unit }}"]"#;
     const SHORT_FOR: Option<&'static str> = Some("run");
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         self.plan = Some(Plan::of(&self.run).map_err(|why| ("run", why))?);
         for name in self.env.keys() {
             environment::check_name(name).map_err(|why| ("env", why))?;
@@ -346,20 +346,20 @@ impl ScriptKind for Script {
         for name in self.secrets.keys() {
             environment::check_name(name).map_err(|why| ("secrets", why))?;
             if self.env.contains_key(name) {
-                return Err(("secrets", format!("`{name}` stands in `env` too")));
+                return Err(Invalid::at("secrets", format!("`{name}` stands in `env` too")));
             }
         }
         if self.env.values().any(|value| value.contains('\0'))
             || self.secrets.values().any(|secret| secret.reveal().contains('\0'))
         {
-            return Err(("env", "a value holds NUL, which no environment can".to_owned()));
+            return Err(Invalid::at("env", "a value holds NUL, which no environment can".to_owned()));
         }
         if self.kill_grace > MAX_KILL_GRACE {
-            return Err(("kill_grace", format!("it is longer than {}", duration::format(MAX_KILL_GRACE))));
+            return Err(Invalid::at("kill_grace", format!("it is longer than {}", duration::format(MAX_KILL_GRACE))));
         }
         match &self.directory {
             Some(directory) if !directory.is_absolute() => {
-                Err(("directory", format!("`{}` is no absolute path", directory.display())))
+                Err(Invalid::at("directory", format!("`{}` is no absolute path", directory.display())))
             }
             _ => Ok(()),
         }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use monchero_core::check::{CheckKind, Context};
+use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::report::{Field, Judge, Limit};
-use monchero_core::{CheckError, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,15 +16,15 @@ use crate::host;
 use crate::net::{Deadline, io_text};
 use crate::settings::OneOrMore;
 
-const FIELDS: &[Field] = &[
-    Field { name: "used", unit: "%", help: "The share in use, of what ordinary users can use: as `df` counts." },
-    Field { name: "free", unit: "B", help: "What ordinary users can still write." },
-    Field {
-        name: "inodes",
-        unit: "%",
-        help: "The share of inodes (files) in use; not measured where the file system has no fixed number.",
-    },
-    Field { name: "inodes_free", unit: "", help: "Inodes that are left." },
+const FIELDS: &[Field<'static>] = &[
+    Field::number("used", "%", "The share in use, of what ordinary users can use: as `df` counts."),
+    Field::number("free", "B", "What ordinary users can still write."),
+    Field::number(
+        "inodes",
+        "%",
+        "The share of inodes (files) in use; not measured where the file system has no fixed number.",
+    ),
+    Field::number("inodes_free", "", "Inodes that are left."),
 ];
 
 const LIMITS: &[Limit] = &[
@@ -72,29 +72,33 @@ impl CheckKind for Disk {
     const NAME: &'static str = "disk";
     const EXAMPLE: &'static str = "{ path: /, warning: 80%, bad: { used: 90%, free: \"< 2GiB\" } }";
     const SHORT_FOR: Option<&'static str> = Some("path");
+    const FIELDS: &'static [Field<'static>] = FIELDS;
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         let paths = &mut self.path.0;
         // `/srv/` and `/srv` are one path; mount points are listed without the slash at the end.
         for path in paths.iter_mut() {
             *path = path.components().collect();
         }
         if paths.is_empty() || paths.len() > MAX_PATHS {
-            return Err(("path", format!("a check looks at 1 to {MAX_PATHS} paths, this one names {}", paths.len())));
+            return Err(Invalid::at(
+                "path",
+                format!("a check looks at 1 to {MAX_PATHS} paths, this one names {}", paths.len()),
+            ));
         }
         if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
-            return Err(("path", format!("`{}` does not begin with `/`", path.display())));
+            return Err(Invalid::at("path", format!("`{}` does not begin with `/`", path.display())));
         }
         if let Some((index, path)) =
             paths.iter().enumerate().find(|(index, path)| paths.iter().take(*index).any(|other| other == *path))
         {
-            return Err((
+            return Err(Invalid::at(
                 "path",
                 format!("`{}` stands here twice, the second time as number {}", path.display(), index + 1),
             ));
         }
         if self.read_only == State::Unknown {
-            return Err(("read_only", "a read-only file system is `okay`, `warning` or `bad`".to_owned()));
+            return Err(Invalid::at("read_only", "a read-only file system is `okay`, `warning` or `bad`".to_owned()));
         }
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
     }
@@ -109,7 +113,7 @@ impl CheckKind for Disk {
         }
         let mut answers = looks.join_all().await;
         answers.sort_unstable_by_key(|(index, _)| *index);
-        let mut report = Report::default();
+        let mut report = context.report();
         for (path, (_, answer)) in self.path.0.iter().zip(answers) {
             self.judge(&mut report, &path.to_string_lossy(), answer);
         }
@@ -142,7 +146,7 @@ impl Disk {
             values.push(("inodes", percent(taken as f64, space.f_files as f64)));
             values.push(("inodes_free", space.f_favail as f64));
         }
-        let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
+        let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         judge.item(report, path, &values, || {
             let read_only = if read_only { ", read-only" } else { "" };
             format!("{} used, {} free{read_only}", human(used, &Unit::PERCENT), human(free, &Unit::BYTES))

@@ -11,11 +11,11 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use monchero_core::check::{CheckKind, Context};
+use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::report::{Field, Judge, Limit};
 use monchero_core::secret::MaybeSecret;
 use monchero_core::text::{clean, shorten};
-use monchero_core::{CheckError, Report, Secret, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Secret, State, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -26,22 +26,18 @@ use self::url::Url;
 use crate::net::{Deadline, Failure, Family, TlsSettings};
 use crate::settings::Size;
 
-const FIELDS: &[Field] = &[
-    Field {
-        name: "time",
-        unit: "s",
-        help: "The whole run: every step of every request, redirects included, to the end of the body.",
-    },
-    Field { name: "dns", unit: "s", help: "The resolution of the name of the host, in the last request." },
-    Field { name: "connect", unit: "s", help: "The TCP connection, in the last request." },
-    Field { name: "tls", unit: "s", help: "The TLS handshake, in the last request; only with `https`." },
-    Field { name: "first_byte", unit: "s", help: "From sending the last request to the head of its answer." },
-    Field { name: "size", unit: "B", help: "The size of the body, as far as it was read." },
-    Field {
-        name: "certificate",
-        unit: "s",
-        help: "For how long the server's certificate is valid yet; only with `https`.",
-    },
+const FIELDS: &[Field<'static>] = &[
+    Field::number(
+        "time",
+        "s",
+        "The whole run: every step of every request, redirects included, to the end of the body.",
+    ),
+    Field::number("dns", "s", "The resolution of the name of the host, in the last request."),
+    Field::number("connect", "s", "The TCP connection, in the last request."),
+    Field::number("tls", "s", "The TLS handshake, in the last request; only with `https`."),
+    Field::number("first_byte", "s", "From sending the last request to the head of its answer."),
+    Field::number("size", "B", "The size of the body, as far as it was read."),
+    Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with `https`."),
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
@@ -135,10 +131,11 @@ impl CheckKind for Http {
     const NAME: &'static str = "http";
     const EXAMPLE: &'static str = "{ url: \"https://shop.example/health\", expect: { status: 200, json: { database: ok } }, warning: { time: \"> 500ms\" } }";
     const SHORT_FOR: Option<&'static str> = Some("url");
+    const FIELDS: &'static [Field<'static>] = FIELDS;
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         if self.redirects > MAX_REDIRECTS {
-            return Err(("redirects", format!("at most {MAX_REDIRECTS} redirects can be followed")));
+            return Err(Invalid::at("redirects", format!("at most {MAX_REDIRECTS} redirects can be followed")));
         }
         self.tls.validate().map_err(|why| ("tls.server_name", why))?;
         self.expect.validate()?;
@@ -154,7 +151,7 @@ impl CheckKind for Http {
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
         let start = Instant::now();
         match self.follow(Deadline::of(context)).await {
-            Ok(end) => Ok(self.judge(&end, start.elapsed().as_secs_f64(), context.now)),
+            Ok(end) => Ok(self.judge(context.report(), &end, start.elapsed().as_secs_f64(), context.now)),
             Err(failure) => failure.into_answer(),
         }
     }
@@ -169,13 +166,13 @@ struct End {
 
 impl Http {
     /// The headers that are sent, all but `Host`.
-    fn request_headers(&self) -> Result<HeaderMap, (&'static str, String)> {
+    fn request_headers(&self) -> Result<HeaderMap, Invalid> {
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         for (name, value) in &self.headers {
-            let wrong = |why: &str| ("headers", format!("`{name}` {why}"));
+            let wrong = |why: &str| Invalid::at("headers", format!("`{name}` {why}"));
             let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("is no name of a header"))?;
             if [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(&known) {
                 return Err(wrong("is decided by monchero"));
@@ -193,20 +190,22 @@ impl Http {
         }
         let authorization = match (&self.basic, &self.bearer) {
             (None, None) => return Ok(headers),
-            (Some(_), Some(_)) => return Err(("bearer", "`basic` and `bearer` exclude each other".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(Invalid::at("bearer", "`basic` and `bearer` exclude each other".to_owned()));
+            }
             (Some(basic), None) if basic.user.contains(':') => {
-                return Err(("basic.user", "a user of HTTP Basic has no colon".to_owned()));
+                return Err(Invalid::at("basic.user", "a user of HTTP Basic has no colon".to_owned()));
             }
             (Some(basic), None) => {
                 format!("Basic {}", base64(format!("{}:{}", basic.user, basic.password.reveal()).as_bytes()))
             }
             (None, Some(token)) => format!("Bearer {}", token.reveal()),
         };
-        let wrong = || ("bearer", "the token has characters that a header cannot hold".to_owned());
+        let wrong = || Invalid::at("bearer", "the token has characters that a header cannot hold".to_owned());
         let mut value = HeaderValue::from_str(&authorization).map_err(|_| wrong())?;
         value.set_sensitive(true);
         if headers.insert(header::AUTHORIZATION, value).is_some() {
-            return Err(("headers", "`Authorization` is made of `basic` or `bearer` already".to_owned()));
+            return Err(Invalid::at("headers", "`Authorization` is made of `basic` or `bearer` already".to_owned()));
         }
         Ok(headers)
     }
@@ -232,9 +231,8 @@ impl Http {
         )))
     }
 
-    fn judge(&self, end: &End, time: f64, now: jiff::Timestamp) -> Report {
+    fn judge(&self, mut report: Report, end: &End, time: f64, now: jiff::Timestamp) -> Report {
         let answer = &end.answer;
-        let mut report = Report::default();
         for (state, why) in self.expect.judge(answer) {
             report.find(state, why);
         }
@@ -254,7 +252,7 @@ impl Http {
             tls = if secured.verified { "" } else { ", tls not verified" };
         }
         values.extend([("first_byte", times.first_byte.as_secs_f64()), ("size", size)]);
-        let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
+        let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         judge.item(&mut report, "", &values, || {
             let redirects = match end.redirects {
                 0 => String::new(),

@@ -1,25 +1,21 @@
 //! `load`: how many processes run or wait, compared with the CPUs that there are.
 
 use monchero_core::check::{CheckKind, Context};
+use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::trim;
-use monchero_core::report::{Field, Judge, Limit};
-use monchero_core::{CheckError, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host;
 
-const FIELDS: &[Field] = &[
-    Field {
-        name: "load5",
-        unit: "",
-        help: "Processes that ran, waited for a CPU or for a disk, on average of 5 minutes.",
-    },
-    Field { name: "load1", unit: "", help: "The same, of 1 minute." },
-    Field { name: "load15", unit: "", help: "The same, of 15 minutes." },
-    Field { name: "per_core1", unit: "", help: "`load1` divided by the number of CPUs that are online." },
-    Field { name: "per_core5", unit: "", help: "`load5` divided by the number of CPUs that are online." },
-    Field { name: "per_core15", unit: "", help: "`load15` divided by the number of CPUs that are online." },
+const FIELDS: &[Field<'static>] = &[
+    Field::number("load5", "", "Processes that ran, waited for a CPU or for a disk, on average of 5 minutes."),
+    Field::number("load1", "", "The same, of 1 minute."),
+    Field::number("load15", "", "The same, of 15 minutes."),
+    Field::number("per_core1", "", "`load1` divided by the number of CPUs that are online."),
+    Field::number("per_core5", "", "`load5` divided by the number of CPUs that are online."),
+    Field::number("per_core15", "", "`load15` divided by the number of CPUs that are online."),
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "per_core5", warning: "> 5", bad: "> 10" }];
@@ -42,8 +38,9 @@ pub(crate) struct Load {
 impl CheckKind for Load {
     const NAME: &'static str = "load";
     const EXAMPLE: &'static str = "{ warning: { per_core5: 2 }, bad: { per_core5: 4 } }";
+    const FIELDS: &'static [Field<'static>] = FIELDS;
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
     }
 
@@ -59,8 +56,8 @@ impl CheckKind for Load {
             ("per_core5", five / count),
             ("per_core15", fifteen / count),
         ];
-        let mut report = Report::default();
-        let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
+        let mut report = context.report();
+        let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         judge.item(&mut report, "", &values, || {
             let plural = if cpus == 1 { "" } else { "s" };
             format!("load {}, {}, {} on {cpus} CPU{plural}", trim(one), trim(five), trim(fifteen))

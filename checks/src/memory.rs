@@ -1,26 +1,22 @@
 //! `memory`: how much memory is in use, of the host, of a container or of a control group.
 
 use monchero_core::check::{CheckKind, Context};
+use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::report::{Field, Judge, Limit};
-use monchero_core::{CheckError, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host;
 
-const FIELDS: &[Field] = &[
-    Field { name: "used", unit: "%", help: "The share that programs cannot get: what is not available." },
-    Field {
-        name: "available",
-        unit: "B",
-        help: "What programs can still get without swapping; caches that can be dropped are part of it.",
-    },
-    Field {
-        name: "swap",
-        unit: "%",
-        help: "The share of the swap space that is in use; not measured where there is none.",
-    },
+const FIELDS: &[Field<'static>] = &[
+    Field::number("used", "%", "The share that programs cannot get: what is not available."),
+    Field::number(
+        "available",
+        "B",
+        "What programs can still get without swapping; caches that can be dropped are part of it.",
+    ),
+    Field::number("swap", "%", "The share of the swap space that is in use; not measured where there is none."),
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "used", warning: "> 80%", bad: "> 90%" }];
@@ -48,12 +44,13 @@ pub(crate) struct Memory {
 impl CheckKind for Memory {
     const NAME: &'static str = "memory";
     const EXAMPLE: &'static str = "{ warning: 80%, bad: { used: 90%, swap: 50% } }";
+    const FIELDS: &'static [Field<'static>] = FIELDS;
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         if let Some(path) = &self.cgroup
             && path.split('/').any(|part| part == "..")
         {
-            return Err(("cgroup", format!("`{path}` leaves `{CGROUPS}`")));
+            return Err(Invalid::at("cgroup", format!("`{path}` leaves `{CGROUPS}`")));
         }
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
     }
@@ -69,25 +66,25 @@ impl CheckKind for Memory {
             })?,
             None => of_container(context, &host)?.unwrap_or(host),
         };
-        Ok(self.judge(&usage))
+        let mut report = context.report();
+        self.judge(&mut report, &usage);
+        Ok(report)
     }
 }
 
 impl Memory {
-    fn judge(&self, usage: &Usage) -> Report {
+    fn judge(&self, report: &mut Report, usage: &Usage) {
         let available = usage.available.min(usage.total);
         let used = share(usage.total - available, usage.total);
         let mut values = vec![("used", used), ("available", available)];
         let swap = usage.swap.map(|(used, total)| share(used, total));
         values.extend(swap.map(|swap| ("swap", swap)));
-        let mut report = Report::default();
-        let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
-        judge.item(&mut report, "", &values, || {
+        let judge = Judge::new(FIELDS, &self.warning, &self.bad);
+        judge.item(report, "", &values, || {
             let percent = |value| human(value, &Unit::PERCENT);
             let swap = swap.map_or_else(|| "no swap".to_owned(), |swap| format!("{} of swap used", percent(swap)));
             format!("{} of {} used{}, {swap}", percent(used), human(usage.total, &Unit::BYTES), usage.of)
         });
-        report
     }
 }
 

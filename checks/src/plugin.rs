@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::program::{self, Exit, Program, RunEnd, RunError};
-use monchero_core::{CheckError, Name, Range, Report, State, nagios, text};
+use monchero_core::{CheckError, Invalid, Name, Range, Report, State, nagios, text};
 use rustix::fs::{Access, access};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -128,28 +128,28 @@ impl CheckKind for Plugin {
         "{ command: /usr/lib/nagios/plugins/check_procs -w 250 -c 400, kill_grace: 5s, env: { LC_ALL: C.UTF-8 } }";
     const SHORT_FOR: Option<&'static str> = Some("command");
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         self.command.judge().map_err(|why| ("command", why))?;
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 let name = text::escape_controls(name);
-                return Err((
+                return Err(Invalid::at(
                     "env",
                     format!("`{name}` is no environment variable: its name has no `=`, and neither part a NUL"),
                 ));
             }
         }
         if self.directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
-            return Err(("directory", "the directory must be a whole path".to_owned()));
+            return Err(Invalid::at("directory", "the directory must be a whole path".to_owned()));
         }
         if self.run_as.as_ref().is_some_and(String::is_empty) {
-            return Err(("run_as", "the name of the user is empty".to_owned()));
+            return Err(Invalid::at("run_as", "the name of the user is empty".to_owned()));
         }
         if !OUTPUT_SIZES.contains(&self.max_output.0) {
-            return Err(("max_output", "from 1KiB to 1MiB of output can be kept".to_owned()));
+            return Err(Invalid::at("max_output", "from 1KiB to 1MiB of output can be kept".to_owned()));
         }
         if self.kill_grace > MAX_KILL_GRACE {
-            return Err((
+            return Err(Invalid::at(
                 "kill_grace",
                 "the grace is at most 60s; give what cleans up longer a longer timeout".to_owned(),
             ));
@@ -167,17 +167,17 @@ impl CheckKind for Plugin {
 }
 
 impl Plugin {
-    fn validate_lists(&self) -> Result<(), (&'static str, String)> {
+    fn validate_lists(&self) -> Result<(), Invalid> {
         let mut seen: BTreeMap<u8, &str> = BTreeMap::new();
         for (name, list) in
             [("okay", &self.okay), ("warning", &self.warning), ("bad", &self.bad), ("unknown", &self.unknown)]
         {
             if !list.is_empty() && self.format != Format::ExitCode {
-                return Err((name, "lists of exit statuses need `format: exit-code`".to_owned()));
+                return Err(Invalid::at(name, "lists of exit statuses need `format: exit-code`".to_owned()));
             }
             for status in list {
                 if let Some(other) = seen.insert(*status, name).filter(|other| *other != name) {
-                    return Err((name, format!("the exit status {status} stands in `{other}`, too")));
+                    return Err(Invalid::at(name, format!("the exit status {status} stands in `{other}`, too")));
                 }
             }
         }

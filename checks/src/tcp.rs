@@ -1,9 +1,9 @@
 //! `tcp`: whether something answers on a port, and says what it should.
 
 use monchero_core::check::{CheckKind, Context};
+use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::report::{Field, Judge, Limit};
-use monchero_core::{CheckError, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,17 +12,13 @@ use tokio::time::{Instant, timeout};
 use crate::net::{Deadline, Failure, Family, Peer, Stream, TlsSettings, io_text, open};
 use crate::settings::{TextMatch, excerpt};
 
-const FIELDS: &[Field] = &[
-    Field {
-        name: "time",
-        unit: "s",
-        help: "From the start to the connection, or to the reply if one is expected; name resolution is part of it.",
-    },
-    Field {
-        name: "certificate",
-        unit: "s",
-        help: "For how long the server's certificate is valid yet; only with `tls`.",
-    },
+const FIELDS: &[Field<'static>] = &[
+    Field::number(
+        "time",
+        "s",
+        "From the start to the connection, or to the reply if one is expected; name resolution is part of it.",
+    ),
+    Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with `tls`."),
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
@@ -67,8 +63,9 @@ impl CheckKind for Tcp {
     const NAME: &'static str = "tcp";
     const EXAMPLE: &'static str = "{ address: \"mail.example.org:25\", expect: \"220 \", warning: \"> 500ms\" }";
     const SHORT_FOR: Option<&'static str> = Some("address");
+    const FIELDS: &'static [Field<'static>] = FIELDS;
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         if let Some(tls) = &self.tls {
             tls.validate().map_err(|why| ("tls.server_name", why))?;
         }
@@ -103,7 +100,7 @@ impl Tcp {
             self.wait_for(expected, &mut *channel.stream, deadline).await?;
         }
         let time = start.elapsed().as_secs_f64();
-        let mut report = Report::default();
+        let mut report = context.report();
         let mut values = vec![("time", time)];
         let mut tls = "";
         if let Some(secured) = &channel.tls {
@@ -113,7 +110,7 @@ impl Tcp {
             }
             tls = if secured.verified { ", tls" } else { ", tls not verified" };
         }
-        let judge = Judge { fields: FIELDS, warning: &self.warning, bad: &self.bad };
+        let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         judge.item(&mut report, "", &values, || {
             let took = human(time, &Unit::SECONDS);
             match &self.expect {

@@ -7,6 +7,7 @@
 //! | `dialogue.txt` | a TCP service: see [`dialogue`] |
 //! | `program.txt` | what every program answers: `exit N`, then its standard output |
 //! | `timeout.txt` | how long the run may take; `5s` if there is none |
+//! | `memory.json` | what the last run remembered; nothing if there is none |
 //! | `filters.txt` | lines `REGEX => TEXT` for what differs from run to run, besides times |
 //! | `expected.txt` | what comes out; `UPDATE=1 cargo test` writes it anew |
 
@@ -23,7 +24,7 @@ use common::PlainSecrets;
 use monchero_checks::KINDS;
 use monchero_core::program::{Exit, Program, RunEnd, RunError, Spawner};
 use monchero_core::report::ServiceResult;
-use monchero_core::{BoxFuture, Metric};
+use monchero_core::{BoxFuture, Context, Metric};
 use regex::Regex;
 
 fn cases() -> PathBuf {
@@ -83,7 +84,9 @@ async fn outcome(kind: &str, case: &Path) -> String {
             let timeout = text_of(case, "timeout.txt")
                 .map_or(Duration::from_secs(5), |text| monchero_core::duration::parse(&text).unwrap());
             let programs = Recorded(text_of(case, "program.txt"));
-            let result = common::run_in(&*check, &common::context(sysroot, timeout, &programs)).await;
+            let memory = text_of(case, "memory.json");
+            let context = Context { memory: memory.as_deref(), ..common::context(sysroot, timeout, &programs) };
+            let result = common::run_in(&*check, &context).await;
             show(&mut out, "", &result.result);
             for (name, service) in &result.services {
                 show(&mut out, &format!("{name} "), service);

@@ -14,6 +14,7 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, Certific
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
+use monchero_core::Invalid;
 use monchero_core::Secret;
 use monchero_core::action::DeliveryError;
 use monchero_core::text::{escape_controls, shorten};
@@ -67,10 +68,10 @@ impl fmt::Debug for Server {
 
 impl Server {
     /// Judges the settings and loads certificates. Opens no connection.
-    pub(super) fn new(settings: &Smtp) -> Result<Self, (&'static str, String)> {
+    pub(super) fn new(settings: &Smtp) -> Result<Self, Invalid> {
         let host = settings.host.clone().unwrap_or_else(|| "localhost".to_owned());
         if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(("smtp.host", "it names no host".to_owned()));
+            return Err(Invalid::at("smtp.host", "it names no host".to_owned()));
         }
         let mode = settings.tls.unwrap_or(if is_this_host(&host) { TlsMode::None } else { TlsMode::Starttls });
         let port = settings.port.unwrap_or(match mode {
@@ -79,25 +80,25 @@ impl Server {
             TlsMode::Tls => 465,
         });
         if port == 0 {
-            return Err(("smtp.port", "there is no port 0".to_owned()));
+            return Err(Invalid::at("smtp.port", "there is no port 0".to_owned()));
         }
         let login = match (&settings.user, &settings.password) {
             (Some(user), Some(password)) => Some((user.clone(), password.clone())),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(("smtp.user", "`password` is missing: add `password: { file: .. }`".to_owned()));
+                return Err(Invalid::at("smtp.user", "`password` is missing: add `password: { file: .. }`".to_owned()));
             }
-            (None, Some(_)) => return Err(("smtp.password", "`user` is missing".to_owned())),
+            (None, Some(_)) => return Err(Invalid::at("smtp.password", "`user` is missing".to_owned())),
         };
         if login.is_some() && mode == TlsMode::None && !is_this_host(&host) {
-            return Err((
+            return Err(Invalid::at(
                 "smtp.tls",
                 "the password would cross the network in clear text: use `tls: starttls` or `tls: tls`".to_owned(),
             ));
         }
         let tls = match mode {
             TlsMode::None if settings.ca.is_some() => {
-                return Err(("smtp.ca", "with `tls: none` no certificate is looked at".to_owned()));
+                return Err(Invalid::at("smtp.ca", "with `tls: none` no certificate is looked at".to_owned()));
             }
             TlsMode::None => None,
             TlsMode::Starttls | TlsMode::Tls => Some(tls_parameters(&host, settings)?),
@@ -105,7 +106,7 @@ impl Server {
         if let Some(hello) = &settings.hello
             && !hello.chars().all(|c| c.is_ascii_alphanumeric() || "-.:[]".contains(c))
         {
-            return Err((
+            return Err(Invalid::at(
                 "smtp.hello",
                 "it is neither a name of a host nor an address such as `[192.0.2.1]`".to_owned(),
             ));
@@ -353,10 +354,12 @@ fn is_this_host(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn tls_parameters(host: &str, settings: &Smtp) -> Result<TlsParameters, (&'static str, String)> {
+fn tls_parameters(host: &str, settings: &Smtp) -> Result<TlsParameters, Invalid> {
     let mut builder = TlsParameters::builder(host.to_owned());
     if let Some(path) = &settings.ca {
-        let wrong = |why: String| ("smtp.ca", format!("cannot read the certificates in `{}`: {why}", path.display()));
+        let wrong = |why: String| {
+            Invalid::at("smtp.ca", format!("cannot read the certificates in `{}`: {why}", path.display()))
+        };
         let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
         let certificate = Certificate::from_pem(&pem).map_err(|error| wrong(describe(&error)))?;
         if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
@@ -364,5 +367,5 @@ fn tls_parameters(host: &str, settings: &Smtp) -> Result<TlsParameters, (&'stati
         }
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
-    builder.build_rustls().map_err(|error| ("smtp.tls", format!("cannot prepare TLS: {}", describe(&error))))
+    builder.build_rustls().map_err(|error| Invalid::at("smtp.tls", format!("cannot prepare TLS: {}", describe(&error))))
 }

@@ -148,6 +148,9 @@ async fn run(
         sysroot,
         spawner,
         env: &check.env,
+        memory: None,
+        peers: &monchero_core::check::NoPeers,
+        explain: false,
     };
     let run = tokio::time::timeout(check.timeout + BACKSTOP, check.check.run(&context));
     run.await.unwrap_or(Err(CheckError::TimedOut(check.timeout)))

@@ -6,6 +6,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
+use monchero_core::Invalid;
 use monchero_core::State;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
@@ -34,12 +35,12 @@ pub(super) struct Expect {
 
 impl Expect {
     /// What cannot be meant.
-    pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
         if let Some(path) = self.json.keys().find(|path| path.split('.').any(str::is_empty)) {
-            return Err(("expect.json", format!("`{path}` is no path: keys are joined by single dots")));
+            return Err(Invalid::at("expect.json", format!("`{path}` is no path: keys are joined by single dots")));
         }
         match self.header.keys().find(|name| hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err()) {
-            Some(name) => Err(("expect.header", format!("`{name}` is no name of a header"))),
+            Some(name) => Err(Invalid::at("expect.header", format!("`{name}` is no name of a header"))),
             None => Ok(()),
         }
     }

@@ -56,7 +56,7 @@ pub(super) fn end(exit: Exit, stdout: &[u8], stderr: &str) -> RunEnd {
 fn settings(text: &str) -> Result<Plugin, String> {
     let node: Node = yaml::parse(text).unwrap();
     let mut plugin: Plugin = node.read(Plugin::SHORT_FOR, &NoSecrets).map_err(|error| error.to_string())?;
-    plugin.validate().map_err(|(path, why)| format!("{path}: {why}"))?;
+    plugin.validate().map_err(|invalid| format!("{}: {}", invalid.path, invalid.why))?;
     Ok(plugin)
 }
 
@@ -74,6 +74,9 @@ pub(super) fn play(text: &str, end: Result<RunEnd, RunError>, sysroot: &Path) ->
         sysroot,
         spawner: &spawner,
         env: &env,
+        memory: None,
+        peers: &monchero_core::check::NoPeers,
+        explain: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let answer = runtime.block_on(plugin.run(&context));

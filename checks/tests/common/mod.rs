@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use monchero_checks::KINDS;
+use monchero_core::check::NoPeers;
 use monchero_core::check::{Check, Context, Kind};
 use monchero_core::node::{Key, Node, SecretSource, Secrets, Span, Value};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
@@ -120,7 +121,18 @@ pub(crate) fn kind(name: &str) -> &'static Kind {
 pub(crate) const NOW: &str = "2026-06-01T00:00:00Z";
 
 pub(crate) fn context<'a>(sysroot: &'a Path, timeout: Duration, spawner: &'a dyn Spawner) -> Context<'a> {
-    Context { check: "test", host: "host", now: NOW.parse().unwrap(), timeout, sysroot, spawner, env: &[] }
+    Context {
+        check: "test",
+        host: "host",
+        now: NOW.parse().unwrap(),
+        timeout,
+        sysroot,
+        spawner,
+        env: &[],
+        memory: None,
+        peers: &NoPeers,
+        explain: false,
+    }
 }
 
 /// Runs a check once and judges its answer as the engine does.

@@ -16,7 +16,7 @@ use crate::decide::{Missed, NoticeKind};
 use crate::incident::IncidentId;
 use crate::metric::Metric;
 use crate::name::Name;
-use crate::node::{Node, Secrets, SettingsError};
+use crate::node::{Invalid, Node, Secrets, SettingsError};
 use crate::program::Spawner;
 use crate::state::{State, StateType};
 
@@ -203,7 +203,7 @@ pub trait TargetKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const SHORT_FOR: Option<&'static str> = None;
 
     /// Judges what serde cannot and compiles templates. The path names the setting.
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         Ok(())
     }
 
@@ -225,7 +225,7 @@ pub trait ScriptKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const SHORT_FOR: Option<&'static str> = None;
 
     /// Judges what serde cannot and compiles templates. The path names the setting.
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl ActionKind {
             tells: true,
             build: |node, secrets| {
                 let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
-                settings.validate().map_err(|(path, why)| node.error_at(path, why))?;
+                settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;
                 Ok(Action::Target(Arc::new(Running(settings))))
             },
             schema: |generator| T::json_schema(generator),
@@ -311,7 +311,7 @@ impl ActionKind {
             tells: false,
             build: |node, secrets| {
                 let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
-                settings.validate().map_err(|(path, why)| node.error_at(path, why))?;
+                settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;
                 Ok(Action::Script(Arc::new(Running(settings))))
             },
             schema: |generator| T::json_schema(generator),

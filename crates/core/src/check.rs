@@ -1,5 +1,6 @@
 //! What a check is to the engine, and how a kind of check is made from its settings.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
@@ -11,10 +12,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::node::{Node, Secrets, SettingsError};
+use crate::items::{Field, Tally};
+use crate::name::Name;
+use crate::node::{Invalid, Node, Secrets, SettingsError};
 use crate::program::Spawner;
 use crate::report::Report;
+use crate::state::{State, StateType};
 
 /// A boxed future, as `async fn` in a trait object needs it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -35,6 +40,78 @@ pub struct Context<'a> {
     pub spawner: &'a dyn Spawner,
     /// What environment setters gave, and `env:` of the definition.
     pub env: &'a [(OsString, OsString)],
+    /// What the last run of this check asked to be remembered ([`Report::remember`]), over restarts too.
+    pub memory: Option<&'a str>,
+    /// What is known of all checks.
+    pub peers: &'a dyn Peers,
+    /// Whether a person wants to see every item with its values.
+    pub explain: bool,
+}
+
+impl Context<'_> {
+    /// An empty report, to be filled.
+    pub fn report(&self) -> Report {
+        Report { items: Tally { seen: self.explain.then(Vec::new), ..Tally::default() }, ..Report::default() }
+    }
+
+    /// What the last run remembered. What cannot be read, because another version wrote it, was never known.
+    pub fn recall<T: DeserializeOwned>(&self) -> Option<T> {
+        self.memory.and_then(|memory| serde_json::from_str(memory).ok())
+    }
+}
+
+/// The states of all checks, for checks that judge others.
+pub trait Peers: Send + Sync {
+    /// What is known now of each check and service; in no particular order.
+    fn all(&self) -> BoxFuture<'_, Vec<Peer>>;
+}
+
+/// What is known of a check, for others that judge it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub name: Name,
+    /// Its state as of the last result; none before the first.
+    pub state: Option<State>,
+    /// Whether that state is confirmed.
+    pub state_type: StateType,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+}
+
+/// Nobody to ask: where no daemon runs.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn all(&self) -> BoxFuture<'_, Vec<Peer>> {
+        Box::pin(async { Vec::new() })
+    }
+}
+
+/// Something that a job says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// What it says.
+    pub kind: SignalKind,
+    /// Which of several runs of the job says it; at most 64 bytes.
+    pub run: Option<String>,
+    /// What the job printed, shortened.
+    pub output: String,
+}
+
+/// What a job says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalKind {
+    /// It began.
+    Start,
+    /// It is done, and went well.
+    Success,
+    /// It is done, and failed, with this exit status if it is known.
+    Fail(Option<i32>),
+    /// It has something to tell; this changes no state.
+    Log,
 }
 
 /// Why monchero could not find out. What a check found about its object, however bad, is a [`Report`].
@@ -72,6 +149,12 @@ impl CheckError {
 pub trait Check: Send + Sync {
     /// Looks once. A check that finds its object broken answers `Ok` with a report that says so.
     fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>>;
+
+    /// Takes a signal at `now`, knowing what it remembers; none if this check takes no signals.
+    fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
+        let _ = (signal, memory, now);
+        None
+    }
 }
 
 /// The settings of a kind of check: what stands under its key in `conf.d`. The struct is the only source of the kind's YAML, errors,
@@ -84,13 +167,23 @@ pub trait CheckKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The setting that a bare scalar is short for, if any: `plugin: CMD` is `plugin: { command: CMD }`.
     const SHORT_FOR: Option<&'static str> = None;
 
-    /// Judges what serde cannot: names of fields, ranges that contradict each other, texts that must compile. The path names the setting.
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    /// What is known of each of its items, the main field first: what `only`, `except`, `warning` and `bad` may name. Empty for kinds that
+    /// measure nothing.
+    const FIELDS: &'static [Field<'static>] = &[];
+
+    /// Judges what serde cannot: names of fields, ranges that contradict each other, texts that must compile.
+    fn validate(&mut self) -> Result<(), Invalid> {
         Ok(())
     }
 
     /// Looks once.
     fn run(&self, context: &Context<'_>) -> impl Future<Output = Result<Report, CheckError>> + Send;
+
+    /// Takes a signal ([`Check::hear`]).
+    fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
+        let _ = (signal, memory, now);
+        None
+    }
 }
 
 struct Running<T>(T);
@@ -98,6 +191,10 @@ struct Running<T>(T);
 impl<T: CheckKind> Check for Running<T> {
     fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>> {
         Box::pin(self.0.run(context))
+    }
+
+    fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
+        self.0.hear(signal, memory, now)
     }
 }
 
@@ -113,6 +210,8 @@ pub struct Kind {
     pub example: &'static str,
     /// The setting that a bare scalar is short for.
     pub short_for: Option<&'static str>,
+    /// What is known of each item, the main field first.
+    pub fields: &'static [Field<'static>],
     build: Build,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -124,9 +223,10 @@ impl Kind {
             name: T::NAME,
             example: T::EXAMPLE,
             short_for: T::SHORT_FOR,
+            fields: T::FIELDS,
             build: |node, secrets| {
                 let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
-                settings.validate().map_err(|(path, why)| node.error_at(path, why))?;
+                settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;
                 Ok(Arc::new(Running(settings)))
             },
             schema: |generator| T::json_schema(generator),

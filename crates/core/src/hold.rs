@@ -146,35 +146,13 @@ impl Downtime {
     }
 }
 
-/// Whether a name fits a pattern: `*` stands for any characters, everything else for itself. A check's pattern also covers its
+/// Whether a name fits a pattern: `*` stands for any characters, `?` for one, everything else for itself. A check's pattern also covers its
 /// services (`raid` covers `raid/md0`) and instances (`grafana` covers `grafana[a:3000]`).
 pub fn matches(pattern: &str, name: &str) -> bool {
-    if glob(pattern.as_bytes(), name.as_bytes()) {
+    if crate::text::glob(pattern, name) {
         return true;
     }
-    name.match_indices(['/', '[']).any(|(i, _)| glob(pattern.as_bytes(), &name.as_bytes()[..i]))
-}
-
-/// Globbing without recursion: on a mismatch only the last `*` is widened, so the work is at most pattern times text.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == b'*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && pattern[p] == text[t] {
-            p += 1;
-            t += 1;
-        } else if let Some((star_p, star_t)) = star {
-            star = Some((star_p, star_t + 1));
-            p = star_p + 1;
-            t = star_t + 1;
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|b| *b == b'*')
+    name.match_indices(['/', '[']).any(|(i, _)| crate::text::glob(pattern, &name[..i]))
 }
 
 /// Somebody said that they are working on it.

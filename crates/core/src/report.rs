@@ -1,26 +1,26 @@
 //! What a run found, and how findings and metrics become one state and one message.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer};
-use serde::{Deserialize as DeriveDeserialize, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::check::CheckError;
+use crate::items::Tally;
 use crate::metric::{MAX_METRICS, Metric};
 use crate::name::Name;
-use crate::node;
-use crate::quantity::{self, Unit};
-use crate::range::Range;
+use crate::quantity;
 use crate::state::State;
 
 /// The longest message (first line) of a result, in bytes.
 pub const MAX_MESSAGE: usize = 4 * 1024;
 /// The longest further output of a result, in bytes.
 pub const MAX_LONG_OUTPUT: usize = crate::program::MAX_OUTPUT;
+/// The most that a check may remember from run to run, in bytes of JSON.
+pub const MAX_MEMORY: usize = 64 * 1024;
+/// How many findings of a sort the message says; the rest is counted there and said in the further output.
+pub const MAX_SAID: usize = 8;
 /// The most services that one run may report; the rest is counted in the message.
 pub const MAX_SERVICES: usize = 1_000;
 
@@ -52,12 +52,30 @@ pub struct Report {
     pub services: Vec<(String, Report)>,
     /// The interval that a native plugin asks for.
     pub interval: Option<Duration>,
+    /// When to look again at the latest, if that is before the next slot: to confirm, or because a deadline ends then.
+    pub again: Option<Duration>,
+    /// What the next run is to know ([`crate::check::Context::recall`]): at most [`MAX_MEMORY`]. None keeps what was known.
+    pub memory: Option<Box<str>>,
+    /// Which items were seen.
+    pub items: Tally,
 }
 
 impl Report {
     /// A report that says one thing.
     pub fn of(state: State, message: impl Into<String>) -> Self {
         Self { state: Some(state), message: Some(message.into()), ..Self::default() }
+    }
+
+    /// Keeps something for the next run, over restarts too. What is too large, or cannot be written as JSON, is a warning, not kept.
+    pub fn remember(&mut self, memory: &impl Serialize) {
+        match serde_json::to_string(memory) {
+            Ok(text) if text.len() <= MAX_MEMORY => self.memory = Some(text.into_boxed_str()),
+            Ok(text) => self.find(
+                State::Warning,
+                format!("what this check is to remember needs {} bytes, it may have {MAX_MEMORY}", text.len()),
+            ),
+            Err(error) => self.find(State::Warning, format!("what this check is to remember cannot be kept: {error}")),
+        }
     }
 
     /// Adds a finding.
@@ -102,16 +120,19 @@ impl Report {
         }
     }
 
-    /// The worst findings first; what is okay is said only if nothing is wrong.
-    fn message_of_findings(&self, state: State) -> String {
-        let texts: Vec<&str> = self.findings.iter().filter(|f| f.state == state).map(|f| f.text.as_str()).collect();
-        let rest: Vec<&str> = self
-            .findings
-            .iter()
-            .filter(|f| f.state != state && f.state.is_problem())
-            .map(|f| f.text.as_str())
-            .collect();
-        texts.into_iter().chain(rest).collect::<Vec<_>>().join("; ")
+    /// The worst findings first; what is okay is said only if nothing is wrong. What does not fit is counted, and said in the output.
+    fn message_of_findings(&mut self, state: State) -> String {
+        let mut said: Vec<&Finding> =
+            self.findings.iter().filter(|finding| finding.state == state || finding.state.is_problem()).collect();
+        said.sort_by_key(|finding| (finding.state != state, std::cmp::Reverse(finding.state)));
+        let more = said.split_off(said.len().min(MAX_SAID));
+        let mut message = said.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join("; ");
+        if !more.is_empty() {
+            let _ = write!(message, "; and {} more", more.len());
+            let lines: String = more.iter().map(|finding| format!("{}: {}\n", finding.state, finding.text)).collect();
+            self.output.insert_str(0, &lines);
+        }
+        message
     }
 }
 
@@ -126,7 +147,7 @@ pub fn describe_metric(metric: &Metric) -> String {
 }
 
 /// What is known about one check or service after a run, judged.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceResult {
     /// The judged state.
     pub state: State,
@@ -185,245 +206,32 @@ impl CheckResult {
     }
 }
 
-/// A number that a kind measures of each of its items, under the name by which thresholds address it.
-#[derive(Clone, Copy, Debug)]
-pub struct Field {
-    /// The name in `warning:` and `bad:`, in the label of the metric and in the message.
-    pub name: &'static str,
-    /// The unit of its values.
-    pub unit: &'static str,
-    /// What it is, for the reference.
-    pub help: &'static str,
-}
-
-/// When the numbers of a kind alert: one range for its main field, or a map of ranges by field.
-///
-/// ```yaml
-/// warning: 80%                       # the main field
-/// bad: { used: "> 90%", inodes: 95% }  # by field
-/// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Thresholds {
-    /// For the kind's main field.
-    main: Option<Range>,
-    /// By name of the field.
-    fields: BTreeMap<String, Range>,
-}
-
-/// What a kind alerts about as long as the user says nothing about the field.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// The name of the field.
-    pub field: &'static str,
-    /// When it is a warning, as a user would write it.
-    pub warning: &'static str,
-    /// When it is bad, as a user would write it.
-    pub bad: &'static str,
-}
-
-impl Thresholds {
-    /// Judges both settings of a kind as [`Thresholds::validate`] does, then fills in the kind's own limits, field by field: only where
-    /// neither `warning` nor `bad` says anything about that field, so that a user's `warning: 95%` never meets a `bad` of 90%.
-    pub fn settle(
-        warning: &mut Self,
-        bad: &mut Self,
-        fields: &[Field],
-        limits: &[Limit],
-    ) -> Result<(), (&'static str, String)> {
-        warning.validate("warning", fields)?;
-        bad.validate("bad", fields)?;
-        for limit in limits {
-            let is_main = fields.first().is_some_and(|field| field.name == limit.field);
-            let says = |thresholds: &Self| {
-                thresholds.fields.contains_key(limit.field) || (is_main && thresholds.main.is_some())
-            };
-            if says(warning) || says(bad) {
-                continue;
-            }
-            for (thresholds, setting, range) in
-                [(&mut *warning, "warning", limit.warning), (&mut *bad, "bad", limit.bad)]
-            {
-                thresholds.fields.insert(limit.field.to_owned(), Range::parse(range).map_err(|why| (setting, why))?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The range for a field of a kind whose main field is the first one.
-    pub fn range(&self, field: &Field, is_main: bool) -> Option<Range> {
-        self.fields.get(field.name).copied().or(if is_main { self.main } else { None })
-    }
-
-    /// Whether each name is a field of the kind and each unit fits it. `setting` is `warning` or `bad`.
-    pub fn validate(&self, setting: &'static str, fields: &[Field]) -> Result<(), (&'static str, String)> {
-        let fits = |range: &Range, field: &Field| {
-            use quantity::Dimension::Plain;
-            let (wanted, given) = (Unit::new(field.unit).dimension(), range.dimension());
-            if given == Plain || given == wanted {
-                return Ok(());
-            }
-            Err((setting, format!("`{}` is measured as {wanted}, the limit is {given}", field.name)))
-        };
-        for (name, range) in &self.fields {
-            let Some(field) = fields.iter().find(|field| field.name == name) else {
-                let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
-                return Err((
-                    setting,
-                    format!("`{name}` is nothing that this kind measures; {}", node::suggest(name, &known)),
-                ));
-            };
-            fits(range, field)?;
-        }
-        match (&self.main, fields.first()) {
-            (Some(range), Some(field)) => fits(range, field),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Thresholds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Thresholds;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a range such as `80%`, or a map of ranges by field")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Thresholds, E> {
-                let main = Range::parse(text).map_err(E::custom)?;
-                Ok(Thresholds { main: Some(main), fields: BTreeMap::new() })
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Thresholds, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Thresholds, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Thresholds, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Thresholds, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some((name, range)) = map.next_entry::<String, Range>()? {
-                    fields.insert(name, range);
-                }
-                Ok(Thresholds { main: None, fields })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for Thresholds {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Thresholds".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let range = generator.subschema_for::<Range>();
-        json_schema!({
-            "description": "When the numbers that are measured alert: one range for the main one (`80%`), or a map of ranges by name (`{ used: 80%, inodes: 90% }`).",
-            "anyOf": [range, { "type": "object", "additionalProperties": range }],
-        })
-    }
-}
-
-/// Judges the items of a kind: the one place where thresholds, texts and metrics of built-in kinds are made.
-#[derive(Clone, Copy, Debug)]
-pub struct Judge<'a> {
-    /// What the kind measures; the first one is the main field.
-    pub fields: &'static [Field],
-    /// When it is a warning.
-    pub warning: &'a Thresholds,
-    /// When it is bad.
-    pub bad: &'a Thresholds,
-}
-
-impl Judge<'_> {
-    /// Adds an item to a report: a metric for each value, a finding for each that alerts, worst first and followed by `summary` in
-    /// brackets, and an okay finding with `summary` if none does. The item's name stands before its texts and labels if it has one.
-    pub fn item(&self, report: &mut Report, name: &str, values: &[(&str, f64)], summary: impl FnOnce() -> String) {
-        let mut alerts = Vec::new();
-        for (label, value) in values {
-            let Some((index, field)) = self.fields.iter().enumerate().find(|(_, field)| field.name == *label) else {
-                debug_assert!(false, "`{label}` is not among the fields of this kind");
-                continue;
-            };
-            let mut metric = Metric::new(&join(name, " ", label), *value, Unit::new(field.unit));
-            metric.warning = self.warning.range(field, index == 0);
-            metric.bad = self.bad.range(field, index == 0);
-            let state = metric.state();
-            if state.is_problem() {
-                alerts.push(Finding { state, text: describe_metric(&metric) });
-            }
-            report.metrics.push(metric);
-        }
-        alerts.sort_by_key(|finding| std::cmp::Reverse(finding.state));
-        match alerts.last_mut() {
-            Some(last) => last.text = format!("{} ({})", last.text, summary()),
-            None => report.find(State::Okay, join(name, ": ", &summary())),
-        }
-        report.findings.append(&mut alerts);
-    }
-}
-
-fn join(name: &str, separator: &str, text: &str) -> String {
-    if name.is_empty() { text.to_owned() } else { format!("{name}{separator}{text}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FIELDS: &[Field] =
-        &[Field { name: "used", unit: "%", help: "space" }, Field { name: "inodes", unit: "%", help: "inodes" }];
-    const LIMITS: &[Limit] =
-        &[Limit { field: "used", warning: "80%", bad: "90%" }, Limit { field: "inodes", warning: "70%", bad: "75%" }];
-
-    fn thresholds(main: Option<&str>, fields: &[(&str, &str)]) -> Thresholds {
-        let range = |text: &str| Range::parse(text).unwrap();
-        Thresholds {
-            main: main.map(range),
-            fields: fields.iter().map(|(name, text)| ((*name).to_owned(), range(text))).collect(),
-        }
-    }
-
     #[test]
-    fn own_limits_count_only_where_the_user_says_nothing() {
-        let (mut warning, mut bad) = (thresholds(Some("95%"), &[]), Thresholds::default());
-        Thresholds::settle(&mut warning, &mut bad, FIELDS, LIMITS).unwrap();
-        assert_eq!(warning.range(&FIELDS[0], true), Some(Range::parse("95%").unwrap()));
-        assert_eq!(bad.range(&FIELDS[0], true), None);
-        assert_eq!(warning.range(&FIELDS[1], false), Some(Range::parse("70%").unwrap()));
-        assert_eq!(bad.range(&FIELDS[1], false), Some(Range::parse("75%").unwrap()));
-    }
-
-    #[test]
-    fn limits_of_unknown_fields_and_wrong_units_are_refused() {
-        let settle =
-            |mut warning: Thresholds| Thresholds::settle(&mut warning, &mut Thresholds::default(), FIELDS, LIMITS);
-        let (setting, why) = settle(thresholds(None, &[("usd", "80%")])).unwrap_err();
-        assert!(setting == "warning" && why.contains("`usd`") && why.contains("did you mean `used`?"), "{why}");
-        assert!(settle(thresholds(Some("> 10GiB"), &[])).unwrap_err().1.contains("a percentage"));
-    }
-
-    #[test]
-    fn an_alerting_item_names_value_and_limit_and_every_item_gives_its_summary() {
-        let (warning, bad) = (thresholds(Some("80%"), &[]), thresholds(Some("90%"), &[]));
-        let judge = Judge { fields: FIELDS, warning: &warning, bad: &bad };
+    fn the_worst_is_said_first_and_what_does_not_fit_is_counted() {
         let mut report = Report::default();
-        judge.item(&mut report, "/", &[("used", 93.0), ("inodes", 5.0)], || "93% used, 1 GiB free".to_owned());
-        judge.item(&mut report, "/srv", &[("used", 10.0), ("inodes", 5.0)], || "10% used".to_owned());
-        assert_eq!(report.worst(), State::Bad);
+        for number in 0..20 {
+            report.find(State::Warning, format!("w{number}"));
+        }
+        report.find(State::Bad, "broken");
+        report.find(State::Okay, "fine");
         let result = report.judge();
-        assert_eq!(&*result.message, "/ used is 93%, above 90% (93% used, 1 GiB free)");
-        assert_eq!(result.metrics.len(), 4);
-        assert_eq!(&*result.metrics[2].label, "/srv used");
+        assert_eq!(result.state, State::Bad);
+        assert_eq!(&*result.message, "broken; w0; w1; w2; w3; w4; w5; w6; and 13 more");
+        assert_eq!(result.output.lines().count(), 13);
+        assert_eq!(result.output.lines().next(), Some("warning: w7"));
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_remembered_and_said() {
+        let mut report = Report::default();
+        report.remember(&7);
+        assert_eq!(report.memory.as_deref(), Some("7"));
+        let mut report = Report::default();
+        report.remember(&"x".repeat(MAX_MEMORY));
+        assert_eq!((report.memory.as_deref(), report.worst()), (None, State::Warning));
     }
 }

@@ -82,6 +82,35 @@ pub fn quote(text: &str) -> String {
     format!("`{}`", escape_controls(&shorten(text, LONGEST)))
 }
 
+/// Whether a text fits a glob: `*` stands for any characters, `?` for one, everything else for itself.
+///
+/// Without recursion: on a mismatch only the last `*` is widened, so the work is at most pattern times text (R74).
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let mut star: Option<(&str, &str)> = None;
+    let (mut pattern, mut text) = (pattern, text);
+    while let Some(letter) = text.chars().next() {
+        let rest = &text[letter.len_utf8()..];
+        let mut letters = pattern.chars();
+        match letters.next() {
+            Some('*') => {
+                star = Some((letters.as_str(), text));
+                pattern = letters.as_str();
+            }
+            Some(wanted) if wanted == '?' || wanted == letter => {
+                pattern = letters.as_str();
+                text = rest;
+            }
+            _ => {
+                let Some((behind, from)) = star else { return false };
+                let from = &from[from.chars().next().map_or(0, char::len_utf8)..];
+                star = Some((behind, from));
+                (pattern, text) = (behind, from);
+            }
+        }
+    }
+    pattern.chars().all(|letter| letter == '*')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use monchero_core::action::{Action, ActionContext, ActionKind, DeliveryError, Me
 use monchero_core::check::{CheckError, CheckKind, Context, Kind};
 use monchero_core::node::{Key, Node, SecretSource, Secrets, Span, Value};
 use monchero_core::report::CheckResult;
-use monchero_core::{Name, Report, State};
+use monchero_core::{Invalid, Name, Report, State};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 
@@ -33,8 +33,8 @@ impl CheckKind for Sheep {
     const EXAMPLE: &'static str = "{ meadow: north, at_least: 3 }";
     const SHORT_FOR: Option<&'static str> = Some("meadow");
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
-        if self.at_least > 1_000 { Err(("at_least", "no meadow feeds so many".to_owned())) } else { Ok(()) }
+    fn validate(&mut self) -> Result<(), Invalid> {
+        if self.at_least > 1_000 { Err(Invalid::at("at_least", "no meadow feeds so many".to_owned())) } else { Ok(()) }
     }
 
     async fn run(&self, _: &Context<'_>) -> Result<Report, CheckError> {

@@ -316,6 +316,9 @@ impl Run {
             sysroot: &self.sysroot,
             spawner: &*self.spawner,
             env: &self.definition.env,
+            memory: None,
+            peers: &monchero_core::check::NoPeers,
+            explain: false,
         };
         let run = tokio::time::timeout(timeout + BACKSTOP, self.definition.check.run(&context));
         match crate::guarded(run).await {

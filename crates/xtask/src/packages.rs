@@ -1,4 +1,4 @@
-//! What the tests need besides the Rust toolchain: real plugins, a real mail server.
+//! What the tests need besides the Rust toolchain: real plugins, real servers.
 
 use anyhow::{Result, bail};
 
@@ -13,6 +13,19 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/cc", "gcc"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/python3", "python3-minimal"),
+    ("/usr/sbin/upsd", "nut-server"),
+    ("/usr/sbin/snmpd", "snmpd"),
+    ("/usr/sbin/nginx", "nginx-light"),
+    ("/usr/bin/redis-server", "redis-server"),
+    ("/usr/bin/memcached", "memcached"),
+    ("/usr/sbin/sshd", "openssh-server"),
+    ("/usr/sbin/mosquitto", "mosquitto"),
+    ("/usr/sbin/slapd", "slapd"),
+    ("/usr/sbin/dnsmasq", "dnsmasq-base"),
+    ("/usr/bin/dbus-daemon", "dbus-daemon"),
+    ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
+    ("/usr/sbin/mariadbd", "mariadb-server-core"),
+    ("/usr/bin/mariadb-install-db", "mariadb-server"),
 ];
 
 /// Installs what is missing when that is possible, and names it otherwise: no test is skipped silently.

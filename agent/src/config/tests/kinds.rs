@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use monchero_core::action::{ActionContext, ActionKind, ActionOutcome, DeliveryError, Message, ScriptKind, TargetKind};
 use monchero_core::check::{CheckKind, Kind};
-use monchero_core::report::{Report, Thresholds};
 use monchero_core::{ActionError, CheckError, Context, Event, Secret};
+use monchero_core::{Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,12 +63,12 @@ impl CheckKind for Probe {
     const NAME: &'static str = "probe";
     const EXAMPLE: &'static str = "{ url: http://localhost }";
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         if !self.url.contains("://") {
-            return Err(("url", format!("`{}` is no URL", self.url)));
+            return Err(Invalid::at("url", format!("`{}` is no URL", self.url)));
         }
         if self.port == Some(0) {
-            return Err(("port", "there is no port 0".to_owned()));
+            return Err(Invalid::at("port", "there is no port 0".to_owned()));
         }
         Ok(())
     }
@@ -123,10 +123,10 @@ impl CheckKind for Plugin {
     const EXAMPLE: &'static str = "/bin/true";
     const SHORT_FOR: Option<&'static str> = Some("command");
 
-    fn validate(&mut self) -> Result<(), (&'static str, String)> {
+    fn validate(&mut self) -> Result<(), Invalid> {
         match self.format.as_deref() {
             None | Some("nagios" | "native") => Ok(()),
-            Some(other) => Err(("format", format!("`{other}` is no format"))),
+            Some(other) => Err(Invalid::at("format", format!("`{other}` is no format"))),
         }
     }
 

@@ -182,6 +182,28 @@ impl Node {
     }
 }
 
+/// What is wrong with a setting that could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Which setting: a dotted path, as [`Node::error_at`] reads it.
+    pub path: String,
+    /// Why, as a sentence fragment for a person.
+    pub why: String,
+}
+
+impl Invalid {
+    /// This setting is wrong for this reason.
+    pub fn at(path: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { path: path.into(), why: why.into() }
+    }
+}
+
+impl From<(&'static str, String)> for Invalid {
+    fn from((path, why): (&'static str, String)) -> Self {
+        Self::at(path, why)
+    }
+}
+
 /// Words of other monitoring systems, and ours for the same.
 const ELSEWHERE: [(&str, &str); 5] =
     [("critical", "bad"), ("crit", "bad"), ("ok", "okay"), ("down", "bad"), ("up", "okay")];
