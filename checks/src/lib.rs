@@ -8,6 +8,7 @@ use monchero_core::check::Kind;
 mod blocking;
 mod host;
 mod net;
+mod proc;
 mod settings;
 
 mod disk;
@@ -15,6 +16,7 @@ mod http;
 mod load;
 mod memory;
 mod plugin;
+mod process;
 mod tcp;
 
 /// Every kind of check that is built in.
@@ -24,5 +26,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<process::ProcessCheck>(),
     Kind::of::<tcp::Tcp>(),
 ];
