@@ -8,6 +8,7 @@ use monchero_core::check::Kind;
 mod blocking;
 mod host;
 mod net;
+mod pressure;
 mod proc;
 mod settings;
 

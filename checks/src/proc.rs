@@ -96,14 +96,14 @@ impl Snapshot {
         let rss = human(process.rss as f64, &Unit::BYTES);
         format!("{rss}, started {} ago", human(self.age(process), &Unit::SECONDS))
     }
+}
 
-    /// The largest processes first, a line for each.
-    pub(crate) fn biggest(&self, mut processes: Vec<&Process>, most: usize) -> Vec<String> {
-        processes.sort_by_key(|process| std::cmp::Reverse(process.rss));
-        processes.truncate(most);
-        let line = |process: &&Process| format!("{}: {}", label(process), self.describe(process));
-        processes.iter().map(line).collect()
-    }
+/// So many processes, those with the most memory first.
+pub(crate) fn biggest<'p>(processes: impl IntoIterator<Item = &'p Process>, most: usize) -> Vec<&'p Process> {
+    let mut processes: Vec<&Process> = processes.into_iter().collect();
+    processes.sort_by_key(|process| std::cmp::Reverse(process.rss));
+    processes.truncate(most);
+    processes
 }
 
 /// How a process is called in texts: its name, harmless, and its number.
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     fn time_counts_since_the_last_look_or_the_start() {
-        let process = |pid, start, ticks| Process { pid, start, ticks, ..Process::default() };
+        let process = |pid, start, ticks| Process { pid, ticks, start, ..Process::default() };
         let times = Times::from([((1, 5), 100)]);
         assert_eq!(used_since(&process(1, 5, 130), &times, 1_000), 30);
         assert_eq!(used_since(&process(1, 5, 90), &times, 1_000), 0, "it cannot go backwards");

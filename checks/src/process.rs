@@ -350,7 +350,8 @@ impl Look<'_> {
         self.judge_together(&mut report, processes, &alive, &cpus, pid);
         self.judge_each(&mut report, processes, &cpus);
         if report.worst().is_problem() && !alive.is_empty() && self.check.chooses() {
-            report.output = self.snapshot.biggest(alive, MAX_LISTED).join("\n");
+            let line = |process| format!("{}: {}\n", proc::label(process), self.snapshot.describe(process));
+            report.output = proc::biggest(alive, MAX_LISTED).into_iter().map(line).collect();
         }
         let mut times = times(processes);
         if times.len() > MAX_REMEMBERED {

@@ -32,8 +32,7 @@ fn this(rest: &str) -> (tempfile::NamedTempFile, String) {
 async fn this_process_is_found_with_all_that_it_has() {
     let (_file, settings) = this("name: process-*, warning: { total_descriptors: \"< 3\", exe: \"!*/process-*\" }");
     let result = run(&settings, Path::new("/")).await;
-    assert_eq!(result.state, State::Okay, "{result:?}");
-    assert_eq!(value(&result, "count"), 1.0);
+    assert_eq!((result.state, value(&result, "count")), (State::Okay, 1.0), "{result:?}");
     assert!(value(&result, "total_rss") > 1e6 && value(&result, "total_rss") < 1e10, "{result:?}");
     assert!(value(&result, "total_threads") >= 2.0 && value(&result, "oldest") < 3600.0, "{result:?}");
 }
