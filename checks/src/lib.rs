@@ -12,6 +12,7 @@ mod pressure;
 mod proc;
 mod settings;
 
+mod cpu;
 mod disk;
 mod http;
 mod load;
@@ -22,6 +23,7 @@ mod tcp;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<cpu::Cpu>(),
     Kind::of::<disk::Disk>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),

@@ -1,8 +1,10 @@
-//! `process` against the real `/proc`, and against one whose files hang.
+//! `process` and `cpu` against the real `/proc`, and against one whose files hang.
 
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{NoPrograms, PlainSecrets};
@@ -10,7 +12,11 @@ use monchero_core::State;
 use monchero_core::report::ServiceResult;
 
 async fn run(settings: &str, sysroot: &Path) -> ServiceResult {
-    let check = common::kind("process").build(&common::yaml(settings), &PlainSecrets).unwrap();
+    run_kind("process", settings, sysroot).await
+}
+
+async fn run_kind(kind: &str, settings: &str, sysroot: &Path) -> ServiceResult {
+    let check = common::kind(kind).build(&common::yaml(settings), &PlainSecrets).unwrap();
     let context = common::context(sysroot, Duration::from_secs(10), &NoPrograms);
     common::run_in(&*check, &context).await.result
 }
@@ -40,14 +46,38 @@ async fn this_process_is_found_with_all_that_it_has() {
 #[tokio::test]
 async fn busy_processes_use_cpu_time() {
     let (_file, settings) = this("bad: { cpu: \"> 20%\" }");
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let seen = std::sync::Arc::clone(&stop);
-    let busy = std::thread::spawn(move || while !seen.load(std::sync::atomic::Ordering::Relaxed) {});
+    let _busy = Busy::start();
     let result = run(&settings, Path::new("/")).await;
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    busy.join().unwrap();
     assert_eq!(result.state, State::Bad, "{result:?}");
     assert!(result.message.contains("cpu is ") && result.message.contains("above 20%"), "{result:?}");
+}
+
+#[tokio::test]
+async fn who_uses_the_cpus_is_named() {
+    let _busy = Busy::start();
+    let result = run_kind("cpu", "{ bad: { use: \"> 1%\", busiest: \"> 30%\" } }", Path::new("/")).await;
+    assert_eq!(result.state, State::Bad, "{result:?}");
+    assert!(value(&result, "use") <= 100.0 && value(&result, "busiest") <= 100.0, "{result:?}");
+    let this = format!("[{}]", std::process::id());
+    assert!(result.output.lines().any(|line| line.contains(&this)), "{result:?}");
+}
+
+/// A thread that does nothing, as fast as it can.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        std::thread::spawn(move || while !seen.load(Ordering::Relaxed) {});
+        Self(stop)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Programs that end while they are looked at are no errors, and nothing else is lost because of them (R75).
