@@ -20,6 +20,8 @@ mod memory;
 mod plugin;
 mod process;
 mod tcp;
+mod uptime;
+mod users;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
@@ -31,4 +33,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<plugin::Plugin>(),
     Kind::of::<process::ProcessCheck>(),
     Kind::of::<tcp::Tcp>(),
+    Kind::of::<uptime::Uptime>(),
+    Kind::of::<users::Users>(),
 ];
