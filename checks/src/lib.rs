@@ -20,6 +20,7 @@ mod memory;
 mod plugin;
 mod process;
 mod tcp;
+mod temperature;
 mod uptime;
 mod users;
 
@@ -33,6 +34,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<plugin::Plugin>(),
     Kind::of::<process::ProcessCheck>(),
     Kind::of::<tcp::Tcp>(),
+    Kind::of::<temperature::Temperature>(),
     Kind::of::<uptime::Uptime>(),
     Kind::of::<users::Users>(),
 ];
