@@ -19,6 +19,7 @@ mod load;
 mod memory;
 mod plugin;
 mod process;
+mod systemd;
 mod tcp;
 mod temperature;
 mod uptime;
@@ -33,6 +34,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<memory::Memory>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<process::ProcessCheck>(),
+    Kind::of::<systemd::Systemd>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<temperature::Temperature>(),
     Kind::of::<uptime::Uptime>(),
