@@ -68,6 +68,7 @@ impl CheckKind for Memory {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
+        let deadline = Deadline::of(context);
         let host = of_host(&host::read(context.sysroot, MEMINFO)?)?;
         let (usage, pressure) = match &self.cgroup {
             Some(path) => {
@@ -87,7 +88,7 @@ impl CheckKind for Memory {
         let mut report = context.report();
         self.judge(&mut report, &usage, pressure::read(context, &pressure));
         if matches!(report.worst(), State::Warning | State::Bad) {
-            self.name_biggest(context, &mut report, usage.total).await;
+            self.name_biggest(context, &mut report, usage.total, deadline).await;
         }
         Ok(report)
     }
@@ -118,8 +119,7 @@ impl Memory {
     }
 
     /// Says who has the memory.
-    async fn name_biggest(&self, context: &Context<'_>, report: &mut Report, total: f64) {
-        let deadline = Deadline::of(context);
+    async fn name_biggest(&self, context: &Context<'_>, report: &mut Report, total: f64, deadline: Deadline) {
         let state = report.worst();
         let mut snapshot = match proc::list(context, deadline).await {
             Ok(snapshot) => snapshot,

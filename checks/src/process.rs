@@ -61,7 +61,9 @@ const FIELDS: &[Field<'static>] = &[
 ];
 
 /// What `only` and `except` may name: what a single process shows at once.
-const SINGLE: &[Field<'static>] = FIELDS.split_at(13).1;
+const SINGLE: &[Field<'static>] = FIELDS.split_at(TOTALS + 2).1;
+/// How many fields are about all processes together; those behind are about a single one.
+const TOTALS: usize = 11;
 
 const CHOSEN: &[Limit] = &[Limit { field: "count", warning: "", bad: "< 1" }];
 const ALL: &[Limit] = &[Limit { field: "zombies", warning: "> 10", bad: "" }];
@@ -160,13 +162,16 @@ impl CheckKind for ProcessCheck {
             Some(memory) => memory,
             None => Memory { boot, ..watch(context, deadline).await? },
         };
-        let snapshot = proc::list(context, deadline).await?;
-        let (chosen, hung) = self.choose(context, deadline, &snapshot, pid.as_ref()).await?;
-        let mut look =
-            Look { check: self, snapshot, users: proc::users(context.sysroot), memory, report: context.report() };
+        let mut snapshot = proc::list(context, deadline).await?;
+        let all = std::mem::take(&mut snapshot.processes);
+        let (chosen, hung) = self.choose(context, deadline, all, pid.as_ref()).await?;
+        let with_users = chosen.iter().any(|process| process.user.is_some());
+        let users = if with_users { proc::users(context.sysroot) } else { BTreeMap::new() };
+        let mut look = Look { check: self, snapshot, users, memory, report: context.report() };
         let mut chosen = look.filter(chosen);
         if self.limits("descriptors") || self.limits("total_descriptors") {
-            chosen = proc::details(context, deadline, chosen, &[Detail::Descriptors]).await?.0;
+            let (known, unknown) = proc::details(context, deadline, chosen, &[Detail::Descriptors]).await?;
+            chosen = known.into_iter().chain(unknown).collect();
         }
         if chosen.is_empty() && look.snapshot.hidden > 0 && self.chooses() {
             return Err(CheckError::Unable(format!(
@@ -232,10 +237,9 @@ impl ProcessCheck {
         &self,
         context: &Context<'_>,
         deadline: Deadline,
-        snapshot: &Snapshot,
+        mut processes: Vec<Process>,
         pid: Option<&Pid>,
     ) -> Result<(Vec<Process>, Vec<Process>), CheckError> {
-        let mut processes = snapshot.processes.clone();
         if let Some(pid) = pid {
             processes.retain(|process| matches!(pid, Pid::Number(number) if *number == process.pid));
         }
@@ -250,7 +254,11 @@ impl ProcessCheck {
             (Detail::User, filters || self.user.is_some() || self.limits("user")),
         ];
         let details: Vec<Detail> = wanted.into_iter().filter_map(|(detail, is)| is.then_some(detail)).collect();
-        let (mut processes, hung) = proc::details(context, deadline, processes, &details).await?;
+        let (mut processes, mut hung) = proc::details(context, deadline, processes, &details).await?;
+        if details.is_empty() {
+            // All that is not known of them is the end of a long name.
+            processes.append(&mut hung);
+        }
         if let Some(names) = &self.name {
             processes.retain(|process| fits(&names.0, &process.name));
         }
@@ -322,6 +330,9 @@ impl Look<'_> {
     /// The processes that `only` and `except` keep; the others are noted.
     fn filter(&mut self, processes: Vec<Process>) -> Vec<Process> {
         let check = self.check;
+        if check.only.is_empty() && check.except.is_empty() {
+            return processes;
+        }
         let judge =
             Judge::new(FIELDS, &check.warning, &check.bad).filtered(&check.only, &check.except).without_metrics();
         let mut report = std::mem::take(&mut self.report);
@@ -422,6 +433,10 @@ impl Look<'_> {
 
     /// Says which single processes alert.
     fn judge_each(&self, report: &mut Report, processes: &[Process], cpus: &[Option<f64>]) {
+        let is_asked = |field: &Field<'_>| self.check.limits(field.name);
+        if report.items.seen.is_none() && !FIELDS.iter().skip(TOTALS).any(is_asked) {
+            return;
+        }
         let mut singles = Report { items: std::mem::take(&mut report.items), ..Report::default() };
         let judge = Judge::new(FIELDS, &self.check.warning, &self.check.bad).without_metrics();
         for (process, cpu) in processes.iter().zip(cpus) {
@@ -462,5 +477,6 @@ mod tests {
     fn filters_may_name_what_a_single_process_shows() {
         let names: Vec<&str> = SINGLE.iter().map(|field| field.name).collect();
         assert_eq!(names, ["rss", "threads", "age", "parent", "state", "user", "command", "exe"]);
+        assert_eq!(FIELDS[TOTALS].name, "cpu");
     }
 }
