@@ -273,17 +273,19 @@ pub(crate) async fn details(
     }
     while !rest.is_empty() {
         let progress = Arc::new(Mutex::new(Progress::default()));
-        let finished = read_details(&proc, &rest, wanted, &progress, deadline).await?;
+        let is_finished = read_details(&proc, &rest, wanted, &progress, deadline).await?;
         let mut progress = lock(&progress);
+        let read: BTreeSet<u32> = progress.done.iter().map(|process| process.pid).collect();
         done.append(&mut progress.done);
-        if finished {
+        if is_finished {
             break;
         }
         progress.given_up = true;
-        let at = progress.at.unwrap_or(0);
-        lock(&STUCK).insert(proc.join(at.to_string()));
-        hung.extend(rest.iter().find(|process| process.pid == at).cloned());
-        rest.retain(|process| process.pid > at);
+        if let Some(at) = progress.at {
+            lock(&STUCK).insert(proc.join(at.to_string()));
+            hung.extend(rest.extract_if(.., |process| process.pid == at));
+        }
+        rest.retain(|process| !read.contains(&process.pid));
     }
     done.sort_unstable_by_key(|process| process.pid);
     Ok((done, hung))
