@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod plugin;
 mod tcp;
+mod tls;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
@@ -25,4 +26,5 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<memory::Memory>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
+    Kind::of::<tls::Tls>(),
 ];
