@@ -6,6 +6,7 @@ mod json;
 mod measure;
 mod proxy;
 mod request;
+mod service;
 mod url;
 mod wanted;
 
@@ -25,13 +26,15 @@ use tokio::time::Instant;
 use self::exchange::{Answer, Question, Way, exchange};
 use self::expect::{Expect, status_text};
 use self::measure::Measure;
-use self::proxy::ProxySetting;
-use self::request::{Basic, Ready, next};
-use self::url::Url;
+pub(crate) use self::proxy::ProxySetting;
+pub(crate) use self::request::Basic;
+use self::request::{Ready, next};
+pub(crate) use self::service::{Service, Settings};
+pub(crate) use self::url::Url;
 use crate::net::{Address, Deadline, Failure, Family, TlsSettings};
 use crate::settings::Size;
 
-const FIELDS: &[Field<'static>] = &[
+pub(crate) const FIELDS: &[Field<'static>] = &[
     Field::number(
         "time",
         "s",
@@ -124,12 +127,16 @@ pub(crate) struct Http {
     ready: Option<Ready>,
 }
 
+const FIVE: u8 = 5;
+
 fn five() -> u8 {
-    5
+    FIVE
 }
 
+const ONE_MEBIBYTE: Size = Size(1024 * 1024);
+
 fn one_mebibyte() -> Size {
-    Size(1024 * 1024)
+    ONE_MEBIBYTE
 }
 
 impl CheckKind for Http {

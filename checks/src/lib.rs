@@ -11,20 +11,26 @@ mod net;
 mod settings;
 
 mod disk;
+mod grafana;
 mod http;
 mod load;
+mod loki;
 mod memory;
 mod plugin;
 mod tcp;
 mod tls;
+mod udp;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
+    Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
+    Kind::of::<loki::Loki>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<tls::Tls>(),
+    Kind::of::<udp::Udp>(),
 ];

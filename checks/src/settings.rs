@@ -70,6 +70,12 @@ pub(crate) enum TextMatch {
 }
 
 impl TextMatch {
+    /// A match of a regular expression.
+    pub(crate) fn regex(text: &str) -> Result<Self, String> {
+        let regex = regex::RegexBuilder::new(text).size_limit(MAX_REGEX).build();
+        regex.map(Self::Regex).map_err(|why| format!("the regular expression cannot be used: {}", last_line(&why)))
+    }
+
     /// Whether the text is as it must be.
     pub(crate) fn matches(&self, text: &str) -> bool {
         match self {
@@ -115,10 +121,7 @@ impl<'de> Deserialize<'de> for TextMatch {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatch, A::Error> {
                 let setting = RegexSetting::deserialize(MapAccessDeserializer::new(map))?;
-                let regex = regex::RegexBuilder::new(&setting.regex).size_limit(MAX_REGEX).build();
-                regex.map(TextMatch::Regex).map_err(|why| {
-                    de::Error::custom(format!("the regular expression cannot be used: {}", last_line(&why)))
-                })
+                TextMatch::regex(&setting.regex).map_err(de::Error::custom)
             }
         }
         deserializer.deserialize_str(Visit)

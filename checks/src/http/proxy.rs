@@ -19,7 +19,7 @@ const MAX_HEADERS: usize = 100;
 
 /// The proxy that is asked instead of the service itself.
 #[derive(Debug, Clone, Default)]
-pub(super) enum ProxySetting {
+pub(crate) enum ProxySetting {
     /// None: the service is asked itself.
     #[default]
     None,
@@ -30,7 +30,7 @@ pub(super) enum ProxySetting {
 /// A proxy that speaks HTTP.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     /// The URL of the proxy: `http://proxy.example:3128`.
     url: Url,
     /// The user that the proxy asks for.

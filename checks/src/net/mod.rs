@@ -2,6 +2,7 @@
 
 mod connect;
 mod lines;
+mod payload;
 mod resolve;
 mod starttls;
 mod tls;
@@ -21,6 +22,8 @@ use tokio::time::{Instant, timeout_at};
 use connect::Connection;
 pub(crate) use connect::{Address, Peer, connect};
 pub(crate) use lines::Lines;
+pub(crate) use payload::{Payload, Reply, said};
+pub(crate) use resolve::resolve;
 pub(crate) use starttls::StartTls;
 pub(crate) use tls::{Certificate, Handshake, TlsSettings};
 
