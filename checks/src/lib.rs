@@ -5,6 +5,7 @@
 
 use monchero_core::check::Kind;
 
+mod base64;
 mod blocking;
 mod host;
 mod net;
@@ -13,10 +14,14 @@ mod settings;
 mod disk;
 mod grafana;
 mod http;
+mod imap;
 mod load;
 mod loki;
 mod memory;
 mod plugin;
+mod pop3;
+mod smtp;
+mod ssh;
 mod tcp;
 mod tls;
 mod udp;
@@ -26,10 +31,14 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
     Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
+    Kind::of::<imap::Imap>(),
     Kind::of::<load::Load>(),
     Kind::of::<loki::Loki>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<pop3::Pop3>(),
+    Kind::of::<smtp::Smtp>(),
+    Kind::of::<ssh::Ssh>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<tls::Tls>(),
     Kind::of::<udp::Udp>(),
