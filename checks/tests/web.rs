@@ -5,6 +5,8 @@ mod common;
 mod cost;
 #[path = "web/http.rs"]
 mod http;
+#[path = "web/mail.rs"]
+mod mail;
 #[path = "web/nginx.rs"]
 mod nginx;
 #[path = "web/pki.rs"]
@@ -13,6 +15,8 @@ mod pki;
 mod process;
 #[path = "web/proxy.rs"]
 mod proxy;
+#[path = "web/ssh.rs"]
+mod ssh;
 #[path = "web/tls.rs"]
 mod tls;
 

@@ -46,3 +46,11 @@ impl Drop for Server {
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// The numbers of a user of this host and of their group.
+pub(crate) fn user(name: &str) -> (u32, u32) {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let line = users.lines().find(|line| line.split(':').next() == Some(name));
+    let fields: Vec<&str> = line.unwrap_or_else(|| panic!("there is no user `{name}`")).split(':').collect();
+    (fields[2].parse().unwrap(), fields[3].parse().unwrap())
+}
