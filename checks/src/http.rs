@@ -56,8 +56,8 @@ const MAX_SHOWN: usize = 500;
 /// The most redirects that may be asked for: browsers give up at 20.
 const MAX_REDIRECTS: u8 = 20;
 
-/// Whether a URL answers as it should (HTTP/1.1, with or without TLS), how long each step takes, and for how long the certificate of the
-/// server is valid yet.
+/// Whether a URL answers as it should (HTTP/1.1, with or without TLS; HTTP/2 is not offered), how long each step takes, and for how long
+/// the certificate of the server is valid yet.
 ///
 /// A service that refuses, does not answer in time, shows a certificate that is not to be trusted, answers otherwise than expected or
 /// whose name cannot be resolved is bad. Each run makes a connection of its own. The variables `http_proxy` and `https_proxy` of the

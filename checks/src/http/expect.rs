@@ -33,7 +33,8 @@ pub(super) struct Expect {
     /// What the body must say as JSON: a map from paths to values. A path is a list of keys and of positions in lists (from 0), joined
     /// by dots (`status.code: 0`, `items.0.name: first`), or a JSON path of RFC 9535 (`$.nodes[*].state: up`); if that finds several
     /// values, each must be as expected. A value is compared as it is written, texts with `*` and `?` and a `!` in front for what must
-    /// not be, any of a list, numbers with comparisons (`"< 10"`, `"!= 0"`, `"@10:20"` for 10 to 20), or with `{ regex: .. }`.
+    /// not be, any of a list, numbers with comparisons (`"< 10"`, `"!= 0"`, `"@10:20"` for 10 to 20), or with `{ regex: .. }`. A comparison with a list or an object is
+    /// about how many entries it has.
     #[serde(default)]
     json: BTreeMap<String, Wanted>,
     /// The keys of `json`: made by `validate`.
@@ -126,7 +127,8 @@ impl Expect {
                 let is = match one {
                     Found::Scalar(value) if expected.fits(&value) => continue,
                     Found::Scalar(value) => format!("`{}`", excerpt(&value)),
-                    Found::Whole(what, _) => what.to_owned(),
+                    Found::Whole(_, count) if expected.counts(count) => continue,
+                    Found::Whole(what, count) => format!("{what} of {count}"),
                 };
                 wrong.push((State::Bad, format!("{path} is {is}, expected {expected}")));
             }

@@ -48,6 +48,9 @@ impl Proxy {
         if self.url.tls {
             return Err(("proxy", "a proxy is spoken to with `http://`, also about `https` services".to_owned()));
         }
+        if self.url.path != "/" {
+            return Err(("proxy", "the URL of a proxy ends behind its port".to_owned()));
+        }
         if self.password.is_some() && self.user.is_none() {
             return Err(("proxy.password", "a password belongs to a `user`".to_owned()));
         }
@@ -152,6 +155,12 @@ impl<'de> Deserialize<'de> for ProxySetting {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ProxySetting, E> {
                 if text == "none" {
                     return Ok(ProxySetting::None);
+                }
+                if text.contains('@') {
+                    // The text is not shown: it holds a password.
+                    return Err(E::custom(
+                        "a URL with a user or a password in it ends up in logs: write `{ url: .., user: .., password: .. }`",
+                    ));
                 }
                 text.parse().map(Proxy::new).map(ProxySetting::Through).map_err(E::custom)
             }

@@ -38,6 +38,11 @@ impl Wanted {
         }
     }
 
+    /// Whether a list or an object with so many entries is meant.
+    pub(super) fn counts(&self, count: usize) -> bool {
+        matches!(self, Self::Range(range, _) if range.alerts(count as f64))
+    }
+
     fn new(text: &str) -> Result<Self, String> {
         if ["<", ">", "==", "!=", "@"].iter().any(|sign| text.starts_with(sign)) {
             let range = Range::parse(text).map_err(|why| {

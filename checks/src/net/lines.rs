@@ -7,8 +7,8 @@ use super::{Deadline, Failure, Peer, Stream, io_text};
 /// How long a line may be, in bytes: the longest that a protocol of mail allows has 8,192 (RFC 2683, section 3.2.1.5).
 const MAX_LINE: u64 = 8 * 1024;
 
-/// How many lines a server may say in one run; a dialogue has a few dozen.
-const MAX_LINES: usize = 1_000;
+/// How many lines a server may say before or after TLS begins. A dialogue has a few dozen, and all of these together still fit in 3 MiB.
+const MAX_LINES: usize = 300;
 
 /// A stream that is read by lines, each of which must come in time.
 pub(crate) struct Lines {
