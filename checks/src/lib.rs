@@ -5,6 +5,7 @@
 
 use monchero_core::check::Kind;
 
+mod base64;
 mod blocking;
 mod host;
 mod net;
@@ -14,14 +15,22 @@ mod settings;
 
 mod cpu;
 mod disk;
+mod grafana;
 mod http;
+mod imap;
 mod load;
+mod loki;
 mod memory;
 mod plugin;
+mod pop3;
 mod process;
+mod smtp;
+mod ssh;
 mod systemd;
 mod tcp;
 mod temperature;
+mod tls;
+mod udp;
 mod uptime;
 mod users;
 
@@ -29,14 +38,22 @@ mod users;
 pub const KINDS: &[Kind] = &[
     Kind::of::<cpu::Cpu>(),
     Kind::of::<disk::Disk>(),
+    Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
+    Kind::of::<imap::Imap>(),
     Kind::of::<load::Load>(),
+    Kind::of::<loki::Loki>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<pop3::Pop3>(),
     Kind::of::<process::ProcessCheck>(),
+    Kind::of::<smtp::Smtp>(),
+    Kind::of::<ssh::Ssh>(),
     Kind::of::<systemd::Systemd>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<temperature::Temperature>(),
+    Kind::of::<tls::Tls>(),
+    Kind::of::<udp::Udp>(),
     Kind::of::<uptime::Uptime>(),
     Kind::of::<users::Users>(),
 ];
