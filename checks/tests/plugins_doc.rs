@@ -1,7 +1,6 @@
 //! `docs/plugins.md`, run: each plugin in it is written to a file, each check in it is run by the real executor, each command by a shell, and the
 //! block that follows must be what comes out.
 
-#[expect(dead_code, reason = "other tests need more of it")]
 mod common;
 
 use std::fmt::Write as _;
@@ -104,7 +103,8 @@ impl Host {
             let check = common::kind("plugin").build(definition.get("plugin").unwrap(), &PlainSecrets).unwrap();
             let timeout = definition.get("timeout").and_then(|node| node.as_text()).unwrap_or("10s");
             let timeout = monchero_core::duration::parse(timeout).unwrap();
-            let context = Context { check: &name.name, ..common::context(Path::new("/"), timeout, &self.spawner) };
+            let base = common::context(Path::new("/"), timeout, &common::NoPrograms);
+            let context = Context { check: &name.name, spawner: &self.spawner, ..base };
             let found = common::run_in(&*check, &context).await;
             let _ = writeln!(out, "{}  {}  {}", name.name, found.result.state, found.result.message);
             for (service, result) in &found.services {
