@@ -9,13 +9,16 @@ mod blocking;
 mod host;
 mod net;
 mod settings;
+mod sntp;
 
 mod disk;
 mod http;
 mod load;
 mod memory;
+mod ntp;
 mod plugin;
 mod tcp;
+mod time;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
@@ -23,6 +26,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<ntp::Ntp>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
+    Kind::of::<time::Time>(),
 ];
