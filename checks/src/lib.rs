@@ -19,6 +19,7 @@ mod ntp;
 mod plugin;
 mod tcp;
 mod time;
+mod updates;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
@@ -30,4 +31,5 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<time::Time>(),
+    Kind::of::<updates::Updates>(),
 ];

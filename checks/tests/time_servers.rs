@@ -197,8 +197,7 @@ async fn hostile_packets_are_passed_over_and_silence_ends() {
 
     let flood = Server::start(|_| vec![vec![0xff; 1_000]; 100]).await;
     let silent = Server::start(|_| Vec::new()).await;
-    for (server, words) in [(flood, "that are no answer"), (silent, "does not answer within 1.9s (asked 3 times)")]
-    {
+    for (server, words) in [(flood, "that are no answer"), (silent, "does not answer within 1.9s (asked 3 times)")] {
         let start = Instant::now();
         let result = run("ntp", &server.address).await;
         assert!(start.elapsed() < Duration::from_millis(2_400), "{:?}", start.elapsed());
