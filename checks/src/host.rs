@@ -45,7 +45,9 @@ pub(crate) fn expand(sysroot: &Path, pattern: &Path, max: usize) -> Result<Vec<P
     for part in pattern.components().skip(1) {
         let part = part.as_os_str().to_string_lossy();
         if !part.contains(['*', '?']) {
-            found.iter_mut().for_each(|path| path.push(&*part));
+            for path in &mut found {
+                path.push(&*part);
+            }
             if has_wildcard {
                 found.retain(|path| under(sysroot, path).symlink_metadata().is_ok());
             }

@@ -11,6 +11,7 @@ mod net;
 mod settings;
 mod sntp;
 
+mod container;
 mod disk;
 mod http;
 mod load;
@@ -23,6 +24,7 @@ mod updates;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<container::Container>(),
     Kind::of::<disk::Disk>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
