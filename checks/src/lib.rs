@@ -11,6 +11,7 @@ mod net;
 mod settings;
 mod sntp;
 
+mod certificate;
 mod container;
 mod disk;
 mod http;
@@ -24,6 +25,7 @@ mod updates;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<certificate::Certificate>(),
     Kind::of::<container::Container>(),
     Kind::of::<disk::Disk>(),
     Kind::of::<http::Http>(),
