@@ -14,6 +14,7 @@ mod sntp;
 mod certificate;
 mod container;
 mod disk;
+mod domain;
 mod http;
 mod load;
 mod memory;
@@ -28,6 +29,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<certificate::Certificate>(),
     Kind::of::<container::Container>(),
     Kind::of::<disk::Disk>(),
+    Kind::of::<domain::Domain>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
