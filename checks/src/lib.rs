@@ -12,15 +12,20 @@ mod net;
 mod pressure;
 mod proc;
 mod settings;
+mod sntp;
 
+mod certificate;
+mod container;
 mod cpu;
 mod disk;
+mod domain;
 mod grafana;
 mod http;
 mod imap;
 mod load;
 mod loki;
 mod memory;
+mod ntp;
 mod plugin;
 mod pop3;
 mod process;
@@ -29,21 +34,27 @@ mod ssh;
 mod systemd;
 mod tcp;
 mod temperature;
+mod time;
 mod tls;
 mod udp;
+mod updates;
 mod uptime;
 mod users;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<certificate::Certificate>(),
+    Kind::of::<container::Container>(),
     Kind::of::<cpu::Cpu>(),
     Kind::of::<disk::Disk>(),
+    Kind::of::<domain::Domain>(),
     Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
     Kind::of::<imap::Imap>(),
     Kind::of::<load::Load>(),
     Kind::of::<loki::Loki>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<ntp::Ntp>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<pop3::Pop3>(),
     Kind::of::<process::ProcessCheck>(),
@@ -52,8 +63,10 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<systemd::Systemd>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<temperature::Temperature>(),
+    Kind::of::<time::Time>(),
     Kind::of::<tls::Tls>(),
     Kind::of::<udp::Udp>(),
+    Kind::of::<updates::Updates>(),
     Kind::of::<uptime::Uptime>(),
     Kind::of::<users::Users>(),
 ];
