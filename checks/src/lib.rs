@@ -6,11 +6,13 @@
 use monchero_core::check::Kind;
 
 mod blocking;
+mod counters;
 mod host;
 mod net;
 mod settings;
 
 mod disk;
+mod diskio;
 mod http;
 mod load;
 mod memory;
@@ -20,6 +22,7 @@ mod tcp;
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
+    Kind::of::<diskio::DiskIo>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
