@@ -16,6 +16,7 @@ mod diskio;
 mod http;
 mod load;
 mod memory;
+mod network;
 mod plugin;
 mod tcp;
 
@@ -26,6 +27,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<network::Network>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
 ];
