@@ -9,10 +9,12 @@ mod blocking;
 mod counters;
 mod host;
 mod net;
+mod paths;
 mod settings;
 
 mod disk;
 mod diskio;
+mod file;
 mod http;
 mod load;
 mod memory;
@@ -24,6 +26,7 @@ mod tcp;
 pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
     Kind::of::<diskio::DiskIo>(),
+    Kind::of::<file::File>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
