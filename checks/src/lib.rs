@@ -12,6 +12,7 @@ mod net;
 mod paths;
 mod settings;
 
+mod directory;
 mod disk;
 mod diskio;
 mod file;
@@ -24,6 +25,7 @@ mod tcp;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<directory::Directory>(),
     Kind::of::<disk::Disk>(),
     Kind::of::<diskio::DiskIo>(),
     Kind::of::<file::File>(),

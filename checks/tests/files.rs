@@ -1,6 +1,8 @@
 //! Kinds that look at files, from run to run, on real directories.
 
 mod common;
+#[path = "files/directory.rs"]
+mod directory;
 #[path = "files/file.rs"]
 mod file;
 
@@ -17,13 +19,14 @@ struct Runs {
     check: std::sync::Arc<dyn Check>,
     memory: Option<Box<str>>,
     now: jiff::Timestamp,
+    timeout: Duration,
 }
 
 impl Runs {
     fn new(name: &str, settings: &str) -> Self {
         let check = kind(name).build(&yaml(settings), &PlainSecrets).unwrap_or_else(|why| panic!("{why}\n{settings}"));
         let root = tempfile::tempdir().unwrap();
-        Self { root, check, memory: None, now: common::NOW.parse().unwrap() }
+        Self { root, check, memory: None, now: common::NOW.parse().unwrap(), timeout: Duration::from_secs(10) }
     }
 
     fn path(&self, path: &str) -> std::path::PathBuf {
@@ -45,7 +48,7 @@ impl Runs {
         let context = Context {
             memory: self.memory.as_deref(),
             now: self.now,
-            ..context(root, Duration::from_secs(10), &common::NoPrograms)
+            ..context(root, self.timeout, &common::NoPrograms)
         };
         let report = self.check.run(&context).await.unwrap_or_else(|why| panic!("{why}"));
         if report.memory.is_some() {
