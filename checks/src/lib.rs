@@ -18,6 +18,7 @@ mod diskio;
 mod file;
 mod http;
 mod load;
+mod log;
 mod memory;
 mod network;
 mod plugin;
@@ -31,6 +32,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<file::File>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
+    Kind::of::<log::Log>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<network::Network>(),
     Kind::of::<plugin::Plugin>(),

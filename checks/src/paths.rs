@@ -97,7 +97,7 @@ fn unable(pattern: &str, why: &str) -> CheckError {
 }
 
 /// What a directory holds; nothing if it is not there or is no directory.
-fn entries(place: &Path, path: &Path) -> Result<Option<std::fs::ReadDir>, CheckError> {
+pub(crate) fn entries(place: &Path, path: &Path) -> Result<Option<std::fs::ReadDir>, CheckError> {
     match std::fs::read_dir(place) {
         Ok(entries) => Ok(Some(entries)),
         Err(error) if is_missing(&error) => Ok(None),

@@ -5,6 +5,8 @@ mod common;
 mod directory;
 #[path = "files/file.rs"]
 mod file;
+#[path = "files/log.rs"]
+mod log;
 
 use std::path::Path;
 use std::time::Duration;
