@@ -22,6 +22,8 @@ mod log;
 mod memory;
 mod network;
 mod plugin;
+mod raid;
+mod smart;
 mod tcp;
 
 /// Every kind of check that is built in.
@@ -36,5 +38,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<memory::Memory>(),
     Kind::of::<network::Network>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<raid::Raid>(),
+    Kind::of::<smart::Smart>(),
     Kind::of::<tcp::Tcp>(),
 ];
