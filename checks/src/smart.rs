@@ -4,6 +4,7 @@ mod output;
 
 use std::ffi::OsString;
 use std::future::poll_fn;
+use std::path::Path;
 use std::task::Poll;
 
 use monchero_core::check::{CheckKind, Context};
@@ -15,6 +16,7 @@ use monchero_core::{BoxFuture, CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::host;
 use crate::net::Deadline;
 use crate::settings::{OneOrMore, excerpt};
 use output::Output;
@@ -22,7 +24,11 @@ use output::Output;
 const FIELDS: &[Field<'static>] = &[
     Field::number("reallocated", "", "Sectors that were replaced by spare ones; of SAS disks, the grown defects."),
     Field::number("pending", "", "Sectors that could not be read and wait to be written again."),
-    Field::number("uncorrectable", "", "Sectors that a test of the disk could not read."),
+    Field::number(
+        "uncorrectable",
+        "",
+        "Sectors that a test of the disk could not read; of SAS disks, the errors that could not be corrected.",
+    ),
     Field::number("crc_errors", "", "Transfers that went wrong, mostly because of the cable."),
     Field::number("media_errors", "", "Reads of an NVMe disk that gave wrong data."),
     Field::number(
@@ -138,7 +144,7 @@ impl CheckKind for Smart {
         let mut report = context.report();
         for (device, answer) in devices.iter().zip(all(asks.collect()).await) {
             match answer {
-                Ok(output) => self.judge(&judge, &mut report, device, &output),
+                Ok(output) => self.judge(&judge, &mut report, device, &output, context),
                 Err(CheckError::Cancelled) => return Err(CheckError::Cancelled),
                 Err(why) => {
                     report.find(State::Unknown, format!("{}: {}", device.shown(), escape_controls(&why.to_string())));
@@ -192,7 +198,8 @@ impl Smart {
         if devices.is_empty() {
             let messages = excerpt(&output.messages());
             let colon = if messages.is_empty() { "" } else { ": " };
-            return Err(CheckError::Unable(format!("`smartctl --scan-open` finds no disk{colon}{messages}")));
+            let text = format!("`smartctl --scan-open` finds no disk{colon}{messages}");
+            return Err(CheckError::Unable(format!("{text}; without the right to open them it finds none: {HINT}")));
         }
         Ok(devices)
     }
@@ -240,7 +247,13 @@ impl Smart {
         })
     }
 
-    fn judge(&self, judge: &Judge<'_>, report: &mut Report, device: &Device, output: &Output) {
+    /// Of a path that is not there, `smartctl` says as a rule that it cannot detect the type.
+    fn is_missing(messages: &str, device: &Device, context: &Context<'_>) -> bool {
+        messages.contains("Unable to detect device type")
+            && !host::under(context.sysroot, Path::new(&device.path)).exists()
+    }
+
+    fn judge(&self, judge: &Judge<'_>, report: &mut Report, device: &Device, output: &Output, context: &Context<'_>) {
         let name = device.name();
         let (numbers, model) = (output.numbers(), output.model());
         let messages = excerpt(&output.messages());
@@ -249,10 +262,10 @@ impl Smart {
         if failed_to_open && numbers.is_empty() && output.health().is_none() {
             let (state, text) = if messages.to_lowercase().contains("standby") && !self.wake {
                 (State::Okay, "it sleeps".to_owned())
-            } else if messages.contains("No such") {
-                (State::Bad, format!("there is no such disk ({messages})"))
             } else if messages.contains("Permission denied") || messages.contains("Operation not permitted") {
                 (State::Unknown, format!("{messages}; {HINT}"))
+            } else if messages.contains("No such") || Self::is_missing(&messages, device, context) {
+                (State::Bad, format!("there is no such disk ({messages})"))
             } else {
                 (State::Unknown, format!("it cannot be asked: {messages}"))
             };

@@ -1,10 +1,12 @@
-//! Kinds that look at files, from run to run, on real directories.
+//! Kinds that look at files and at this host, from run to run, on what is really there.
 
 mod common;
 #[path = "files/directory.rs"]
 mod directory;
 #[path = "files/file.rs"]
 mod file;
+#[path = "files/host.rs"]
+mod host;
 #[path = "files/log.rs"]
 mod log;
 

@@ -311,7 +311,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn no_line_is_lost_and_none_is_seen_twice(steps in prop::collection::vec(step(), 1..40)) {

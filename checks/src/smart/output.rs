@@ -1,5 +1,7 @@
 //! What `smartctl --json` prints, as far as it is used (smartmontools 7; fields that a disk does not have are left out).
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// A device that `smartctl --scan-open` found.
@@ -17,6 +19,7 @@ pub(super) struct Output {
     pub(super) smartctl: Smartctl,
     pub(super) devices: Vec<Scanned>,
     model_name: Option<String>,
+    scsi_model_name: Option<String>,
     serial_number: Option<String>,
     smart_status: Option<Status>,
     temperature: Temperature,
@@ -26,6 +29,14 @@ pub(super) struct Output {
     nvme_smart_health_information_log: Option<Nvme>,
     endurance_used: Endurance,
     scsi_grown_defect_list: Option<f64>,
+    /// By `read`, `write` and `verify`.
+    scsi_error_counter_log: BTreeMap<String, ScsiErrors>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ScsiErrors {
+    total_uncorrected_errors: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,11 +136,12 @@ impl Output {
         let attribute =
             |id: u32| self.ata_smart_attributes.table.iter().find(|row| row.id == id).map(|row| row.raw.value);
         let nvme = |of: fn(&Nvme) -> Option<f64>| self.nvme_smart_health_information_log.as_ref().and_then(of);
+        let scsi_errors = self.scsi_error_counter_log.values().filter_map(|errors| errors.total_uncorrected_errors);
         // The numbers of ATA attributes are those that nearly all makers agree on.
         let all = [
             ("reallocated", attribute(5).or(self.scsi_grown_defect_list)),
             ("pending", attribute(197)),
-            ("uncorrectable", attribute(198)),
+            ("uncorrectable", attribute(198).or(scsi_errors.reduce(|sum, errors| sum + errors))),
             ("crc_errors", attribute(199)),
             ("media_errors", nvme(|log| log.media_errors)),
             ("critical_warning", nvme(|log| log.critical_warning)),
@@ -153,6 +165,7 @@ impl Output {
     }
 
     pub(super) fn model(&self) -> String {
-        [&self.model_name, &self.serial_number].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
+        let model = self.model_name.as_ref().or(self.scsi_model_name.as_ref());
+        [model, self.serial_number.as_ref()].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
