@@ -7,8 +7,10 @@ use monchero_core::check::Kind;
 
 mod base64;
 mod blocking;
+mod counters;
 mod host;
 mod net;
+mod paths;
 mod pressure;
 mod proc;
 mod settings;
@@ -17,18 +19,25 @@ mod sntp;
 mod certificate;
 mod container;
 mod cpu;
+mod directory;
 mod disk;
+mod diskio;
 mod domain;
+mod file;
 mod grafana;
 mod http;
 mod imap;
 mod load;
+mod log;
 mod loki;
 mod memory;
+mod network;
 mod ntp;
 mod plugin;
 mod pop3;
 mod process;
+mod raid;
+mod smart;
 mod smtp;
 mod ssh;
 mod systemd;
@@ -46,18 +55,25 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<certificate::Certificate>(),
     Kind::of::<container::Container>(),
     Kind::of::<cpu::Cpu>(),
+    Kind::of::<directory::Directory>(),
     Kind::of::<disk::Disk>(),
+    Kind::of::<diskio::DiskIo>(),
     Kind::of::<domain::Domain>(),
+    Kind::of::<file::File>(),
     Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
     Kind::of::<imap::Imap>(),
     Kind::of::<load::Load>(),
+    Kind::of::<log::Log>(),
     Kind::of::<loki::Loki>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<network::Network>(),
     Kind::of::<ntp::Ntp>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<pop3::Pop3>(),
     Kind::of::<process::ProcessCheck>(),
+    Kind::of::<raid::Raid>(),
+    Kind::of::<smart::Smart>(),
     Kind::of::<smtp::Smtp>(),
     Kind::of::<ssh::Ssh>(),
     Kind::of::<systemd::Systemd>(),

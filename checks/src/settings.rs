@@ -72,8 +72,7 @@ pub(crate) enum TextMatch {
 impl TextMatch {
     /// A match of a regular expression.
     pub(crate) fn regex(text: &str) -> Result<Self, String> {
-        let regex = regex::RegexBuilder::new(text).size_limit(MAX_REGEX).build();
-        regex.map(Self::Regex).map_err(|why| format!("the regular expression cannot be used: {}", last_line(&why)))
+        compile(text).map(Self::Regex)
     }
 
     /// Whether the text is as it must be.
@@ -125,6 +124,35 @@ impl<'de> Deserialize<'de> for TextMatch {
             }
         }
         deserializer.deserialize_str(Visit)
+    }
+}
+
+fn compile(text: &str) -> Result<Regex, String> {
+    let regex = regex::RegexBuilder::new(text).size_limit(MAX_REGEX).build();
+    regex.map_err(|why| format!("the regular expression cannot be used: {}", last_line(&why)))
+}
+
+/// A regular expression that must match somewhere in a text.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern(pub(crate) Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Err(de::Error::custom("an empty regular expression matches everything"));
+        }
+        compile(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Pattern {
+    fn schema_name() -> Cow<'static, str> {
+        "Pattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A regular expression that must match somewhere in the text." })
     }
 }
 
