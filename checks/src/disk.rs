@@ -46,7 +46,6 @@ const TYPE: Field<'static> = Field::text("type", "The type of the file system: `
 const DEVICE: Field<'static> = Field::text("device", "What is mounted: `/dev/sda1`, `server:/export`.");
 const OPTIONS: Field<'static> = Field::text("options", "The options of the mount: `rw,noatime`.");
 /// What is known of a mount before it is asked.
-const TEXTS: &[Field<'static>] = &[TYPE, DEVICE, OPTIONS];
 
 const LIMITS: &[Limit] = &[
     Limit { field: "used", warning: "> 80%", bad: "> 90%" },
@@ -189,11 +188,8 @@ impl Disk {
 
     fn objects_of_mounts(&self, report: &mut Report, mounts: Vec<Mount>) -> Vec<Object> {
         let mut mounts = if self.only.is_empty() { mounts::with_data(mounts) } else { mounts };
-        // A mount that hangs must not be asked if its texts tell that it is not meant. Whether `only` is about texts alone can be seen
-        // by whether it is valid without the numbers.
-        let nothing = Filter::default();
-        let only = if self.only.validate("only", TEXTS).is_ok() { &self.only } else { &nothing };
-        let known = Judge::new(FIELDS, &self.warning, &self.bad).filtered(only, &self.except);
+        // A mount that hangs must not be asked if its texts tell that it is not meant.
+        let known = self.judge_items();
         let all = mounts.len();
         mounts.retain(|mount| known.wants(&mount.point, &texts(mount)));
         report.items.left_out += all - mounts.len();

@@ -325,12 +325,13 @@ fn value_of<'v>(name: &'v str, values: &[(&str, Value<'v>)], field: &str) -> Opt
 }
 
 impl Rule {
-    fn fits(&self, fields: &[Field<'_>], name: &str, values: &[(&str, Value<'_>)]) -> bool {
+    /// Whether an item fits; `missing` is the answer for a field that it does not have.
+    fn fits(&self, fields: &[Field<'_>], name: &str, values: &[(&str, Value<'_>)], missing: bool) -> bool {
         match self {
             Self::Name(pattern) => fits_globs(std::slice::from_ref(pattern), name),
             Self::Fields(conditions) => conditions.iter().all(|(field, condition)| {
                 let unit = fields.iter().find(|f| f.name == &**field).and_then(|f| f.unit).unwrap_or_default();
-                value_of(name, values, field).is_some_and(|value| condition.fits(value, &Unit::new(unit)))
+                value_of(name, values, field).map_or(missing, |value| condition.fits(value, &Unit::new(unit)))
             }),
         }
     }
@@ -364,9 +365,9 @@ impl Filter {
         Ok(())
     }
 
-    /// Whether an item is one of those that are meant.
-    fn fits(&self, fields: &[Field<'_>], name: &str, values: &[(&str, Value<'_>)]) -> bool {
-        self.0.iter().any(|rule| rule.fits(fields, name, values))
+    /// Whether an item is one of those that are meant; `missing` is the answer for a field that it does not have.
+    fn fits(&self, fields: &[Field<'_>], name: &str, values: &[(&str, Value<'_>)], missing: bool) -> bool {
+        self.0.iter().any(|rule| rule.fits(fields, name, values, missing))
     }
 }
 
@@ -497,10 +498,15 @@ impl<'a> Judge<'a> {
         Self { metrics: false, ..self }
     }
 
-    /// Whether an item is one of those that are meant, as far as these values tell: to spare looking closer.
+    /// Whether an item may be one of those that are meant, as far as these values tell: to spare looking closer. [`Judge::item`] decides.
     pub fn wants(&self, name: &str, values: &[(&str, Value<'_>)]) -> bool {
+        self.keeps(name, values, true)
+    }
+
+    fn keeps(&self, name: &str, values: &[(&str, Value<'_>)], unknown_may_fit: bool) -> bool {
         self.filters.is_none_or(|(only, except)| {
-            (only.is_empty() || only.fits(self.fields, name, values)) && !except.fits(self.fields, name, values)
+            (only.is_empty() || only.fits(self.fields, name, values, unknown_may_fit))
+                && !except.fits(self.fields, name, values, false)
         })
     }
 
@@ -515,7 +521,7 @@ impl<'a> Judge<'a> {
         summary: impl FnOnce() -> String,
     ) -> bool {
         let values: Vec<(&str, Value<'_>)> = values.iter().map(|(label, value)| (*label, (*value).into())).collect();
-        let kept = self.wants(name, &values);
+        let kept = self.keeps(name, &values, false);
         self.note(report, name, &values, kept);
         if !kept {
             return false;
