@@ -8,21 +8,26 @@ use monchero_core::check::Kind;
 mod blocking;
 mod host;
 mod net;
+mod server;
 mod settings;
 
 mod disk;
+mod dns;
 mod http;
 mod load;
 mod memory;
+mod ping;
 mod plugin;
 mod tcp;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
+    Kind::of::<dns::Dns>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
 ];

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use connect::Peer;
+pub(crate) use resolve::resolve;
 pub(crate) use tls::{Certificate, TlsSettings};
 
 /// Why a service could not be used.
