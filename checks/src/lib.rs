@@ -15,9 +15,11 @@ mod disk;
 mod dns;
 mod http;
 mod load;
+mod memcached;
 mod memory;
 mod ping;
 mod plugin;
+mod redis;
 mod tcp;
 
 /// Every kind of check that is built in.
@@ -26,8 +28,10 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<dns::Dns>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
+    Kind::of::<memcached::Memcached>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<redis::Redis>(),
     Kind::of::<tcp::Tcp>(),
 ];

@@ -7,6 +7,10 @@ mod daemon;
 mod dns;
 #[path = "stores/ping.rs"]
 mod ping;
+#[path = "stores/redis.rs"]
+mod redis;
+#[path = "stores/tls.rs"]
+mod tls;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
