@@ -13,25 +13,33 @@ mod settings;
 
 mod disk;
 mod dns;
+mod grafana;
 mod http;
 mod load;
+mod loki;
 mod memcached;
 mod memory;
 mod ping;
 mod plugin;
 mod redis;
 mod tcp;
+mod tls;
+mod udp;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
     Kind::of::<dns::Dns>(),
+    Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
+    Kind::of::<loki::Loki>(),
     Kind::of::<memcached::Memcached>(),
     Kind::of::<memory::Memory>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<redis::Redis>(),
     Kind::of::<tcp::Tcp>(),
+    Kind::of::<tls::Tls>(),
+    Kind::of::<udp::Udp>(),
 ];

@@ -9,6 +9,8 @@ mod hostile;
 mod server;
 #[path = "world/tls.rs"]
 mod tls;
+#[path = "world/udp.rs"]
+mod udp;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,7 +1,10 @@
 //! What kinds that talk to a service have in common: finding it, connecting, TLS, and giving up in time.
 
 mod connect;
+mod lines;
+mod payload;
 mod resolve;
+mod starttls;
 mod tls;
 
 use std::future::Future;
@@ -16,9 +19,13 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use connect::Peer;
+use connect::Connection;
+pub(crate) use connect::{Address, Peer, connect};
+pub(crate) use lines::Lines;
+pub(crate) use payload::{Payload, Reply, said};
 pub(crate) use resolve::resolve;
-pub(crate) use tls::{Certificate, TlsSettings};
+pub(crate) use starttls::StartTls;
+pub(crate) use tls::{Certificate, Handshake, TlsSettings};
 
 /// Why a service could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +108,16 @@ pub(crate) struct Secured {
     pub(crate) took: Duration,
     /// The server's certificate, if it can be read.
     pub(crate) certificate: Option<Certificate>,
+    /// The certificates between it and an authority, as the server sends them.
+    pub(crate) issuers: Vec<Certificate>,
     /// Whether the certificate was verified.
     pub(crate) verified: bool,
+    /// Why it was refused, if the handshake was to go on all the same.
+    pub(crate) fault: Option<String>,
+    /// `TLS 1.2` or `TLS 1.3`.
+    pub(crate) protocol: &'static str,
+    /// The name of the cipher suite.
+    pub(crate) cipher: &'static str,
 }
 
 /// Opens a channel to a service. `protocols` are offered by ALPN.
@@ -113,13 +128,31 @@ pub(crate) async fn open(
     protocols: &[&[u8]],
     deadline: Deadline,
 ) -> Result<Channel, Failure> {
-    let connect::Connection { stream, address, resolving, connecting } =
-        connect::connect(peer, family, deadline).await?;
-    let Some(settings) = tls else {
-        return Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: None });
-    };
-    let (stream, secured) = tls::handshake(stream, peer, settings, protocols, deadline).await?;
-    Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: Some(secured) })
+    let channel = Channel::from(connect(peer, family, deadline).await?);
+    match tls {
+        Some(settings) => channel.secure(peer, settings, Handshake { protocols, tolerant: false }, deadline).await,
+        None => Ok(channel),
+    }
+}
+
+impl From<Connection> for Channel {
+    fn from(Connection { stream, address, resolving, connecting }: Connection) -> Self {
+        Self { stream: Box::new(stream), address, resolving, connecting, tls: None }
+    }
+}
+
+impl Channel {
+    /// Makes the channel speak TLS with `peer`.
+    pub(crate) async fn secure(
+        self,
+        peer: &Peer,
+        settings: &TlsSettings,
+        way: Handshake<'_>,
+        deadline: Deadline,
+    ) -> Result<Self, Failure> {
+        let (stream, secured) = tls::handshake(self.stream, peer, settings, way, deadline).await?;
+        Ok(Self { stream: Box::new(stream), tls: Some(secured), ..self })
+    }
 }
 
 /// Which addresses of a host are used.
