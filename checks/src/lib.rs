@@ -8,6 +8,7 @@ use monchero_core::check::Kind;
 mod blocking;
 mod host;
 mod net;
+mod rows;
 mod server;
 mod settings;
 
@@ -21,6 +22,7 @@ mod memcached;
 mod memory;
 mod ping;
 mod plugin;
+mod postgres;
 mod redis;
 mod tcp;
 mod tls;
@@ -38,6 +40,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<memory::Memory>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<postgres::Postgres>(),
     Kind::of::<redis::Redis>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<tls::Tls>(),

@@ -7,6 +7,8 @@ mod daemon;
 mod dns;
 #[path = "stores/ping.rs"]
 mod ping;
+#[path = "stores/postgres.rs"]
+mod postgres;
 #[path = "stores/redis.rs"]
 mod redis;
 #[path = "stores/tls.rs"]

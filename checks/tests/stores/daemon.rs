@@ -74,3 +74,25 @@ impl Drop for Daemon {
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// A user for servers that refuse root, if that is who runs the tests.
+pub(crate) fn server_user() -> Option<(u32, u32)> {
+    let is_root = rustix::process::geteuid().is_root();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let nobody = users.lines().find(|line| line.starts_with("nobody:")).expect("there is a user `nobody`");
+    let number = |place: usize| nobody.split(':').nth(place).and_then(|id| id.parse().ok()).expect("a number");
+    is_root.then(|| (number(2), number(3)))
+}
+
+/// Gives a folder with its files to a user, and to nobody else.
+pub(crate) fn give(folder: &Path, user: Option<(u32, u32)>) {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let (user, group) = user.unzip();
+        chown(path, user, group).unwrap();
+    }
+    let (user, group) = user.unzip();
+    chown(folder, user, group).unwrap();
+}
