@@ -20,6 +20,7 @@ mod load;
 mod loki;
 mod memcached;
 mod memory;
+mod mysql;
 mod ping;
 mod plugin;
 mod postgres;
@@ -38,6 +39,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<loki::Loki>(),
     Kind::of::<memcached::Memcached>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<mysql::Mysql>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<postgres::Postgres>(),

@@ -5,6 +5,8 @@ mod common;
 mod daemon;
 #[path = "stores/dns.rs"]
 mod dns;
+#[path = "stores/mysql.rs"]
+mod mysql;
 #[path = "stores/ping.rs"]
 mod ping;
 #[path = "stores/postgres.rs"]

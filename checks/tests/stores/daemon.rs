@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A server that ends when the test does.
 pub(crate) struct Daemon {
     child: Child,
+    command: Command,
     /// Its files; `log` is what it says.
     pub(crate) folder: TempDir,
 }
@@ -38,7 +39,15 @@ impl Daemon {
         let child =
             command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).stdout(said.0).stderr(said.1);
         let child = child.spawn().unwrap_or_else(|why| panic!("{program}: {why}"));
-        Self { child, folder }
+        Self { child, command, folder }
+    }
+
+    /// Ends it and starts it anew.
+    #[expect(clippy::disallowed_methods, reason = "a server of the test; it is ended when the test is")]
+    pub(crate) fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = self.command.spawn().unwrap();
     }
 
     pub(crate) fn log(&self) -> String {
