@@ -5,6 +5,7 @@
 
 use monchero_core::check::Kind;
 
+mod base64;
 mod blocking;
 mod host;
 mod net;
@@ -16,6 +17,7 @@ mod disk;
 mod dns;
 mod grafana;
 mod http;
+mod imap;
 mod load;
 mod loki;
 mod memcached;
@@ -23,8 +25,11 @@ mod memory;
 mod mysql;
 mod ping;
 mod plugin;
+mod pop3;
 mod postgres;
 mod redis;
+mod smtp;
+mod ssh;
 mod tcp;
 mod tls;
 mod udp;
@@ -35,6 +40,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<dns::Dns>(),
     Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
+    Kind::of::<imap::Imap>(),
     Kind::of::<load::Load>(),
     Kind::of::<loki::Loki>(),
     Kind::of::<memcached::Memcached>(),
@@ -42,8 +48,11 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<mysql::Mysql>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<pop3::Pop3>(),
     Kind::of::<postgres::Postgres>(),
     Kind::of::<redis::Redis>(),
+    Kind::of::<smtp::Smtp>(),
+    Kind::of::<ssh::Ssh>(),
     Kind::of::<tcp::Tcp>(),
     Kind::of::<tls::Tls>(),
     Kind::of::<udp::Udp>(),

@@ -7,6 +7,8 @@ mod hang;
 mod hostile;
 #[path = "world/server.rs"]
 mod server;
+#[path = "world/starttls.rs"]
+mod starttls;
 #[path = "world/tls.rs"]
 mod tls;
 #[path = "world/udp.rs"]

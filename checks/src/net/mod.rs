@@ -2,6 +2,7 @@
 
 mod connect;
 mod lines;
+pub(crate) mod mail;
 mod payload;
 mod resolve;
 mod starttls;
@@ -24,7 +25,7 @@ pub(crate) use connect::{Address, Peer, connect};
 pub(crate) use lines::Lines;
 pub(crate) use payload::{Payload, Reply, said};
 pub(crate) use resolve::resolve;
-pub(crate) use starttls::StartTls;
+pub(crate) use starttls::{StartTls, reply};
 pub(crate) use tls::{Certificate, Handshake, TlsSettings};
 
 /// Why a service could not be used.
@@ -150,9 +151,21 @@ impl Channel {
         way: Handshake<'_>,
         deadline: Deadline,
     ) -> Result<Self, Failure> {
-        let (stream, secured) = tls::handshake(self.stream, peer, settings, way, deadline).await?;
-        Ok(Self { stream: Box::new(stream), tls: Some(secured), ..self })
+        let (stream, secured) = secure(self.stream, peer, settings, way, deadline).await?;
+        Ok(Self { stream, tls: Some(secured), ..self })
     }
+}
+
+/// Makes a stream to `peer` speak TLS.
+pub(crate) async fn secure(
+    stream: Box<dyn Stream>,
+    peer: &Peer,
+    settings: &TlsSettings,
+    way: Handshake<'_>,
+    deadline: Deadline,
+) -> Result<(Box<dyn Stream>, Secured), Failure> {
+    let (stream, secured) = tls::handshake(stream, peer, settings, way, deadline).await?;
+    Ok((Box::new(stream), secured))
 }
 
 /// Which addresses of a host are used.

@@ -221,6 +221,20 @@ fn blame(error: &CertificateError, name: &str, chain: &[Certificate]) -> Cow<'st
         }
         CertificateError::UnknownIssuer => untrusted(chain).into(),
         CertificateError::Revoked => "is revoked".into(),
+        CertificateError::BadSignature => {
+            let issuer = own.map(|own| own.issuer.as_str()).unwrap_or_default();
+            format!("was not signed by the one it names as its issuer ({issuer})").into()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "must not be used by a server (extended key usage)".into()
+        }
+        // The type of what is within belongs to a crate below rustls.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "is that of an authority, which must not be a server: name it in `ca` to trust it all the same".into()
+        }
+        CertificateError::Other(other) if format!("{other:?}").contains("NameConstraintViolation") => {
+            "is for a name that its issuer must not vouch for".into()
+        }
         CertificateError::BadEncoding => "cannot be read".into(),
         other => format!("is not acceptable: {other}").into(),
     }

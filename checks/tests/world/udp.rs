@@ -67,7 +67,7 @@ async fn nobody_there_is_told_at_once() {
 
 #[tokio::test]
 async fn a_flood_is_looked_at_up_to_its_limit() {
-    const FLOOD: &[&[u8]] = &[b"x"; 150];
+    const FLOOD: &[&[u8]] = &[b"x".as_slice(); 150];
     let port = peer(FLOOD).await;
     let result = ask(port, "expect: pong").await;
     assert_eq!(result.state, State::Bad);
