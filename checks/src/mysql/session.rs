@@ -7,7 +7,7 @@ use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, ServerError, Valu
 use tokio::time::timeout;
 
 use super::Mysql;
-use crate::blocking::Blocking;
+use crate::blocking::{Blocking, NoAnswer};
 use crate::net::{Deadline, Failure, Family, io_text, resolve};
 use crate::rows::{MAX_COLUMNS, MAX_ROWS, Table};
 use crate::server::Place;
@@ -57,6 +57,10 @@ pub(super) async fn run<T: Send + 'static>(
     // The loop ends by itself at the deadline; the thread has a moment to say so.
     match SESSIONS.call(&place, left + Duration::from_millis(100), session).await {
         Ok(answer) => answer,
+        // The client breaks off where others return an error.
+        Err(NoAnswer::Failed(_)) => Err(Failure::Unable(format!(
+            "{place} wants this user to log in in a way that monchero cannot (it can `mysql_native_password` and `caching_sha2_password`), or says what makes no sense"
+        ))),
         Err(why) => Err(Failure::Unable(format!("asking {place}: the session {why}"))),
     }
 }

@@ -88,13 +88,9 @@ async fn a_mariadb_server_is_measured_and_asked() {
         assert_eq!(result.state, state, "{query}: {}", result.message);
         assert!(result.message.contains(said), "{query}: {}", result.message);
     }
-    let slow = run(
-        "mysql",
-        &format!("{login}query: \"select benchmark(10000000000, sha2('a', 512))\""),
-        Duration::from_secs(1),
-    )
-    .await;
-    assert_eq!(slow.state, State::Bad);
+    let query = "database: mysql\nquery: select sum(sqrt(seq)) from seq_1_to_100000000000";
+    let slow = run("mysql", &format!("{login}{query}"), Duration::from_secs(1)).await;
+    assert_eq!(slow.state, State::Bad, "{}", slow.message);
     let texts = ["Query execution was interrupted", "timed out after 950ms"];
     assert!(texts.iter().any(|text| slow.message.contains(text)), "{}", slow.message);
     let result = run("mysql", &login.replace("s3cret", "wr0ng"), TIMEOUT).await;
@@ -102,11 +98,7 @@ async fn a_mariadb_server_is_measured_and_asked() {
     assert!(result.message.contains("does not let us in: Access denied for user 'owner'"), "{}", result.message);
     let result = run("mysql", &login.replace("owner", "other").replace("s3cret", "x"), TIMEOUT).await;
     assert_eq!(result.state, State::Unknown);
-    assert!(
-        result.message.contains("client_ed25519") || result.message.contains("mysql_native_password"),
-        "{}",
-        result.message
-    );
+    assert!(result.message.contains("wants this user to log in in a way that monchero cannot"), "{}", result.message);
 }
 
 #[tokio::test]
