@@ -22,6 +22,7 @@ mod load;
 mod loki;
 mod memcached;
 mod memory;
+mod mqtt;
 mod mysql;
 mod ping;
 mod plugin;
@@ -45,6 +46,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<loki::Loki>(),
     Kind::of::<memcached::Memcached>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<mqtt::Mqtt>(),
     Kind::of::<mysql::Mysql>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
