@@ -18,6 +18,7 @@ mod dns;
 mod grafana;
 mod http;
 mod imap;
+mod ldap;
 mod load;
 mod loki;
 mod memcached;
@@ -42,6 +43,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
     Kind::of::<imap::Imap>(),
+    Kind::of::<ldap::Ldap>(),
     Kind::of::<load::Load>(),
     Kind::of::<loki::Loki>(),
     Kind::of::<memcached::Memcached>(),

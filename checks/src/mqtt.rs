@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::packet::{Login, Packet, Published};
 use crate::net::{Deadline, Failure, TlsSettings};
-use crate::server::{Place, Wire, localhost};
+use crate::server::{Place, Wire, localhost, random};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -120,13 +120,12 @@ impl Mqtt {
         let start = Instant::now();
         let mut wire = self.place.open(self.tls.as_ref(), Deadline::of(context)).await?;
         self.log_in(&mut wire).await?;
-        let message = match &self.topic {
-            Some(topic) => Some(self.message(&mut wire, topic).await?),
-            None => {
-                wire.send(&packet::PING).await?;
-                while packet::read(&mut wire, "the answer to a ping").await? != Packet::Pong {}
-                None
-            }
+        let message = if let Some(topic) = &self.topic {
+            Some(self.message(&mut wire, topic).await?)
+        } else {
+            wire.send(&packet::PING).await?;
+            while packet::read(&mut wire, "the answer to a ping").await? != Packet::Pong {}
+            None
         };
         let time = start.elapsed().as_secs_f64();
         // It is told that we go; whether it hears that does not matter.
@@ -141,12 +140,7 @@ impl Mqtt {
     async fn log_in(&self, wire: &mut Wire) -> Result<(), Failure> {
         let client = match &self.client {
             Some(client) => client.clone(),
-            None => {
-                let mut random = [0; 4];
-                let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
-                filled.map_err(|_| Failure::Unable("the system gives no random numbers".to_owned()))?;
-                format!("monchero-{:08x}", u32::from_be_bytes(random))
-            }
+            None => format!("monchero-{:08x}", u32::from_be_bytes(random()?)),
         };
         let password = self.password.as_ref().map(Secret::reveal);
         wire.send(&packet::connect(Login { client: &client, user: self.user.as_deref(), password })).await?;

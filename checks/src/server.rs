@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use monchero_core::Invalid;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use crate::net::{Deadline, Failure, Family, Peer, Secured, Stream, TlsSettings, io_text, open};
+use crate::net::{
+    Deadline, Failure, Family, Handshake, Lines, Peer, Secured, StartTls, Stream, TlsSettings, io_text, open,
+};
 
 /// Where `host` points if nothing is said.
 pub(crate) fn localhost() -> String {
@@ -19,6 +22,14 @@ pub(crate) fn localhost() -> String {
 
 /// How far apart two readings of counters are if none is remembered.
 pub(crate) const SECOND_READING: Duration = Duration::from_millis(500);
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| Failure::Unable("the system gives no random numbers".to_owned()))?;
+    Ok(bytes)
+}
 
 /// Where a server is.
 #[derive(Debug, Clone)]
@@ -61,19 +72,46 @@ impl Place {
 
     /// Connects.
     pub(crate) async fn open(&self, tls: Option<&TlsSettings>, deadline: Deadline) -> Result<Wire, Failure> {
-        let (stream, tls): (Box<dyn Stream>, _) = match self {
-            Self::Network(peer) => {
-                let channel = open(peer, Family::Any, tls, &[], deadline).await?;
-                (channel.stream, channel.tls)
-            }
-            Self::Socket(path) => (Box::new(connect(path, deadline).await?), None),
-        };
+        self.open_after(None, tls, deadline).await
+    }
+
+    /// Connects, and asks for TLS in the way of a protocol if it is wanted.
+    pub(crate) async fn open_after(
+        &self,
+        asking: Option<StartTls>,
+        tls: Option<&TlsSettings>,
+        deadline: Deadline,
+    ) -> Result<Wire, Failure> {
+        let (stream, tls) = self.stream(asking, tls, deadline).await?;
         Ok(Wire { stream: BufReader::new(stream), place: self.to_string(), deadline, tls })
+    }
+
+    /// The same for those who read by themselves.
+    pub(crate) async fn stream(
+        &self,
+        asking: Option<StartTls>,
+        tls: Option<&TlsSettings>,
+        deadline: Deadline,
+    ) -> Result<(Box<dyn Stream>, Option<Secured>), Failure> {
+        let peer = match self {
+            Self::Network(peer) => peer,
+            Self::Socket(path) => return Ok((Box::new(connect(path, deadline).await?), None)),
+        };
+        let (Some(asking), Some(settings)) = (asking, tls) else {
+            let channel = open(peer, Family::Any, tls, &[], deadline).await?;
+            return Ok((channel.stream, channel.tls));
+        };
+        let mut channel = open(peer, Family::Any, None, &[], deadline).await?;
+        let mut lines = Lines::new(channel.stream, peer, deadline);
+        asking.ask(&mut lines, peer).await?;
+        channel.stream = lines.into_stream()?;
+        let channel = channel.secure(peer, settings, Handshake::default(), deadline).await?;
+        Ok((channel.stream, channel.tls))
     }
 }
 
 /// Connects to a Unix socket.
-pub(crate) async fn connect(path: &Path, deadline: Deadline) -> Result<UnixStream, Failure> {
+async fn connect(path: &Path, deadline: Deadline) -> Result<UnixStream, Failure> {
     let shown = path.display();
     let connecting = async {
         UnixStream::connect(path).await.map_err(|error| match error.kind() {

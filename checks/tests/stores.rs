@@ -5,6 +5,8 @@ mod common;
 mod daemon;
 #[path = "stores/dns.rs"]
 mod dns;
+#[path = "stores/ldap.rs"]
+mod ldap;
 #[path = "stores/mqtt.rs"]
 mod mqtt;
 #[path = "stores/mysql.rs"]

@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 
 use crate::net::{Deadline, Failure, io_text};
+use crate::server::random;
 
 /// After how long without an answer the question is sent once more: UDP loses datagrams.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -40,10 +41,7 @@ pub(super) async fn ask(
     deadline: Deadline,
 ) -> Result<(Message, Duration), Failure> {
     let start = Instant::now();
-    let mut id = [0; 2];
-    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut id);
-    random.map_err(|_| Failure::Unable("the system gives no random numbers".to_owned()))?;
-    let mut message = Message::new(u16::from_be_bytes(id), MessageType::Query, OpCode::Query);
+    let mut message = Message::new(u16::from_be_bytes(random()?), MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(question.clone());
     let asked = message.to_vec().map_err(|error| Failure::Unable(format!("making a question to {server}: {error}")))?;

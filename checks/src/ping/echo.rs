@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ring::rand::SecureRandom as _;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use crate::net::{Deadline, Failure, Family, Peer, io_text, resolve};
+use crate::server::random;
 
 /// How long the last echo has to come back, if the run has so much time left.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -49,9 +49,7 @@ pub(super) async fn ping(peer: &Peer, family: Family, plan: Plan, deadline: Dead
     let addresses = resolve(peer, family, deadline).await?;
     // A name that has been resolved has at least one.
     let Some(address) = addresses.first() else { return Err(Failure::Bad(format!("`{}` has no address", peer.host))) };
-    let mut secret = [0; HEAD];
-    let random = ring::rand::SystemRandom::new().fill(&mut secret);
-    random.map_err(|_| Failure::Unable("the system gives no random numbers".to_owned()))?;
+    let secret = random()?;
     let (socket, is_raw) = open(*address)?;
     let form = Form { is_v6: address.is_ipv6(), is_raw, secret };
     let mut echoes = Echoes { address: address.ip().to_string(), trips: Vec::new(), error: None };

@@ -10,9 +10,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::Postgres;
-use crate::net::{Deadline, Failure, Family, Handshake, Lines, StartTls, Stream, io_text, open};
+use crate::net::{Deadline, Failure, StartTls, Stream, io_text};
 use crate::rows::{MAX_ROWS, Table};
-use crate::server::{Place, connect};
+use crate::server::Place;
 use crate::settings::excerpt;
 
 /// How long a message of the server may be, in bytes: a row. The client would otherwise make room for what its head claims.
@@ -32,7 +32,8 @@ impl Session<'_> {
         work: impl AsyncFnOnce(&Session<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let place = &settings.place;
-        let stream = Bounded { inner: stream(settings, deadline).await?, head: Vec::new(), rest: 0 };
+        let (inner, _) = place.stream(Some(StartTls::Postgres), settings.tls.as_ref(), deadline).await?;
+        let stream = Bounded { inner, head: Vec::new(), rest: 0 };
         let mut config = Config::new();
         // Where TLS is spoken, it is spoken already.
         config.ssl_mode(tokio_postgres::config::SslMode::Disable);
@@ -101,20 +102,6 @@ impl Session<'_> {
         }
         Failure::Unable(text)
     }
-}
-
-/// The way to the server, with TLS if that is wanted.
-async fn stream(settings: &Postgres, deadline: Deadline) -> Result<Box<dyn Stream>, Failure> {
-    let peer = match &settings.place {
-        Place::Network(peer) => peer,
-        Place::Socket(path) => return Ok(Box::new(connect(path, deadline).await?)),
-    };
-    let mut channel = open(peer, Family::Any, None, &[], deadline).await?;
-    let Some(tls) = &settings.tls else { return Ok(channel.stream) };
-    let mut lines = Lines::new(channel.stream, peer, deadline);
-    StartTls::Postgres.ask(&mut lines, peer).await?;
-    channel.stream = lines.into_stream()?;
-    Ok(channel.secure(peer, tls, Handshake::default(), deadline).await?.stream)
 }
 
 /// Why there is no session.
