@@ -73,7 +73,14 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
+    /// Asks it to end, so that it leaves no shared memory behind, and does not wait for ever.
     fn drop(&mut self) {
+        let process = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
