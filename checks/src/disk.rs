@@ -45,7 +45,6 @@ const FIELDS: &[Field<'static>] = &[
 const TYPE: Field<'static> = Field::text("type", "The type of the file system: `ext4`, `nfs4`.");
 const DEVICE: Field<'static> = Field::text("device", "What is mounted: `/dev/sda1`, `server:/export`.");
 const OPTIONS: Field<'static> = Field::text("options", "The options of the mount: `rw,noatime`.");
-/// What is known of a mount before it is asked.
 
 const LIMITS: &[Limit] = &[
     Limit { field: "used", warning: "> 80%", bad: "> 90%" },

@@ -13,6 +13,8 @@ mod net;
 mod paths;
 mod pressure;
 mod proc;
+mod rows;
+mod server;
 mod settings;
 mod sntp;
 
@@ -22,21 +24,29 @@ mod cpu;
 mod directory;
 mod disk;
 mod diskio;
+mod dns;
 mod domain;
 mod file;
 mod grafana;
 mod http;
 mod imap;
+mod ldap;
 mod load;
 mod log;
 mod loki;
+mod memcached;
 mod memory;
+mod mqtt;
+mod mysql;
 mod network;
 mod ntp;
+mod ping;
 mod plugin;
 mod pop3;
+mod postgres;
 mod process;
 mod raid;
+mod redis;
 mod smart;
 mod smtp;
 mod ssh;
@@ -58,21 +68,29 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<directory::Directory>(),
     Kind::of::<disk::Disk>(),
     Kind::of::<diskio::DiskIo>(),
+    Kind::of::<dns::Dns>(),
     Kind::of::<domain::Domain>(),
     Kind::of::<file::File>(),
     Kind::of::<grafana::Grafana>(),
     Kind::of::<http::Http>(),
     Kind::of::<imap::Imap>(),
+    Kind::of::<ldap::Ldap>(),
     Kind::of::<load::Load>(),
     Kind::of::<log::Log>(),
     Kind::of::<loki::Loki>(),
+    Kind::of::<memcached::Memcached>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<mqtt::Mqtt>(),
+    Kind::of::<mysql::Mysql>(),
     Kind::of::<network::Network>(),
     Kind::of::<ntp::Ntp>(),
+    Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<pop3::Pop3>(),
+    Kind::of::<postgres::Postgres>(),
     Kind::of::<process::ProcessCheck>(),
     Kind::of::<raid::Raid>(),
+    Kind::of::<redis::Redis>(),
     Kind::of::<smart::Smart>(),
     Kind::of::<smtp::Smtp>(),
     Kind::of::<ssh::Ssh>(),
