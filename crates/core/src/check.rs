@@ -71,6 +71,8 @@ pub trait Peers: Send + Sync {
 pub struct Peer {
     /// Its name.
     pub name: Name,
+    /// Its kind's key.
+    pub kind: &'static str,
     /// Its state as of the last result; none before the first.
     pub state: Option<State>,
     /// Whether that state is confirmed.

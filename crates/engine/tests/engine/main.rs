@@ -2,5 +2,6 @@
 
 mod delivery;
 mod lab;
+mod memory;
 mod scenarios;
 mod schedule;
