@@ -33,7 +33,7 @@ fn runs(lab: &Lab, check: &str) -> u32 {
 }
 
 async fn say(lab: &Lab, check: &str, kind: SignalKind, output: &str) -> Result<String, Refusal> {
-    let signal = Signal { kind, run: None, output: output.to_owned() };
+    let signal = Signal { kind, run: None, output: output.to_owned(), took: None };
     Ok(lab.handle.signal(Name::new(check), signal).await?.message.to_string())
 }
 
