@@ -11,6 +11,8 @@ mod net;
 mod settings;
 
 mod disk;
+mod group;
+mod heartbeat;
 mod http;
 mod load;
 mod memory;
@@ -20,6 +22,8 @@ mod tcp;
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
     Kind::of::<disk::Disk>(),
+    Kind::of::<group::Group>(),
+    Kind::of::<heartbeat::Heartbeat>(),
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
