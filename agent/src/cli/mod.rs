@@ -2,6 +2,7 @@
 
 mod child;
 mod exit;
+mod explain;
 mod history;
 mod holds;
 mod local;
