@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::action::{Action, ActionContext, Message};
+use monchero_core::action::{Action, ActionContext, Delivered, MAX_REFERENCE, Message};
 use monchero_core::decide::Hard;
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
@@ -89,8 +89,9 @@ pub(crate) struct DeliveryEnd {
     target: Name,
     notice: Notice,
     delivery_id: String,
+    thread: String,
     attempt: u32,
-    outcome: Result<String, DeliveryError>,
+    outcome: Result<Delivered, DeliveryError>,
 }
 
 impl Outbox {
@@ -436,16 +437,21 @@ impl Engine {
             NoticeKind::FlappingStarted => "it changes too often: nothing more is told until that ends",
             NoticeKind::FlappingEnded => "it has stopped changing all the time",
         };
+        let thread = format!(
+            "{}-{:016x}",
+            notice.incident.map_or(0, IncidentId::as_u64),
+            stable_hash(&[entry.row.name.as_str().as_bytes()])
+        );
+        let reference = told.reference.as_deref().filter(|(of, _)| *of == thread).map(|(_, name)| name.clone());
         Some(Message {
             kind: notice.kind,
             delivery_id: notice.delivery_id(&self.host, &entry.row.name, target, &told),
-            thread: format!(
-                "{}-{:016x}",
-                notice.incident.map_or(0, IncidentId::as_u64),
-                stable_hash(&[entry.row.name.as_str().as_bytes()])
-            ),
+            thread,
+            reference,
             event: self.event(id, notice.told, notice.incident, reason.to_owned())?,
             missed: notice.missed.clone(),
+            last_action: self.last_action(id, notice.incident),
+            digest: Vec::new(),
             attempt: tries + 1,
             late: (tries > 0 && waited > LATE).then_some(waited),
         })
@@ -474,10 +480,11 @@ impl Engine {
                 }
                 Action::Script(_) => Err(DeliveryError::Permanent { why: "this action tells nobody".to_owned() }),
             };
-            let (delivery_id, attempt) = (message.delivery_id, message.attempt);
+            let Message { delivery_id, thread, attempt, .. } = message;
             // The engine is gone only when everything stops: the message is then sent again after the next start.
-            let _ =
-                ends.send(DeliveryEnd { id, target: target.name.clone(), notice, delivery_id, attempt, outcome }).await;
+            let _ = ends
+                .send(DeliveryEnd { id, target: target.name.clone(), notice, delivery_id, thread, attempt, outcome })
+                .await;
         });
     }
 
@@ -486,14 +493,16 @@ impl Engine {
         let wall = self.wall();
         let Some(worker) = self.outbox.workers.get_mut(&end.target) else { return };
         worker.in_flight = false;
-        let (delivered, detail) = match &end.outcome {
-            Ok(answer) => {
+        let mut reference = None;
+        let (delivered, detail) = match end.outcome {
+            Ok(taken) => {
                 worker.trouble = None;
-                (true, answer.clone())
+                reference = taken.reference.filter(|name| name.len() <= MAX_REFERENCE);
+                (true, taken.answer)
             }
             Err(error) => {
                 let tries = worker.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
-                let (pause, parked) = pause_after(error, tries, &end.delivery_id);
+                let (pause, parked) = pause_after(&error, tries, &end.delivery_id);
                 worker.trouble = Some(Trouble { tries, until: now + pause, parked, why: error.to_string() });
                 (false, error.to_string())
             }
@@ -518,6 +527,9 @@ impl Engine {
         if delivered {
             let mut told = self.outbox.told(end.id, &end.target);
             told.delivered(&end.notice, wall);
+            if let Some(name) = reference {
+                told.reference = Some(Box::new((end.thread, name)));
+            }
             self.outbox.restore(end.id, end.target.clone(), told.clone());
             self.write_now(Record::Told { check, target: end.target, told });
             self.records.push(Record::Notice(Box::new(row)));

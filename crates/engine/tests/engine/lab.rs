@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::action::Target;
-use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Event, Message, Script};
+use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Delivered, Event, Message, Script};
 use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, SignalKind};
 use monchero_core::decide::Wants;
 use monchero_core::definition::{ActionDefinition, Configuration, Definition, Retention, Trigger};
@@ -319,7 +319,7 @@ impl Target for FakeTarget {
         &'a self,
         message: &'a Message,
         _: &'a ActionContext<'a>,
-    ) -> BoxFuture<'a, Result<String, DeliveryError>> {
+    ) -> BoxFuture<'a, Result<Delivered, DeliveryError>> {
         Box::pin(async move {
             if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
                 return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
@@ -334,7 +334,7 @@ impl Target for FakeTarget {
                 message.event.state
             );
             self.messages.lock().unwrap().push(text);
-            Ok("taken".to_owned())
+            Ok("taken".to_owned().into())
         })
     }
 }
