@@ -353,9 +353,9 @@ async fn a_wrapped_job_is_told_of_and_keeps_its_streams_and_its_status() {
     );
     assert!(end.contains("out\\n") && end.contains("err\\n") && end.contains("took: Some("), "{end}");
 
-    let long = monchero(&daemon.path, &["ping", "backup", "--", "sh", "-c", "seq 1 10000"]).await;
-    assert_eq!(long.status.code(), Some(0));
-    assert!(out(&long).lines().count() == 10_000, "all of it is passed on");
+    let much = monchero(&daemon.path, &["ping", "backup", "--", "sh", "-c", "seq 1 10000"]).await;
+    assert_eq!(much.status.code(), Some(0));
+    assert!(out(&much).lines().count() == 10_000, "all of it is passed on");
     let log = daemon.log();
     let end = log.last().unwrap();
     assert!(end.contains("kind: Success") && end.contains("\\n9999\\n10000\\n\"") && end.len() < 12_000, "{end}");

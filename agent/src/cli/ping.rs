@@ -24,6 +24,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1
 
 /// Options of `monchero ping`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line, which exclude each other there")]
 pub(super) struct PingArgs {
     /// The check that waits for the job.
     check: String,
