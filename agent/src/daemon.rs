@@ -85,6 +85,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     // The socket says whether another daemon is there, so it comes before the first check.
     let socket = Socket::bind(&paths.socket.path)?;
     let (engine, commands) = EngineHandle::new();
+    let peers = Arc::new(engine.clone());
     let (stop, stopping) = watch::channel(false);
     let journal = Arc::clone(&store) as Arc<dyn Journal>;
     let spawner = Arc::new(executor.clone()) as Arc<dyn Spawner>;
@@ -98,6 +99,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         checks,
         runtime,
         clock: engine_clock,
+        peers,
         commands,
         stop: engine_stop,
     };

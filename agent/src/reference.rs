@@ -6,6 +6,7 @@ mod words;
 
 use std::fmt::Write as _;
 
+use monchero_core::items::Field;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
@@ -55,6 +56,8 @@ pub struct KindReference {
     pub short_for: Option<&'static str>,
     /// The settings, those that must be there first; nested ones behind the one that they belong to.
     pub settings: Vec<SettingReference>,
+    /// What it knows of each thing that it looks at, the main one first.
+    pub fields: &'static [Field<'static>],
 }
 
 /// A setting, as the manual shows it.
@@ -87,7 +90,10 @@ fn kinds_of(kinds: Kinds) -> Vec<KindReference> {
     let mut all = Vec::new();
     for kind in kinds.checks {
         let document = document(|generator| kind.schema(generator).to_value());
-        all.push(KindReference::new(kind.name, Sort::Check, kind.example, kind.short_for, &document));
+        all.push(KindReference {
+            fields: kind.fields,
+            ..KindReference::new(kind.name, Sort::Check, kind.example, kind.short_for, &document)
+        });
     }
     for kind in kinds.actions {
         let document = document(|generator| kind.schema(generator).to_value());
@@ -115,7 +121,7 @@ impl KindReference {
     ) -> Self {
         let description = document.pointer("/schema/description").and_then(Json::as_str).unwrap_or_default().to_owned();
         let summary = first_sentence(&description);
-        Self { name, sort, summary, description, example, short_for, settings: settings_of(document) }
+        Self { name, sort, summary, description, example, short_for, settings: settings_of(document), fields: &[] }
     }
 
     /// The example as a whole entry of `checks:` or `actions:`.
@@ -196,6 +202,13 @@ pub fn text(name: &str, width: usize) -> Option<String> {
             format!("A bare text is short for `{setting}`: `{name}: TEXT` means `{name}: {{ {setting}: TEXT }}`.");
         let _ = writeln!(out, "\n{}", wrap(&short, width, 0));
     }
+    if !kind.fields.is_empty() {
+        let _ = writeln!(out, "\n{FIELDS}\n");
+    }
+    for field in kind.fields {
+        let _ = writeln!(out, "  {} ({})", field.name, unit(field));
+        write_paragraphs(&mut out, field.help, width, 6);
+    }
     let general = if kind.sort == Sort::Check { check_settings() } else { action_settings() };
     let general = general.into_iter().filter(|setting| fits(kind.sort, &setting.name)).collect::<Vec<_>>();
     let what = if kind.sort == Sort::Check {
@@ -214,6 +227,31 @@ pub fn text(name: &str, width: usize) -> Option<String> {
         }
     }
     Some(out)
+}
+
+/// The heading over the fields of a kind.
+const FIELDS: &str = "Fields, as `warning`, `bad`, `only` and `except` name them";
+
+/// What the values of a field are.
+pub fn unit(field: &Field<'_>) -> String {
+    unit_name(field.unit)
+}
+
+/// What values in this unit are; texts have none.
+pub(crate) fn unit_name(unit: Option<&str>) -> String {
+    match unit {
+        None => "text".to_owned(),
+        Some("") => "number".to_owned(),
+        Some("%") => "percent".to_owned(),
+        Some("B") => "bytes".to_owned(),
+        Some("s") => "seconds".to_owned(),
+        Some(other) => other.to_owned(),
+    }
+}
+
+/// A text in lines that fit.
+pub(crate) fn wrap_text(text: &str, width: usize) -> String {
+    wrap(text, width, 0)
 }
 
 /// Writes a text as paragraphs with an empty line between them; items of a list stand close together.
@@ -262,6 +300,12 @@ pub fn markdown() -> String {
             }
             if !kind.settings.is_empty() {
                 markdown_settings(&mut out, &format!("#### Settings of `{}`", kind.name), &kind.settings);
+            }
+            if !kind.fields.is_empty() {
+                let _ = writeln!(out, "\n#### Fields of `{}`\n", kind.name);
+            }
+            for field in kind.fields {
+                let _ = writeln!(out, "- **`{}`** ({}): {}", field.name, unit(field), field.help);
             }
         }
     }

@@ -28,6 +28,8 @@ mod dns;
 mod domain;
 mod file;
 mod grafana;
+mod group;
+mod heartbeat;
 mod http;
 mod imap;
 mod ldap;
@@ -72,6 +74,8 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<domain::Domain>(),
     Kind::of::<file::File>(),
     Kind::of::<grafana::Grafana>(),
+    Kind::of::<group::Group>(),
+    Kind::of::<heartbeat::Heartbeat>(),
     Kind::of::<http::Http>(),
     Kind::of::<imap::Imap>(),
     Kind::of::<ldap::Ldap>(),

@@ -1,12 +1,15 @@
 //! The command line: a client of the daemon's API, and a few commands that need no daemon. The only room that prints.
 
+mod child;
 mod discover;
 mod exit;
+mod explain;
 mod history;
 mod holds;
 mod local;
 mod once;
 mod operate;
+mod ping;
 mod screen;
 mod show;
 mod status;
@@ -81,6 +84,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Hand in a result that somebody else found.
     Submit(operate::SubmitArgs),
+    /// Tell a check that waits for a job how the job is doing, or run the job and tell it.
+    Ping(ping::PingArgs),
     /// Acknowledge a problem: its notices wait until it is over or changes.
     Ack(holds::AckArgs),
     /// Plan, list and end downtimes, or run a command in one.
@@ -151,6 +156,7 @@ fn dispatch(cli: Cli) -> Ended {
         Command::Once(args) => wait(once::once(&paths, &screen, args)),
         Command::History(args) => wait(history::history(&client(paths), &screen, args)),
         Command::Submit(args) => wait(operate::submit(&client(paths), args)),
+        Command::Ping(args) => wait(ping::ping(&client(paths), args)),
         Command::Ack(args) => wait(holds::ack(&client(paths), &screen, args)),
         Command::Downtime(command) => wait(holds::downtime(&client(paths), &screen, command)),
         Command::Reload(args) => wait(operate::reload(&client(paths), args)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use monchero_core::decide::Wants;
 use monchero_core::definition::{Retention, Trigger};
 use monchero_core::duration;
+use monchero_core::duration::DurationText;
 use monchero_core::flapping::FlappingPolicy;
 use monchero_core::hold::QuietHours;
 use monchero_core::state::State;
@@ -105,23 +106,6 @@ impl CheckSettings {
             }
         }
         wrong
-    }
-}
-
-/// A span of time in the schema: a text with units.
-pub struct DurationText;
-
-impl JsonSchema for DurationText {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "duration", "examples": ["500ms", "30s", "5m", "4h", "1d", "1h30m"] })
     }
 }
 

@@ -459,6 +459,21 @@ pub struct Seen {
     pub values: Vec<(String, String)>,
 }
 
+/// A field with what alerts, for `monchero once --explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// Its name.
+    pub name: String,
+    /// Its unit; none for a text.
+    pub unit: Option<String>,
+    /// What it is.
+    pub help: String,
+    /// When it is a warning.
+    pub warning: Option<String>,
+    /// When it is bad.
+    pub bad: Option<String>,
+}
+
 /// Which items a run saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -468,6 +483,8 @@ pub struct Tally {
     pub left_out: usize,
     /// All of them, if the run was asked to explain itself.
     pub seen: Option<Vec<Seen>>,
+    /// Then also what is known of each of them.
+    pub fields: Vec<Explained>,
 }
 
 /// How a kind deals with its items: the one place where they are filtered and judged, and where their texts and metrics are made.
@@ -585,11 +602,29 @@ impl<'a> Judge<'a> {
         } else {
             tally.left_out += 1;
         }
+        if tally.seen.is_some() && tally.fields.is_empty() {
+            tally.fields = self.fields.iter().enumerate().map(|(index, field)| self.explain(index, field)).collect();
+        }
         if let Some(seen) = tally.seen.as_mut().filter(|seen| seen.len() < MAX_EXPLAINED) {
             let field = |name: &str| self.fields.iter().find(|field| field.name == name);
             let values =
                 values.iter().filter_map(|(label, value)| Some(((*label).to_owned(), value.shown(field(label)?))));
             seen.push(Seen { name: crate::text::escape_controls(name), kept, values: values.collect() });
+        }
+    }
+
+    fn explain(&self, index: usize, field: &Field<'_>) -> Explained {
+        let limit = |thresholds: &Thresholds| {
+            thresholds
+                .condition(field, index == 0)
+                .map(|condition| crate::text::escape_controls(&condition.words.join(", ")))
+        };
+        Explained {
+            name: field.name.to_owned(),
+            unit: field.unit.map(str::to_owned),
+            help: field.help.to_owned(),
+            warning: limit(self.warning),
+            bad: limit(self.bad),
         }
     }
 

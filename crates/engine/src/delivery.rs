@@ -95,6 +95,8 @@ impl Engine {
                     if let Some(worker) = self.outbox.worker(&target.name) {
                         worker.done(id);
                     }
+                    // Since it was queued something may have come up that holds it and that nobody has seen to.
+                    self.reconcile(id);
                 }
             }
         }

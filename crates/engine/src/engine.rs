@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::Name;
+use monchero_core::check::Peers;
 use monchero_core::definition::{ActionDefinition, Configuration};
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::program::Spawner;
+use monchero_core::report::ServiceResult;
 use monchero_store::{Committed, Loaded, Record, Urgency};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::delivery::{Delivery, DeliveryEnd};
 use crate::entry::Id;
-use crate::handle::Command;
+use crate::handle::{Command, Heard};
 use crate::journal::Journal;
 use crate::outbox::Outbox;
 use crate::runs::{RUN_ENDS, RunEnd, Runs};
@@ -59,6 +61,8 @@ pub struct Parts {
     pub runtime: Handle,
     /// The wall clock.
     pub clock: Clock,
+    /// What checks may ask about each other: the handle of this engine.
+    pub peers: Arc<dyn Peers>,
     /// The engine's end of [`crate::EngineHandle::new`].
     pub commands: mpsc::Receiver<Command>,
     /// Becomes true when the daemon stops.
@@ -74,6 +78,8 @@ pub(crate) enum Effect {
     Deliver(Box<Delivery>),
     /// A script starts.
     Script(Box<ScriptRun>),
+    /// Who sent a signal is told that it will not be forgotten.
+    Heard(oneshot::Sender<Heard>, Box<ServiceResult>),
 }
 
 /// The engine. [`Engine::run`] ends when it is told to stop.
@@ -87,6 +93,7 @@ pub struct Engine {
     pub(crate) checks: Handle,
     pub(crate) runtime: Handle,
     pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) peers: Arc<dyn Peers>,
     journal: Arc<dyn Journal>,
     pub(crate) committed: watch::Receiver<Committed>,
     commands: mpsc::Receiver<Command>,
@@ -143,6 +150,7 @@ impl Engine {
             checks: parts.checks,
             runtime: parts.runtime,
             spawner: parts.spawner,
+            peers: parts.peers,
             committed: parts.journal.committed(),
             journal: parts.journal,
             commands: parts.commands,
@@ -265,6 +273,8 @@ impl Engine {
                     Effect::Publish(id) => self.publish(id),
                     Effect::Deliver(delivery) => self.deliver(*delivery),
                     Effect::Script(run) => self.queue_script(*run),
+                    // Who went away needs no answer.
+                    Effect::Heard(answer, result) => drop(answer.send(Ok(*result))),
                 }
             }
         }

@@ -92,6 +92,9 @@ impl Engine {
             entry.grid = Grid::new(next, interval);
             let last = entry.row.status.last_check;
             let missed = last.is_none_or(|last| last > wall || wall.duration_since(last) > signed(interval));
+            // What an earlier daemon had planned off the grid: a retry, the end of a deadline. What has passed meanwhile is spread.
+            let planned = entry.row.next_check.map(|at| Duration::try_from(at.duration_since(wall)).unwrap_or(offset));
+            let next = planned.map_or(next, |planned| next.min(now + planned));
             if missed { next.min(now + offset) } else { next }
         } else {
             entry.anchor = wall.checked_add(offset).ok();
@@ -212,7 +215,9 @@ impl Engine {
             host: Arc::clone(&self.host),
             sysroot: Arc::clone(&self.sysroot),
             spawner: Arc::clone(&self.spawner),
+            peers: Arc::clone(&self.peers),
             now: self.clock.now(),
+            memory: entry.memory.clone(),
         };
         let ends = self.run_ends.clone();
         let task = async move {
@@ -221,7 +226,7 @@ impl Engine {
             let _ = ends.send(RunEnd { id, started: now, answer, panicked }).await;
         };
         let abort = self.checks.spawn(task).abort_handle();
-        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false });
+        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false, overtaken: false });
         entry.row_mut().running = true;
         self.runs.alive += 1;
         self.runs.young += 1;
@@ -236,7 +241,8 @@ impl Engine {
         if running.started != end.started {
             return;
         }
-        let frozen = running.frozen && matches!(end.answer, Err(CheckError::TimedOut(_)));
+        let proves_nothing =
+            running.overtaken || (running.frozen && matches!(end.answer, Err(CheckError::TimedOut(_))));
         self.leave_run(end.id);
         if end.panicked {
             self.runs.panics += 1;
@@ -245,7 +251,7 @@ impl Engine {
         if let Err(CheckError::Stuck(pid)) = end.answer {
             entry.stuck = Some(pid);
         }
-        if frozen {
+        if proves_nothing {
             self.request_run(end.id, now);
             return;
         }
@@ -301,7 +307,9 @@ struct Run {
     host: Arc<str>,
     sysroot: Arc<std::path::Path>,
     spawner: Arc<dyn monchero_core::program::Spawner>,
+    peers: Arc<dyn monchero_core::check::Peers>,
     now: Timestamp,
+    memory: Option<Arc<str>>,
 }
 
 impl Run {
@@ -316,8 +324,8 @@ impl Run {
             sysroot: &self.sysroot,
             spawner: &*self.spawner,
             env: &self.definition.env,
-            memory: None,
-            peers: &monchero_core::check::NoPeers,
+            memory: self.memory.as_deref(),
+            peers: &*self.peers,
             explain: false,
         };
         let run = tokio::time::timeout(timeout + BACKSTOP, self.definition.check.run(&context));

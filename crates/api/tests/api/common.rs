@@ -110,6 +110,17 @@ async fn play(rows: Vec<Arc<Row>>, mut commands: mpsc::Receiver<Command>, log: L
                 ));
                 send(answer, found.map(drop));
             }
+            Command::Signal(name, signal, answer) => {
+                say(format!("signal {name} {signal:?}"));
+                let takes = |row: Arc<Row>| {
+                    if name.as_str() == "backup" {
+                        Ok(row.result.clone())
+                    } else {
+                        Err(Refusal::TakesNoSignals(name.clone()))
+                    }
+                };
+                send(answer, find(name.as_str()).and_then(takes));
+            }
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
                 say(format!("acknowledge {check} by {author}: {comment} until {until:?} sticky {sticky}"));
                 acknowledged.push(check);

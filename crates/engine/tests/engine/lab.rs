@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_core::action::Target;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Delivered, Event, Message, Script};
-use monchero_core::check::{BoxFuture, Check, CheckError, Context};
+use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, SignalKind};
 use monchero_core::decide::Wants;
 use monchero_core::definition::{ActionDefinition, Configuration, Definition, Retention, Trigger};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
@@ -25,6 +25,16 @@ pub(crate) enum Answer {
     State(State),
     TimesOut,
     Panics,
+    /// One more than what it remembers.
+    Counts,
+    /// Okay, and again after this.
+    Again(Duration),
+    /// A problem that needs no confirmation.
+    Proven,
+    /// Like its worst peer.
+    LikeWorst,
+    /// Like what it remembers, after half a second.
+    Slow,
 }
 
 /// Everything that outlives an engine.
@@ -135,6 +145,7 @@ impl Lab {
             checks: tokio::runtime::Handle::current(),
             runtime: tokio::runtime::Handle::current(),
             clock: self.clock.clone(),
+            peers: Arc::new(handle.clone()),
             commands,
             stop: stopping,
         });
@@ -156,6 +167,20 @@ impl Lab {
         task.abort();
         let _ = task.await;
         self.start();
+    }
+
+    /// A check becomes one of another kind, or one with another definition.
+    pub(crate) async fn change(&mut self, name: &str, kind: &'static str) {
+        for check in self.configuration.checks.iter_mut().filter(|check| check.name.as_str() == name) {
+            check.kind = kind;
+            check.fingerprint += 1;
+        }
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The message of its last result.
+    pub(crate) async fn message(&self, check: &str) -> String {
+        self.handle.show(check).await.unwrap().row.result.message.to_string()
     }
 
     /// A configuration without these checks takes force.
@@ -261,8 +286,41 @@ impl Check for FakeCheck {
                     Err(CheckError::TimedOut(context.timeout))
                 }
                 Answer::Panics => panic!("as told"),
+                Answer::Counts => {
+                    let count = context.recall().unwrap_or(0) + 1;
+                    let mut report = Report::of(State::Okay, format!("number {count}"));
+                    report.remember(&count);
+                    Ok(report)
+                }
+                Answer::Again(after) => Ok(Report { again: Some(after), ..Report::of(State::Okay, "soon again") }),
+                Answer::Proven => Ok(Report { proven: true, ..Report::of(State::Bad, "beyond doubt") }),
+                Answer::LikeWorst => {
+                    let peers = context.peers.all().await;
+                    let worst = peers.iter().filter(|peer| peer.name.as_str() != context.check && peer.kind == "fake");
+                    let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
+                    Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
+                }
+                Answer::Slow => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    let last: String = context.recall().unwrap_or_default();
+                    let mut report = Report::of(State::Okay, format!("last heard {last:?}"));
+                    report.remember(&last);
+                    Ok(report)
+                }
             }
         })
+    }
+
+    fn hear(&self, signal: &Signal, _: Option<&str>, _: Timestamp) -> Option<Report> {
+        let state = match signal.kind {
+            SignalKind::Log => return None,
+            SignalKind::Fail(_) => State::Bad,
+            SignalKind::Start | SignalKind::Success => State::Okay,
+        };
+        assert_ne!(signal.output, "panic", "as told");
+        let mut report = Report { proven: true, ..Report::of(state, signal.output.clone()) };
+        report.remember(&signal.output);
+        Some(report)
     }
 }
 
