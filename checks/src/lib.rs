@@ -14,6 +14,7 @@ mod disk;
 mod http;
 mod load;
 mod memory;
+mod nut;
 mod plugin;
 mod tcp;
 
@@ -23,6 +24,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<http::Http>(),
     Kind::of::<load::Load>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<nut::Nut>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<tcp::Tcp>(),
 ];

@@ -25,6 +25,20 @@ pub(crate) struct Peer {
     pub(crate) port: u16,
 }
 
+impl Peer {
+    /// A host as settings name it, and a port.
+    pub(crate) fn new(host: &str, port: u16) -> Result<Self, String> {
+        let wrong =
+            || format!("`{host}` is no name and no address of a host, as in `ups.example.org`, `10.0.0.1` or `::1`");
+        let is_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+        if host.contains(':') && !is_v6 {
+            return Err(wrong());
+        }
+        let text = if is_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        text.parse().map_err(|_| if port == 0 { "a port is a number from 1 to 65535".to_owned() } else { wrong() })
+    }
+}
+
 impl FromStr for Peer {
     type Err = String;
 

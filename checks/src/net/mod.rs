@@ -121,6 +121,18 @@ pub(crate) async fn open(
     Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: Some(secured) })
 }
 
+/// Makes an open channel speak TLS, for protocols that begin in clear and ask for it (`STARTTLS`).
+pub(crate) async fn secure(
+    channel: Channel,
+    peer: &Peer,
+    settings: &TlsSettings,
+    deadline: Deadline,
+) -> Result<Channel, Failure> {
+    let Channel { stream, address, resolving, connecting, .. } = channel;
+    let (stream, secured) = tls::handshake(stream, peer, settings, &[], deadline).await?;
+    Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: Some(secured) })
+}
+
 /// Which addresses of a host are used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -19,14 +19,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::extensions::GeneralName;
 
-use super::{Deadline, Failure, Peer, Secured, io_text};
+use super::{Deadline, Failure, Peer, Secured, Stream, io_text};
 use crate::blocking::Blocking;
 use crate::settings::excerpt;
 
@@ -160,13 +159,13 @@ fn moment(seconds: i64) -> String {
 }
 
 /// Makes a connection to `peer` speak TLS. `protocols` are offered by ALPN.
-pub(super) async fn handshake(
-    stream: TcpStream,
+pub(super) async fn handshake<S: Stream>(
+    stream: S,
     peer: &Peer,
     settings: &TlsSettings,
     protocols: &[&[u8]],
     deadline: Deadline,
-) -> Result<(TlsStream<TcpStream>, Secured), Failure> {
+) -> Result<(TlsStream<S>, Secured), Failure> {
     let name = settings.server_name.as_ref().unwrap_or(&peer.host).clone();
     let server = ServerName::try_from(name.clone())
         .map_err(|_| Failure::Unable(format!("`{name}` is no name of a server that TLS knows")))?;
