@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod nut;
 mod plugin;
+mod snmp;
 mod tcp;
 
 /// Every kind of check that is built in.
@@ -26,5 +27,6 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<memory::Memory>(),
     Kind::of::<nut::Nut>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<snmp::Snmp>(),
     Kind::of::<tcp::Tcp>(),
 ];

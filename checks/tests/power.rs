@@ -6,3 +6,5 @@ mod common;
 mod nut;
 #[path = "power/peer.rs"]
 mod peer;
+#[path = "power/snmp.rs"]
+mod snmp;

@@ -121,6 +121,12 @@ pub(crate) async fn open(
     Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: Some(secured) })
 }
 
+/// The address of a peer to which datagrams are sent: the one that the system prefers, since nothing tells at once that it does not answer.
+pub(crate) async fn resolve(peer: &Peer, family: Family, deadline: Deadline) -> Result<SocketAddr, Failure> {
+    let found = resolve::resolve(peer, family, deadline).await?;
+    found.into_iter().next().ok_or_else(|| Failure::Bad(format!("`{}` has no address", peer.host)))
+}
+
 /// Makes an open channel speak TLS, for protocols that begin in clear and ask for it (`STARTTLS`).
 pub(crate) async fn secure(
     channel: Channel,
