@@ -230,9 +230,11 @@ impl Snmp {
         }
         let items = self.plan.items(&raw, before.as_ref());
         let mut report = self.report(context, &items);
-        // Counters of more ports than can be remembered are read twice in each run.
-        let counters = self.plan.counters(&raw).and_then(|counters| serde_json::to_string(&counters).ok());
-        report.memory = counters.filter(|text| text.len() <= MAX_MEMORY).map(String::into_boxed_str);
+        if let Some(counters) = self.plan.counters(&raw) {
+            // What is too large to be remembered, is read twice in each run.
+            let text = serde_json::to_string(&counters).ok().filter(|text| text.len() <= MAX_MEMORY);
+            report.memory = Some(text.unwrap_or_else(|| "null".to_owned()).into_boxed_str());
+        }
         Ok(report)
     }
 

@@ -2,6 +2,8 @@
 
 #[expect(dead_code, reason = "runs here remember what the last one saw")]
 mod common;
+#[path = "power/hostile.rs"]
+mod hostile;
 #[path = "power/nut.rs"]
 mod nut;
 #[path = "power/peer.rs"]

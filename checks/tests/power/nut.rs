@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use monchero_core::State;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::peer::{PATIENCE, Remembering, Server, free_tcp_port, metric, user};
 
@@ -224,6 +228,71 @@ async fn hostile_servers_end_in_unknown_with_a_reason() {
         assert!(result.message.contains(expected), "{expected}: {result:?}");
         assert!(start.elapsed() < Duration::from_secs(3), "{expected}: {:?}", start.elapsed());
     }
+}
+
+/// Answers one question of a client.
+async fn converse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), question: &str, answer: &str) {
+    let mut said = vec![0; question.len()];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(String::from_utf8(said).unwrap(), question);
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+const ONE: &str = "BEGIN LIST VAR u\nVAR u ups.status \"OL\"\nVAR u battery.charge \"99\"\nEND LIST VAR u\n";
+
+#[tokio::test]
+async fn starttls_is_spoken_before_anything_else_is_said() {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("upsd.pem");
+    std::fs::write(&ca, certificate.pem()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        converse(&mut stream, "STARTTLS\n", "OK STARTTLS\n").await;
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        converse(&mut stream, "USERNAME \"m\"\n", "OK\n").await;
+        converse(&mut stream, "PASSWORD \"a \\\"b\\\\\"\n", "OK\n").await;
+        converse(&mut stream, "LIST VAR u\n", ONE).await;
+        // The next client finds a certificate that it does not trust.
+        let (mut stream, _) = listener.accept().await.unwrap();
+        converse(&mut stream, "STARTTLS\n", "OK STARTTLS\n").await;
+        assert!(acceptor.accept(stream).await.is_err());
+    });
+    let login = "user: m\npassword: 'a \"b\\'\nups: u\n";
+    let settings = format!("host: localhost\nfamily: ipv4\nport: {port}\n{login}");
+    let (_, result) = Remembering::new("nut", &format!("{settings}tls: {{ ca: {} }}", ca.display())).run().await;
+    assert_eq!((result.state, &*result.message), (State::Okay, "u: on line power, 99% charged"));
+    let (_, result) = Remembering::new("nut", &format!("{settings}tls: true")).run().await;
+    assert!(result.state == State::Unknown && result.message.contains("certificate"), "{result:?}");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_may_speak_byte_by_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        converse(&mut stream, "LIST VAR u\n", "").await;
+        for byte in ONE.bytes() {
+            stream.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        converse(&mut stream, "LOGOUT\n", "OK Goodbye\n").await;
+    });
+    let (_, result) = Remembering::new("nut", &format!("host: 127.0.0.1\nport: {port}\nups: u")).run().await;
+    assert_eq!((result.state, &*result.message), (State::Okay, "u: on line power, 99% charged"));
+    server.await.unwrap();
 }
 
 /// A server of 20 UPSes with 40 variables each.
