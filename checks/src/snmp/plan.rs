@@ -249,14 +249,14 @@ impl Column {
                 Datum::Bytes(_) | Datum::Id(_) | Datum::Address(_) => Reading::Text(datum.text()),
                 other => Reading::Number(other.number()?),
             },
-            How::Number(scale) => Reading::Number(datum.number()? * scale),
+            How::Number(scale) => Reading::Number(scaled(datum.number()?, *scale)),
             How::Unless(none, scale) => {
                 let number = datum.number()?;
                 #[expect(clippy::float_cmp, reason = "a whole number that stands for nothing is exactly that")]
                 if number == *none as f64 {
                     return None;
                 }
-                Reading::Number(number * scale)
+                Reading::Number(scaled(number, *scale))
             }
             How::Text if *datum == Datum::Absent => return None,
             How::Text => Reading::Text(datum.text()),
@@ -270,6 +270,12 @@ impl Column {
             How::Rate(_) => return None,
         })
     }
+}
+
+/// A multiple. Tenths are divided by ten, since a tenth has no exact form: 3 of them are 0.3, not 0.30000000000000004.
+fn scaled(number: f64, scale: f64) -> f64 {
+    let parts = (1.0 / scale).round();
+    if scale.abs() < 1.0 && (parts * scale - 1.0).abs() < 1e-9 { number / parts } else { number * scale }
 }
 
 impl Table {
@@ -423,5 +429,8 @@ mod tests {
         assert_eq!(read(How::Unless(-1, 0.5), Datum::Integer(-1)), None);
         assert_eq!(read(How::Unless(-1, 0.5), Datum::Integer(5)), Some(Reading::Number(2.5)));
         assert_eq!(read(How::Number(1.0), Datum::Bytes(b"n/a"[..].into())), None);
+        assert_eq!(read(How::Number(0.1), Datum::Integer(3)), Some(Reading::Number(0.3)));
+        assert_eq!(read(How::Number(60.0), Datum::Integer(3)), Some(Reading::Number(180.0)));
+        assert_eq!(read(How::Number(0.3), Datum::Integer(2)), Some(Reading::Number(0.6)));
     }
 }

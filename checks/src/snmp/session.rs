@@ -257,14 +257,14 @@ impl Agent<'_> {
                 let tries = u32::from(self.retries) + 1;
                 let limit = duration::human(self.patience.saturating_mul(tries).min(self.deadline.limit()));
                 let hint = match &self.access {
-                    Access::Community(..) => "agents do not answer a wrong community at all",
+                    Access::Community(..) => "agents keep silent to a wrong community",
                     Access::User(user, _) if user.is_private() => {
-                        "agents do not answer what they cannot decrypt: see `privacy` and `privacy_password`"
+                        "agents keep silent to what they cannot decrypt: see `privacy` and `privacy_password`"
                     }
-                    Access::User(..) => "it may not speak SNMPv3",
+                    Access::User(..) => "agents of old do not speak version 3",
                 };
                 format!(
-                    "{peer} does not answer within {limit} ({tries} tries): no agent listens there, this host may not ask it, or {hint}"
+                    "{peer} does not answer within {limit} ({tries} tries): no agent listens there or this host may not ask it; {hint}"
                 )
             }
         }

@@ -90,3 +90,44 @@ fn port(row: &mut Row) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(texts: &[(&str, &str)], numbers: &[(&str, f64)]) -> Row {
+        let mut row = Row::default();
+        for (name, text) in texts {
+            row.set_text(name, text);
+        }
+        for (name, number) in numbers {
+            row.set_number(name, *number);
+        }
+        port(&mut row);
+        row
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_down() {
+        for (admin, oper, status) in [
+            ("up", "up", "up"),
+            ("up", "down", "down"),
+            ("disabled", "down", "disabled"),
+            ("testing", "up", "testing"),
+            ("up", "lower layer down", "lower layer down"),
+        ] {
+            let row = read(&[("_admin", admin), ("_oper", oper)], &[]);
+            assert_eq!(row.text("status"), Some(status), "{admin} {oper}");
+        }
+    }
+
+    #[test]
+    fn usage_is_a_share_of_the_speed() {
+        let row = read(&[], &[("in", 12.5e6), ("_in", 1.0), ("_out", 62.5e6), ("speed", 1e9), ("_speed", 4e9)]);
+        assert_eq!((row.number("in_usage"), row.number("out_usage")), (Some(10.0), Some(50.0)));
+        let row = read(&[], &[("in", 12.5e6), ("speed", 0.0), ("_speed", 1e8)]);
+        assert_eq!((row.number("in_usage"), row.number("speed")), (Some(100.0), Some(1e8)));
+        let row = read(&[], &[("in", 12.5e6), ("speed", 0.0)]);
+        assert_eq!((row.number("in_usage"), row.number("speed")), (None, None), "a tunnel has no speed");
+    }
+}
