@@ -14,6 +14,9 @@ const MAX_LINE: usize = 4 * 1024;
 /// The most lines of a list: the richest drivers know about 150 variables (R72).
 pub(super) const MAX_LINES: usize = 1_000;
 
+/// How much a server may say in one run, in bytes: 100 UPSes with 150 variables each need half of it.
+const MAX_SAID: usize = 2 * 1024 * 1024;
+
 /// Why a command gave nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -38,6 +41,8 @@ pub(super) struct Client<'a> {
     /// What came and is not yet read, from `read` on.
     buffer: Vec<u8>,
     read: usize,
+    /// How much came in all.
+    said: usize,
 }
 
 impl<'a> Client<'a> {
@@ -50,7 +55,7 @@ impl<'a> Client<'a> {
         deadline: Deadline,
     ) -> Result<Self, Trouble> {
         let channel = open(peer, family, None, &[], deadline).await?;
-        let mut client = Self { channel, peer, deadline, buffer: Vec::new(), read: 0 };
+        let mut client = Self { channel, peer, deadline, buffer: Vec::new(), read: 0, said: 0 };
         if let Some(settings) = tls {
             client = client.start_tls(settings).await?;
         }
@@ -156,10 +161,16 @@ impl<'a> Client<'a> {
             if looked > MAX_LINE {
                 return Err(self.odd(shown, &format!("a line of more than {} KiB", MAX_LINE / 1024)));
             }
+            if self.said > MAX_SAID {
+                return Err(self.odd(shown, &format!("more than {} MiB in all", MAX_SAID / 1024 / 1024)));
+            }
             let mut piece = [0; 4096];
             match timeout(self.deadline.left(), self.channel.stream.read(&mut piece)).await {
                 Ok(Ok(0)) => return Err(Trouble::Lost(format!("{} closes instead of answering {shown}", self.peer))),
-                Ok(Ok(read)) => self.buffer.extend(piece.iter().take(read)),
+                Ok(Ok(read)) => {
+                    self.said += read;
+                    self.buffer.extend(piece.iter().take(read));
+                }
                 Ok(Err(error)) => {
                     return Err(Trouble::Lost(format!(
                         "reading the answer to {shown} from {}: {}",

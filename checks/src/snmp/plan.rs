@@ -1,6 +1,6 @@
 //! What is asked for and how it is read: made of the settings or of a profile, alike for both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use monchero_core::items::Field;
 use monchero_core::quantity::{Unit, human};
@@ -307,7 +307,7 @@ impl Table {
             Rows::Together(parts) => together(rows, parts),
             Rows::Mean => mean(&rows).into_iter().collect(),
         };
-        let mut items: Vec<(String, Row)> = Vec::new();
+        let (mut items, mut taken) = (Vec::new(), BTreeSet::new());
         for row in rows {
             if row.values.keys().all(|name| name.starts_with('_')) {
                 continue;
@@ -315,10 +315,12 @@ impl Table {
             let own = self.names.iter().find_map(|name| row.text(name).filter(|text| !text.is_empty()));
             let own = own.map_or_else(|| dotted(&row.index), str::to_owned);
             let name = if own.is_empty() { self.prefix.clone() } else { format!("{} {own}", self.prefix) };
-            let name = name.trim().to_owned();
+            let mut name = name.trim().to_owned();
             // Nothing keeps two ports of a switch from having one name.
-            let is_taken = items.iter().any(|(other, _)| *other == name);
-            items.push((if is_taken { format!("{name} #{}", dotted(&row.index)) } else { name }, row));
+            if !taken.insert(name.clone()) {
+                name = format!("{name} #{}", dotted(&row.index));
+            }
+            items.push((name, row));
         }
         items
     }

@@ -295,6 +295,31 @@ async fn a_server_may_speak_byte_by_byte() {
     server.await.unwrap();
 }
 
+#[tokio::test]
+async fn a_server_that_talks_and_talks_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut answer = format!("BEGIN {line}\n");
+            for number in 0..100 {
+                let value = if line == "LIST UPS" { String::new() } else { "x".repeat(4_000) };
+                let subject = line.strip_prefix("LIST ").unwrap();
+                let _ = writeln!(answer, "{subject} u{number} \"{value}\"");
+            }
+            let _ = writeln!(answer, "END {line}");
+            if write.write_all(answer.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    });
+    let (_, result) = Remembering::new("nut", &format!("host: 127.0.0.1\nport: {port}")).run().await;
+    assert!(result.state == State::Unknown && result.message.contains("more than 2 MiB in all"), "{result:?}");
+}
+
 /// A server of 20 UPSes with 40 variables each.
 async fn scripted() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
