@@ -2,7 +2,6 @@
 
 mod sendmail;
 mod smtp;
-mod text;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, SinglePart};
 use lettre::{Address, Message as Mail};
-use monchero_core::action::{ActionContext, DeliveryError, Message, TargetKind};
+use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, Secret, duration};
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
@@ -197,7 +196,7 @@ impl TargetKind for Email {
         Ok(())
     }
 
-    async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<String, DeliveryError> {
+    async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
         let permanent = |why: String| DeliveryError::Permanent { why };
         let ready = self.ready.as_ref().ok_or_else(|| permanent("the settings were not validated".to_owned()))?;
         let from = match &ready.from {
@@ -216,9 +215,12 @@ impl TargetKind for Email {
                     mail: &mail,
                     host: context.host,
                 };
-                server.deliver(&parcel, self.timeout).await
+                server.deliver(&parcel, self.timeout).await.map(Delivered::from)
             }
-            Way::Sendmail(path) => sendmail::deliver(path, &from.email, &to, mail, self.timeout, context.spawner).await,
+            Way::Sendmail(path) => {
+                let sending = sendmail::deliver(path, &from.email, &to, mail, self.timeout, context.spawner);
+                sending.await.map(Delivered::from)
+            }
         }
     }
 }
@@ -238,10 +240,10 @@ impl Ready {
             // A message is never lost to its own wording.
             rendered.map_err(|error| failures.push(format!("The template of the {what} was not used: {error}."))).ok()
         };
-        let subject = render("subject", self.subject.as_ref()).unwrap_or_else(|| text::subject(message));
+        let subject = render("subject", self.subject.as_ref()).unwrap_or_else(|| crate::wording::title(message));
         let mut body = match render("text", self.body.as_ref()) {
             Some(body) => monchero_core::text::escape_controls_in_block(&body),
-            None => text::body(message, context.zone),
+            None => crate::wording::whole(message, context.zone),
         };
         for failure in failures {
             body.push_str("\n\n");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::mail::{Answer, Certificates, Mail, Rules, Server, decode_base64};
 use common::{Real, Scripted, context, email, ended, event, message, refusal, wait};
 use jiff::tz::TimeZone;
-use monchero_core::action::{DeliveryError, Event, Message};
+use monchero_core::action::{Delivered, DeliveryError, Event, Message};
 use monchero_core::decide::Missed;
 use monchero_core::program::Exit;
 use monchero_core::{IncidentId, Name, NoticeKind, State};
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Delivers over a server that follows rules.
-async fn over(rules: Rules, mut settings: Value, message: &Message) -> (Result<String, DeliveryError>, Server) {
+async fn over(rules: Rules, mut settings: Value, message: &Message) -> (Result<Delivered, DeliveryError>, Server) {
     let server = Server::start(rules).await;
     settings["smtp"]["port"] = json!(server.port);
     if settings["smtp"].get("host").is_none() {
@@ -151,7 +151,7 @@ fn every_kind_of_message_has_its_words() {
     assert!(subject.starts_with("[drill] [bad] grafana[a:3000] on web1: "), "{subject}");
     assert!(body.starts_with("This is a drill: nothing is wrong.\n"), "{body}");
     assert!(
-        body.contains("This mail is 15m late")
+        body.contains("This message is 15m late")
             && body.contains(", attempt 4\n")
             && body.contains("monchero ack 'grafana[a:3000]'"),
         "{body}"
@@ -365,8 +365,9 @@ fn one_bad_recipient_does_not_keep_the_mail_from_the_others() {
         let (answer, server) = over(refuses, settings, &message(NoticeKind::Problem, event())).await;
         let words = answer.unwrap();
         assert!(
-            words.contains("queued as 4711") && words.contains("refused for `gone@example.org`: 550 no such user"),
-            "{words}"
+            words.answer.contains("queued as 4711")
+                && words.answer.contains("refused for `gone@example.org`: 550 no such user"),
+            "{words:?}"
         );
         assert_eq!(server.mails().len(), 1);
     });
@@ -557,7 +558,7 @@ fn sendmail_gets_the_mail_and_the_addresses() {
     let settings = json!({ "to": ["ops@example.org", "-x@example.org"], "sendmail": program });
     let answer =
         wait(email(&settings).deliver(&message(NoticeKind::Problem, event()), &context(&real, &TimeZone::UTC)));
-    assert_eq!(answer, Ok(format!("taken by `{}`", program.display())));
+    assert_eq!(answer, Ok(format!("taken by `{}`", program.display()).into()));
     assert_eq!(
         std::fs::read_to_string(directory.path().join("args")).unwrap(),
         "-i\n-f\nmonchero@web1\n--\nops@example.org\n-x@example.org\n"

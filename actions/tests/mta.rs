@@ -12,7 +12,7 @@ use common::mail::{Certificates, Mail};
 use common::{Real, context, email, event, message, wait};
 use jiff::tz::TimeZone;
 use monchero_core::NoticeKind;
-use monchero_core::action::{DeliveryError, Message};
+use monchero_core::action::{Delivered, DeliveryError, Message};
 use serde_json::{Value, json};
 
 const EXIM: &str = "/usr/sbin/exim4";
@@ -108,7 +108,7 @@ impl Exim {
         }
     }
 
-    fn deliver(&self, mut settings: Value, message: &Message) -> Result<String, DeliveryError> {
+    fn deliver(&self, mut settings: Value, message: &Message) -> Result<Delivered, DeliveryError> {
         if settings.get("sendmail").is_none() {
             settings["smtp"]["port"] = json!(self.port);
         }
@@ -197,7 +197,7 @@ fn a_mail_arrives_as_it_was_written() {
     event.output = format!(".\n..\n. dots\n{}\n{}", "long ".repeat(400), "\u{20ac}".repeat(3_000));
     let answer =
         exim.deliver(settings(&json!("ops@example.org")), &message(NoticeKind::Problem, event.clone())).expect("taken");
-    assert!(answer.contains("250 OK id="), "{answer}");
+    assert!(answer.answer.contains("250 OK id="), "{answer:?}");
     let mails = exim.mails(1);
     let mail = &mails[0];
     assert_eq!(mail.header("Subject"), format!("[bad] shop on web1: {}", event.message));
@@ -217,7 +217,7 @@ fn refusals_of_a_real_server_are_understood() {
     let later = told(json!("later@example.org")).unwrap_err();
     assert!(matches!(&later, DeliveryError::Transient { why, .. } if why.contains("451 come back")), "{later:?}");
     let some = told(json!(["ops@example.org", "gone@example.org"])).unwrap();
-    assert!(some.contains("250 OK id=") && some.contains("refused for `gone@example.org`"), "{some}");
+    assert!(some.answer.contains("250 OK id=") && some.answer.contains("refused for `gone@example.org`"), "{some:?}");
     assert_eq!(exim.mails(1).len(), 1);
 }
 

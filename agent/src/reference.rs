@@ -13,7 +13,8 @@ use crate::config::Kinds;
 use crate::config::settings::{ActionSettings, CheckSettings, Settings};
 
 pub use schema::{conf_d_schema, settings_schema};
-use words::{first_sentence, paragraphs, settings_of, wrap};
+pub use words::paragraphs;
+use words::{first_sentence, settings_of, wrap};
 
 /// What a kind is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +233,7 @@ fn fits(sort: Sort, setting: &str) -> bool {
 }
 
 /// What the value is, whether it must be there, and the default.
-fn remarks(setting: &SettingReference) -> String {
+pub fn remarks(setting: &SettingReference) -> String {
     let mut out = format!("({}", setting.value);
     if setting.required {
         out.push_str(", required");

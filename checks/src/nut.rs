@@ -6,6 +6,7 @@ mod tell;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use monchero_core::check::{CheckKind, Context};
@@ -19,7 +20,7 @@ use self::client::{Client, Trouble};
 use self::status::{Circumstances, Verdict};
 use self::tell::{describe, is_known, meaning, summary, watts};
 use self::variables::FIELDS;
-use crate::net::{Deadline, Family, Peer, TlsSettings};
+use crate::net::{Address, Deadline, Family, TlsSettings};
 use crate::settings::{OneOrMore, excerpt};
 
 const LIMITS: &[Limit] = &[
@@ -70,12 +71,10 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nut {
-    /// The host on which `upsd` runs. Default: `localhost`.
+    /// The host on which `upsd` runs, and the port if it is not the usual one, 3493: `ups.example.org`, `10.0.0.1:13493`. Default:
+    /// `localhost`.
     #[serde(default = "localhost")]
-    host: String,
-    /// Its port. Default: `3493`.
-    #[serde(default = "port")]
-    port: u16,
+    address: Address,
     /// Which addresses of the host are used: `any`, `ipv4` or `ipv6`. Default: `any`.
     #[serde(default)]
     family: Family,
@@ -112,18 +111,14 @@ pub(crate) struct Nut {
     /// The variables for which the user wrote a limit: made by `validate`.
     #[serde(skip)]
     named: BTreeSet<String>,
-    /// The server: made by `validate`.
-    #[serde(skip)]
-    peer: Option<Peer>,
 }
 
-fn localhost() -> String {
-    "localhost".to_owned()
+fn localhost() -> Address {
+    Address::from_str("localhost").unwrap_or_else(|_| unreachable!("this is a host"))
 }
 
-fn port() -> u16 {
-    3493
-}
+/// The port that IANA gave to it.
+const PORT: u16 = 3493;
 
 /// Whether a name of a UPS can stand in a command as it is.
 fn is_name(name: &str) -> bool {
@@ -132,12 +127,11 @@ fn is_name(name: &str) -> bool {
 
 impl CheckKind for Nut {
     const NAME: &'static str = "nut";
-    const EXAMPLE: &'static str = "{ host: ups.example.org, ups: rack, bad: { battery.runtime: \"< 5m\" } }";
-    const SHORT_FOR: Option<&'static str> = Some("host");
+    const EXAMPLE: &'static str = "{ address: ups.example.org, ups: rack, bad: { battery.runtime: \"< 5m\" } }";
+    const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        self.peer = Some(Peer::new(&self.host, self.port).map_err(|why| Invalid::at("host", why))?);
         for name in self.ups.iter().flat_map(|names| &names.0) {
             if !is_name(name) {
                 return Err(Invalid::at("ups", format!("`{}` is no name of a UPS", excerpt(name))));
@@ -257,7 +251,7 @@ impl Nut {
 
     /// Asks the server for everything.
     async fn read(&self, deadline: Deadline) -> Result<Vec<Ups>, String> {
-        let Some(peer) = &self.peer else { return Err(format!("`{}` is no host", self.host)) };
+        let peer = &self.address.peer(PORT);
         let login = self.user.as_deref().zip(self.password.as_ref());
         let lost = |doing: &'static str| {
             move |trouble: Trouble| match trouble {

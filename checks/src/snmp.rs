@@ -25,7 +25,7 @@ use self::profiles::{FIELDS, Profile};
 use self::session::{Access, Agent, Trouble};
 use self::settings::{Objects, TableSettings};
 use self::usm::{Keys, User};
-use crate::net::{Deadline, Failure, Family, Peer};
+use crate::net::{Address, Deadline, Failure, Family, resolve};
 
 /// How long the two looks lie apart of which rates are made when there was no earlier run.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -51,11 +51,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Snmp {
-    /// The host that the agent runs on.
-    host: String,
-    /// Its port (UDP). Default: `161`.
-    #[serde(default = "port")]
-    port: u16,
+    /// The host that the agent runs on, and the port (UDP) if it is not the usual one, 161: `ups.example.org`, `10.0.0.1:1161`.
+    address: Address,
     /// Which addresses of the host are used: `any`, `ipv4` or `ipv6`. Default: `any`.
     #[serde(default)]
     family: Family,
@@ -97,9 +94,6 @@ pub(crate) struct Snmp {
     /// What is asked for: made by `validate`.
     #[serde(skip)]
     plan: Plan,
-    /// The agent: made by `validate`.
-    #[serde(skip)]
-    peer: Option<Peer>,
     /// The fields for which the user wrote a limit: made by `validate`.
     #[serde(skip)]
     named: BTreeSet<String>,
@@ -122,9 +116,8 @@ enum ProtocolVersion {
     Three,
 }
 
-fn port() -> u16 {
-    161
-}
+/// The port that IANA gave to it.
+const PORT: u16 = 161;
 
 fn two_seconds() -> Duration {
     Duration::from_secs(2)
@@ -137,11 +130,10 @@ fn two() -> u8 {
 impl CheckKind for Snmp {
     const NAME: &'static str = "snmp";
     const EXAMPLE: &'static str =
-        "{ host: ups.example.org, community: { env: UPS_COMMUNITY }, profile: ups, bad: { runtime: \"< 5m\" } }";
+        "{ address: ups.example.org, community: { env: UPS_COMMUNITY }, profile: ups, bad: { runtime: \"< 5m\" } }";
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        self.peer = Some(Peer::new(&self.host, self.port).map_err(|why| Invalid::at("host", why))?);
         self.validate_access()?;
         if self.request_timeout.is_zero() || self.request_timeout > Duration::from_secs(60) {
             return Err(Invalid::at("request_timeout", "a request is waited for from 1ms to 60s"));
@@ -159,10 +151,14 @@ impl CheckKind for Snmp {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        let Some(peer) = &self.peer else { return Err(CheckError::Unable(format!("`{}` is no host", self.host))) };
+        let peer = &self.address.peer(PORT);
         let deadline = Deadline::of(context);
-        let address = crate::net::resolve(peer, self.family, deadline).await;
-        let address = address.map_err(|(Failure::Bad(why) | Failure::Unable(why))| CheckError::Unable(why))?;
+        let found = resolve(peer, self.family, deadline).await;
+        let found = found.map_err(|(Failure::Bad(why) | Failure::Unable(why))| CheckError::Unable(why))?;
+        // The one that the system prefers: nothing tells at once that an address does not answer.
+        let Some(address) = found.first().copied() else {
+            return Err(CheckError::Unable(format!("{peer} has no address")));
+        };
         let mut agent = Agent {
             peer,
             address,

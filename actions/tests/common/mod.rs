@@ -2,6 +2,7 @@
 #![expect(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod mail;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -117,8 +118,11 @@ pub fn message(kind: NoticeKind, event: Event) -> Message {
         kind,
         delivery_id: "0123456789abcdef".to_owned(),
         thread: "thread-1".to_owned(),
+        reference: None,
         event,
         missed: Vec::new(),
+        last_action: None,
+        digest: Vec::new(),
         attempt: 1,
         late: None,
     }

@@ -228,7 +228,7 @@ pub(super) fn first_sentence(text: &str) -> String {
 }
 
 /// The paragraphs of a text, each in one line; items of lists are paragraphs that begin with `- `.
-pub(super) fn paragraphs(text: &str) -> Vec<String> {
+pub fn paragraphs(text: &str) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut goes_on = false;
     for line in text.lines().map(str::trim) {

@@ -6,7 +6,7 @@ use monchero_core::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::net::{Channel, Deadline, Failure, Family, Peer, TlsSettings, io_text, open, secure};
+use crate::net::{Channel, Deadline, Failure, Family, Handshake, Peer, TlsSettings, io_text, open};
 use crate::settings::excerpt;
 
 /// The longest line of a reply, in bytes: a value of `upsd` has a few hundred at most (R72).
@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
         if self.read < self.buffer.len() {
             return Err(self.odd("STARTTLS", &format!("`{}` and more", excerpt(&reply))));
         }
-        let channel = secure(self.channel, self.peer, settings, self.deadline).await?;
+        let channel = self.channel.secure(self.peer, settings, Handshake::default(), self.deadline).await?;
         Ok(Self { channel, ..self })
     }
 

@@ -96,7 +96,7 @@ where
 }
 
 async fn run(port: u16, settings: &str) -> ServiceResult {
-    let settings = format!("host: 127.0.0.1\nport: {port}\n{settings}");
+    let settings = format!("address: 127.0.0.1:{port}\n{settings}");
     let mut check = Remembering::new("snmp", &settings);
     check.timeout = Duration::from_secs(4);
     let start = Instant::now();
@@ -238,7 +238,7 @@ async fn mutated_answers_never_panic_and_end_in_time() {
         async move { vec![reply] }
     })
     .await;
-    let mut check = Remembering::new("snmp", &format!("host: 127.0.0.1\nport: {port}\n{settings}"));
+    let mut check = Remembering::new("snmp", &format!("address: 127.0.0.1:{port}\n{settings}"));
     let mut okay = 0;
     for _ in 0..3_000 {
         okay += u32::from(check.run().await.1.state == State::Okay);
@@ -270,7 +270,7 @@ async fn mutated_engines_never_panic_and_end_in_time() {
         let settings =
             format!("v3: {{ user: u{auth} }}\nget: {{ a: 1.3.6.1.4.1.9.1 }}\nrequest_timeout: 20ms\nretries: 0\n");
         for round in 0..rounds {
-            let settings = format!("host: 127.0.0.1\nport: {port}\n{settings}");
+            let settings = format!("address: 127.0.0.1:{port}\n{settings}");
             let (_, result) = Remembering::new("snmp", &settings).run().await;
             assert!(matches!(result.state, State::Unknown | State::Bad), "round {round}: {result:?}");
         }

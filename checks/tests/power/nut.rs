@@ -78,7 +78,7 @@ impl Nut {
     }
 
     fn settings(&self, more: &str) -> String {
-        format!("host: 127.0.0.1\nport: {}\n{more}", self.port)
+        format!("address: 127.0.0.1:{}\n{more}", self.port)
     }
 
     /// Sets a variable, as `upsrw` does.
@@ -220,7 +220,7 @@ async fn hostile_servers_end_in_unknown_with_a_reason() {
         (begin.as_bytes().to_vec(), false, "does not answer LIST VAR u within"),
     ] {
         let port = talker(text, ends).await;
-        let mut check = Remembering::new("nut", &format!("host: 127.0.0.1\nport: {port}\nups: u"));
+        let mut check = Remembering::new("nut", &format!("address: 127.0.0.1:{port}\nups: u"));
         check.timeout = Duration::from_secs(1);
         let start = Instant::now();
         let (_, result) = check.run().await;
@@ -268,7 +268,7 @@ async fn starttls_is_spoken_before_anything_else_is_said() {
         assert!(acceptor.accept(stream).await.is_err());
     });
     let login = "user: m\npassword: 'a \"b\\'\nups: u\n";
-    let settings = format!("host: localhost\nfamily: ipv4\nport: {port}\n{login}");
+    let settings = format!("address: localhost:{port}\nfamily: ipv4\n{login}");
     let (_, result) = Remembering::new("nut", &format!("{settings}tls: {{ ca: {} }}", ca.display())).run().await;
     assert_eq!((result.state, &*result.message), (State::Okay, "u: on line power, 99% charged"));
     let (_, result) = Remembering::new("nut", &format!("{settings}tls: true")).run().await;
@@ -290,7 +290,7 @@ async fn a_server_may_speak_byte_by_byte() {
         }
         converse(&mut stream, "LOGOUT\n", "OK Goodbye\n").await;
     });
-    let (_, result) = Remembering::new("nut", &format!("host: 127.0.0.1\nport: {port}\nups: u")).run().await;
+    let (_, result) = Remembering::new("nut", &format!("address: 127.0.0.1:{port}\nups: u")).run().await;
     assert_eq!((result.state, &*result.message), (State::Okay, "u: on line power, 99% charged"));
     server.await.unwrap();
 }
@@ -316,7 +316,7 @@ async fn a_server_that_talks_and_talks_is_left() {
             }
         }
     });
-    let (_, result) = Remembering::new("nut", &format!("host: 127.0.0.1\nport: {port}")).run().await;
+    let (_, result) = Remembering::new("nut", &format!("address: 127.0.0.1:{port}")).run().await;
     assert!(result.state == State::Unknown && result.message.contains("more than 2 MiB in all"), "{result:?}");
 }
 
@@ -359,7 +359,7 @@ async fn scripted() -> u16 {
 async fn ten_servers_of_twenty_upses_take_less_than_a_second() {
     let mut checks = Vec::new();
     for _ in 0..10 {
-        checks.push(Remembering::new("nut", &format!("host: 127.0.0.1\nport: {}", scripted().await)));
+        checks.push(Remembering::new("nut", &format!("address: 127.0.0.1:{}", scripted().await)));
     }
     let start = Instant::now();
     for check in &mut checks {

@@ -94,7 +94,7 @@ impl Agent {
     }
 
     fn check(&self, more: &str) -> Remembering {
-        Remembering::new("snmp", &format!("host: 127.0.0.1\nport: {}\n{more}", self.port))
+        Remembering::new("snmp", &format!("address: 127.0.0.1:{}\n{more}", self.port))
     }
 
     async fn result(&self, more: &str) -> ServiceResult {
@@ -143,7 +143,7 @@ async fn versions_and_communities() {
     assert!(start.elapsed() < Duration::from_secs(2));
     let port = agent.port;
     drop(agent);
-    let mut check = Remembering::new("snmp", &format!("host: 127.0.0.1\nport: {port}\n{get}"));
+    let mut check = Remembering::new("snmp", &format!("address: 127.0.0.1:{port}\n{get}"));
     let (_, result) = check.run().await;
     assert!(result.state == State::Unknown && result.message.contains("nothing listens at"), "{result:?}");
 }

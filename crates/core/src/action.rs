@@ -94,14 +94,52 @@ pub struct Message {
     pub delivery_id: String,
     /// Joins the messages of one incident; a new problem starts a new one.
     pub thread: String,
+    /// What the receiver called the first messages of this thread ([`Delivered::reference`]); none for the first.
+    pub reference: Option<String>,
     /// What it is about.
     pub event: Event,
     /// Other problems that came and went while the target could not be told of them, or not of their end.
     pub missed: Vec<Missed>,
+    /// The last script or remedy of this incident and how it went, in one line; none if nothing was tried.
+    pub last_action: Option<String>,
+    /// What else this message tells, if it speaks of many checks at once: one line each, worst first.
+    pub digest: Vec<DigestLine>,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// How late it is, because the target could not be reached.
     pub late: Option<Duration>,
+}
+
+/// One of many checks of which a message speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestLine {
+    /// The check.
+    pub check: Name,
+    /// What kind of message it would have been.
+    pub kind: NoticeKind,
+    /// How it is.
+    pub state: State,
+    /// Its first line.
+    pub message: String,
+}
+
+/// What became of a message that was delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// A word about what the receiver answered.
+    pub answer: String,
+    /// The receiver's own name for the message or its thread, if the next message about the same incident is to go there: at most
+    /// [`MAX_REFERENCE`].
+    pub reference: Option<String>,
+}
+
+/// The longest name of a thread that is kept, in bytes: those of services have a few dozen.
+pub const MAX_REFERENCE: usize = 512;
+
+impl From<String> for Delivered {
+    fn from(answer: String) -> Self {
+        Self { answer, reference: None }
+    }
 }
 
 /// Why a delivery failed, and whether trying again can help.
@@ -125,12 +163,17 @@ pub enum DeliveryError {
 
 /// Tells somebody. Delivers once; deadline, backoff, holds and the record of what was told belong to the outbox.
 pub trait Target: Send + Sync {
-    /// Delivers one message. `Ok` is a word about what the receiver answered.
+    /// Delivers one message.
     fn deliver<'a>(
         &'a self,
         message: &'a Message,
         context: &'a ActionContext<'a>,
-    ) -> BoxFuture<'a, Result<String, DeliveryError>>;
+    ) -> BoxFuture<'a, Result<Delivered, DeliveryError>>;
+
+    /// Whether one message may speak of many checks ([`Message::digest`]). Not where each incident is opened and closed by itself.
+    fn takes_digests(&self) -> bool {
+        true
+    }
 }
 
 /// Why an action could not be done.
@@ -202,6 +245,9 @@ pub trait TargetKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The setting that a bare scalar is short for, if any.
     const SHORT_FOR: Option<&'static str> = None;
 
+    /// Whether one message may speak of many checks ([`Target::takes_digests`]).
+    const TAKES_DIGESTS: bool = true;
+
     /// Judges what serde cannot and compiles templates. The path names the setting.
     fn validate(&mut self) -> Result<(), Invalid> {
         Ok(())
@@ -212,7 +258,7 @@ pub trait TargetKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         &self,
         message: &Message,
         context: &ActionContext<'_>,
-    ) -> impl Future<Output = Result<String, DeliveryError>> + Send;
+    ) -> impl Future<Output = Result<Delivered, DeliveryError>> + Send;
 }
 
 /// The settings of a kind of action that does something.
@@ -250,8 +296,12 @@ impl<T: TargetKind> Target for Running<T> {
         &'a self,
         message: &'a Message,
         context: &'a ActionContext<'a>,
-    ) -> BoxFuture<'a, Result<String, DeliveryError>> {
+    ) -> BoxFuture<'a, Result<Delivered, DeliveryError>> {
         Box::pin(self.0.deliver(message, context))
+    }
+
+    fn takes_digests(&self) -> bool {
+        T::TAKES_DIGESTS
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Told {
     pub missed: Vec<Missed>,
     /// How many more there were than `missed` holds.
     pub missed_more: u32,
+    /// The thread of its last messages, and what the receiver calls it ([`crate::action::Delivered::reference`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Box<(String, String)>>,
 }
 
 /// How many missed incidents are remembered one by one, so that a target that is down for a year costs no memory; more are counted.
@@ -153,7 +156,7 @@ impl Notice {
     }
 
     /// Whether there is nothing to worry about any more.
-    fn is_good_news(&self) -> bool {
+    pub fn is_good_news(&self) -> bool {
         self.state == State::Okay && self.kind != NoticeKind::FlappingStarted
     }
 }

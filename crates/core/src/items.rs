@@ -709,9 +709,9 @@ mod tests {
         let judge = Judge::new(FIELDS, &warning, &bad);
         let mut report = Report::default();
         judge.item(&mut report, "/", &[("type", Value::Text("ext4"))], || "fine".to_owned());
-        judge.item(&mut report, "/x", &[("type", Value::Text("v\x1bfat"))], || "seen".to_owned());
+        judge.item(&mut report, "/x", &[("type", Value::Text("v\u{1b}fat"))], || "seen".to_owned());
         let texts: Vec<&str> = report.findings.iter().map(|finding| finding.text.as_str()).collect();
-        assert_eq!(texts, ["/: fine", "/x type is v\\x1bfat (seen)"]);
+        assert_eq!(texts, ["/: fine", "/x type is v\\efat (seen)"]);
         assert!(report.metrics.is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! Kinds of checks and actions, as the settings struct of each makes them.
 
 use jiff::Timestamp;
-use monchero_core::action::{Action, ActionContext, ActionKind, DeliveryError, Message, TargetKind};
+use monchero_core::action::{Action, ActionContext, ActionKind, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::check::{CheckError, CheckKind, Context, Kind};
 use monchero_core::node::{Key, Node, SecretSource, Secrets, Span, Value};
 use monchero_core::report::CheckResult;
@@ -51,8 +51,8 @@ impl TargetKind for Whistle {
     const NAME: &'static str = "whistle";
     const EXAMPLE: &'static str = "{}";
 
-    async fn deliver(&self, message: &Message, _: &ActionContext<'_>) -> Result<String, DeliveryError> {
-        Ok(message.delivery_id.clone())
+    async fn deliver(&self, message: &Message, _: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
+        Ok(message.delivery_id.clone().into())
     }
 }
 

@@ -69,6 +69,29 @@ impl Scripts {
         self.recent.get(&id).map(|rows| rows.iter().rev().cloned().collect()).unwrap_or_default()
     }
 
+    /// The last action of an incident, in one line for who is told about it.
+    fn last_of(&self, id: Id, incident: IncidentId) -> Option<String> {
+        let row = self.recent.get(&id)?.iter().rev().find(|row| row.incident == Some(incident))?;
+        let word = match row.outcome {
+            ActionState::Intended => return Some(format!("{}: still running", row.action)),
+            ActionState::Done => "done",
+            ActionState::Failed => "failed",
+            ActionState::Interrupted => "interrupted",
+            ActionState::Superseded => "superseded",
+            ActionState::Skipped => "skipped",
+        };
+        let why = if row.message.is_empty() { String::new() } else { format!(" ({})", row.message) };
+        Some(format!("{}: {word}{why}", row.action))
+    }
+
+    /// How many scripts and remedies have run about an incident, as far as they are remembered ([`RECENT`]).
+    pub(crate) fn tried(&self, id: Id, incident: IncidentId) -> u32 {
+        let has_run = |outcome| matches!(outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted);
+        let rows = self.recent.get(&id).into_iter().flatten();
+        let count = rows.filter(|row| row.incident == Some(incident) && has_run(row.outcome)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     /// Takes up what an earlier daemon did.
     pub(crate) fn restore(&mut self, id: Id, row: ActionRow) {
         if matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted) {
@@ -104,6 +127,11 @@ impl Scripts {
 }
 
 impl Engine {
+    /// What was last done about an incident, if anything was.
+    pub(crate) fn last_action(&self, id: Id, incident: Option<IncidentId>) -> Option<String> {
+        self.scripts.last_of(id, incident?)
+    }
+
     /// Writes down the intent to run each script that a transition sets off, or why it is not run.
     pub(crate) fn trigger_scripts(&mut self, id: Id, transition: &Transition) {
         let Some(entry) = self.entries.get(id) else { return };
@@ -270,6 +298,8 @@ impl Engine {
             }
         }
         self.note_action(id, row);
+        // Some targets are told only when mending has failed.
+        self.reconcile(id);
     }
 
     fn note_action(&mut self, id: Id, row: ActionRow) {

@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod generate;
+mod man;
 mod packages;
 mod run;
 

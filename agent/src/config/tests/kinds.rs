@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use monchero_core::action::{ActionContext, ActionKind, ActionOutcome, DeliveryError, Message, ScriptKind, TargetKind};
+use monchero_core::action::{
+    ActionContext, ActionKind, ActionOutcome, Delivered, DeliveryError, Message, ScriptKind, TargetKind,
+};
 use monchero_core::check::{CheckKind, Kind};
+use monchero_core::items::Field;
 use monchero_core::{ActionError, CheckError, Context, Event, Secret};
 use monchero_core::{Invalid, Report, Thresholds};
 use schemars::JsonSchema;
@@ -35,7 +38,6 @@ struct Probe {
     headers: BTreeMap<String, Secret>,
     /// When it warns.
     #[serde(default)]
-    #[expect(dead_code, reason = "only read from the file")]
     warning: Thresholds,
 }
 
@@ -70,7 +72,7 @@ impl CheckKind for Probe {
         if self.port == Some(0) {
             return Err(Invalid::at("port", "there is no port 0".to_owned()));
         }
-        Ok(())
+        self.warning.validate("warning", &[Field::number("time", "s", "How long it took.")])
     }
 
     async fn run(&self, _: &Context<'_>) -> Result<Report, CheckError> {
@@ -154,7 +156,7 @@ impl TargetKind for Mail {
     const NAME: &'static str = "mail";
     const EXAMPLE: &'static str = "{ to: [ops@example.org] }";
 
-    async fn deliver(&self, _: &Message, _: &ActionContext<'_>) -> Result<String, DeliveryError> {
+    async fn deliver(&self, _: &Message, _: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
         Err(DeliveryError::Permanent { why: self.to.join(",") })
     }
 }

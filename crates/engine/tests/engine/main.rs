@@ -4,3 +4,4 @@ mod delivery;
 mod lab;
 mod scenarios;
 mod schedule;
+mod telling;

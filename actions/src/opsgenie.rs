@@ -1,0 +1,107 @@
+//! The kind `opsgenie`: alerts in Opsgenie, and in Jira Service Management, which speaks the same language.
+
+use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
+use monchero_core::text::shorten;
+use monchero_core::{Invalid, NoticeKind, Secret, State};
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde_json::json;
+
+use crate::web::{Connection, Request, address, below};
+use crate::wording::Words;
+
+/// The longest parts of an alert, in characters (docs.opsgenie.com/docs/alert-api, "Create Alert"): message, description, alias.
+const MAX_MESSAGE: usize = 130;
+const MAX_DESCRIPTION: usize = 15_000;
+const MAX_ALIAS: usize = 512;
+/// How much is sent when the service calls it too long.
+const SHORT: usize = 500;
+
+/// Opens and closes alerts in Opsgenie, or in Jira Service Management with its address in `url`.
+///
+/// All messages of one incident of a check have one alias: a problem opens an alert once, reminders and changes count there, and the
+/// recovery closes it. Bad has priority P1, unknown P3, a warning P3.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Opsgenie {
+    /// The key of an API integration.
+    key: Secret,
+    /// The address of the API. Default: `https://api.opsgenie.com`; in the EU `https://api.eu.opsgenie.com`.
+    #[serde(default = "default_url")]
+    url: String,
+    /// The teams that respond. Default: those of the integration.
+    #[serde(default)]
+    teams: Vec<String>,
+    /// The title, a template. Default: state, check, host and message.
+    #[serde(default)]
+    title: Option<String>,
+    /// The description, a template. Default: all that is known about the event.
+    #[serde(default)]
+    body: Option<String>,
+    /// How the service is reached.
+    #[serde(default)]
+    connection: Connection,
+    #[serde(skip)]
+    ready: Option<(Url, Words)>,
+}
+
+fn default_url() -> String {
+    "https://api.opsgenie.com".to_owned()
+}
+
+impl TargetKind for Opsgenie {
+    const NAME: &'static str = "opsgenie";
+    const TAKES_DIGESTS: bool = false;
+    const EXAMPLE: &'static str = "{ key: { file: /etc/monchero/opsgenie.key }, teams: [ops] }";
+
+    fn validate(&mut self) -> Result<(), Invalid> {
+        let base = address("url", &self.url)?;
+        self.connection.validate()?;
+        let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
+        self.ready = Some((below(&base, &["v2", "alerts"]), words));
+        Ok(())
+    }
+
+    async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
+        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
+        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let request = |max: usize| self.request(url, words, message, context, max);
+        let answer = self.connection.send(request(MAX_DESCRIPTION)?, || request(SHORT).ok()).await?;
+        Ok(answer.word().into())
+    }
+}
+
+impl Opsgenie {
+    fn request(
+        &self,
+        url: &Url,
+        words: &Words,
+        message: &Message,
+        context: &ActionContext<'_>,
+        max: usize,
+    ) -> Result<Request, DeliveryError> {
+        let event = &message.event;
+        let alias = shorten(&format!("monchero/{}/{}", event.host, message.thread), MAX_ALIAS);
+        let text = words.body(message, context.zone, max);
+        let over = event.state == State::Okay && message.kind != NoticeKind::FlappingStarted;
+        let request = if over {
+            let mut url = below(url, &[&alias, "close"]);
+            url.query_pairs_mut().append_pair("identifierType", "alias");
+            Request::json(url, &json!({ "source": event.host, "note": text }))
+        } else {
+            let teams: Vec<_> = self.teams.iter().map(|team| json!({ "name": team, "type": "team" })).collect();
+            let body = json!({
+                "message": words.title(message, MAX_MESSAGE),
+                "alias": alias,
+                "description": text,
+                "responders": teams,
+                "details": event.labels,
+                "entity": event.check.name,
+                "source": event.host,
+                "priority": if event.state == State::Bad { "P1" } else { "P3" },
+            });
+            Request::json(url.clone(), &body)
+        };
+        request.secret_header("authorization", &format!("GenieKey {}", self.key.reveal()))
+    }
+}

@@ -1,0 +1,115 @@
+//! The kind `pagerduty`: incidents in PagerDuty.
+
+use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
+use monchero_core::{Invalid, NoticeKind, Secret, State};
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde_json::{Value as Json, json};
+
+use crate::web::{Connection, Request, address, below};
+use crate::wording::{self, Words};
+
+/// The longest summary, in characters (developer.pagerduty.com, "PD-CEF": 1,024).
+const MAX_SUMMARY: usize = 1_000;
+/// The most text in the details, in bytes: an event may have 512 KiB in all (the same page).
+const MAX_DETAILS: usize = 64 * 1024;
+/// How much is sent when the service calls it too long.
+const SHORT: usize = 500;
+
+/// Opens, updates and resolves incidents in PagerDuty, by its Events API v2.
+///
+/// All messages of one incident of a check have one `dedup_key`, so that a problem triggers an incident once, reminders and changes go
+/// there, and the recovery resolves it.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pagerduty {
+    /// The integration key of the service (Integrations, Events API v2).
+    key: Secret,
+    /// The address of the API. Default: `https://events.pagerduty.com`; in the EU `https://events.eu.pagerduty.com`.
+    #[serde(default = "default_url")]
+    url: String,
+    /// The severity of a bad state: `critical` or `error`. Default: `critical`. A warning is `warning`, unknown is `error`.
+    #[serde(default)]
+    severity: Severity,
+    /// The summary, a template. Default: state, check, host and message.
+    #[serde(default)]
+    title: Option<String>,
+    /// How the service is reached.
+    #[serde(default)]
+    connection: Connection,
+    #[serde(skip)]
+    ready: Option<(Url, Words)>,
+}
+
+/// How severe a bad state is.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    /// Somebody is to be woken.
+    #[default]
+    Critical,
+    /// Somebody is to look at it.
+    Error,
+}
+
+fn default_url() -> String {
+    "https://events.pagerduty.com".to_owned()
+}
+
+impl TargetKind for Pagerduty {
+    const NAME: &'static str = "pagerduty";
+    const TAKES_DIGESTS: bool = false;
+    const EXAMPLE: &'static str = "{ key: { file: /etc/monchero/pagerduty.key } }";
+
+    fn validate(&mut self) -> Result<(), Invalid> {
+        let base = address("url", &self.url)?;
+        self.connection.validate()?;
+        let words = Words::new(("title", self.title.as_deref()), ("body", None))?;
+        self.ready = Some((below(&base, &["v2", "enqueue"]), words));
+        Ok(())
+    }
+
+    async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
+        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
+        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let request = |max: usize| Request::json(url.clone(), &self.event(words, message, context, max));
+        let answer = self.connection.send(request(MAX_DETAILS), || Some(request(SHORT))).await?;
+        Ok(answer.word().into())
+    }
+}
+
+impl Pagerduty {
+    /// An event (developer.pagerduty.com, "Send an Alert Event").
+    fn event(&self, words: &Words, message: &Message, context: &ActionContext<'_>, max: usize) -> Json {
+        let event = &message.event;
+        let over = event.state == State::Okay && message.kind != NoticeKind::FlappingStarted;
+        let severity = match (event.state, self.severity) {
+            (State::Bad, Severity::Critical) => "critical",
+            (State::Bad, Severity::Error) | (State::Unknown, _) => "error",
+            (State::Warning, _) => "warning",
+            (State::Okay, _) => "info",
+        };
+        let links: Vec<Json> =
+            wording::runbook(event).map(|link| json!({ "href": link, "text": "What to do" })).into_iter().collect();
+        json!({
+            "routing_key": self.key.reveal(),
+            "event_action": if over { "resolve" } else { "trigger" },
+            "dedup_key": format!("monchero/{}/{}", event.host, message.thread),
+            "payload": {
+                "summary": words.title(message, MAX_SUMMARY),
+                "source": event.host,
+                "severity": severity,
+                "timestamp": event.now.to_string(),
+                "component": event.check.name,
+                "class": event.check.kind,
+                "custom_details": {
+                    "text": words.body(message, context.zone, max),
+                    "labels": event.labels,
+                    "delivery": message.delivery_id,
+                },
+            },
+            "links": links,
+            "client": "monchero",
+        })
+    }
+}

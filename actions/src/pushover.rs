@@ -1,0 +1,111 @@
+//! The kind `pushover`: push messages to phones through Pushover.
+
+use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
+use monchero_core::{Invalid, NoticeKind, Secret, State};
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde_json::{Value as Json, json};
+
+use crate::web::{Connection, Request, address, below};
+use crate::wording::{self, Words};
+
+/// The longest message and title, in characters (pushover.net/api, "Limitations").
+const MAX_MESSAGE: usize = 1_024;
+const MAX_TITLE: usize = 250;
+/// How much is sent when the service calls it too long.
+const SHORT: usize = 300;
+/// How often an emergency sounds again and for how long, in seconds (pushover.net/api, "Message priority": at least 30, at most 10,800).
+const RETRY: u32 = 60;
+const EXPIRE: u32 = 3_600;
+
+/// Tells people through Pushover.
+///
+/// Bad has priority 1 (sounds through quiet hours), warning and unknown 0, a recovery -1 (no sound). With `emergency: true`, a new bad
+/// problem sounds every minute for an hour until somebody confirms it. Limits: 1,024 characters a message.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pushover {
+    /// The token of the application.
+    token: Secret,
+    /// The key of the user or group.
+    user: Secret,
+    /// The devices, separated by commas. Default: all.
+    #[serde(default)]
+    device: Option<String>,
+    /// Whether a bad problem sounds until somebody confirms it. Default: `false`.
+    #[serde(default)]
+    emergency: bool,
+    /// The address of the API. Default: `https://api.pushover.net`.
+    #[serde(default = "default_url")]
+    url: String,
+    /// The title, a template. Default: state, check, host and message.
+    #[serde(default)]
+    title: Option<String>,
+    /// The text, a template. Default: all that is known about the event.
+    #[serde(default)]
+    body: Option<String>,
+    /// How the service is reached.
+    #[serde(default)]
+    connection: Connection,
+    #[serde(skip)]
+    ready: Option<(Url, Words)>,
+}
+
+fn default_url() -> String {
+    "https://api.pushover.net".to_owned()
+}
+
+impl TargetKind for Pushover {
+    const NAME: &'static str = "pushover";
+    const EXAMPLE: &'static str =
+        "{ token: { file: /etc/monchero/pushover.token }, user: { file: /etc/monchero/pushover.user } }";
+
+    fn validate(&mut self) -> Result<(), Invalid> {
+        let base = address("url", &self.url)?;
+        self.connection.validate()?;
+        let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
+        self.ready = Some((below(&base, &["1", "messages.json"]), words));
+        Ok(())
+    }
+
+    async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
+        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
+        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let request = |max: usize| Request::json(url.clone(), &self.body(words, message, context, max));
+        let answer = self.connection.send(request(MAX_MESSAGE), || Some(request(SHORT))).await?;
+        Ok(answer.word().into())
+    }
+}
+
+impl Pushover {
+    fn body(&self, words: &Words, message: &Message, context: &ActionContext<'_>, max: usize) -> Json {
+        let begins = message.kind == NoticeKind::Problem;
+        let priority = match message.event.state {
+            State::Bad if self.emergency && begins && !message.event.drill => 2,
+            State::Bad => 1,
+            State::Warning | State::Unknown => 0,
+            State::Okay => -1,
+        };
+        let mut body = json!({
+            "token": self.token.reveal(),
+            "user": self.user.reveal(),
+            "title": words.title(message, MAX_TITLE),
+            "message": words.body(message, context.zone, max),
+            "priority": priority,
+            "timestamp": message.event.now.as_second(),
+        });
+        let Some(fields) = body.as_object_mut() else { return body };
+        if priority == 2 {
+            fields.insert("retry".to_owned(), RETRY.into());
+            fields.insert("expire".to_owned(), EXPIRE.into());
+        }
+        if let Some(device) = &self.device {
+            fields.insert("device".to_owned(), device.as_str().into());
+        }
+        if let Some(link) = wording::runbook(&message.event) {
+            fields.insert("url".to_owned(), link.into());
+            fields.insert("url_title".to_owned(), "What to do".into());
+        }
+        body
+    }
+}
