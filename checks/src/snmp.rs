@@ -20,7 +20,7 @@ use serde::Deserialize;
 use snmp2::Version;
 
 use self::object::ObjectId;
-use self::plan::{Counters, OwnField, Plan, Reading, Row};
+use self::plan::{Counters, OwnField, Plan, Raw, Reading, Row};
 use self::profiles::{FIELDS, Profile};
 use self::session::{Access, Agent, Trouble};
 use self::settings::{Objects, TableSettings};
@@ -225,8 +225,11 @@ impl Snmp {
             raw = self.plan.read(agent).await?;
         }
         let items = self.plan.items(&raw, before.as_ref());
-        let mut report = self.report(context, &items);
-        if let Some(counters) = self.plan.counters(&raw) {
+        let mut report = self.report(context, &raw, &items);
+        let counters = self.plan.counters(&raw);
+        // What grew since a run that was but just now, is left to the next one.
+        let is_new = |counters: &Counters| before.as_ref().is_none_or(|before| !counters.is_at_once_with(before));
+        if let Some(counters) = counters.filter(is_new) {
             // What is too large to be remembered, is read twice in each run.
             let text = serde_json::to_string(&counters).ok().filter(|text| text.len() <= MAX_MEMORY);
             report.memory = Some(text.unwrap_or_else(|| "null".to_owned()).into_boxed_str());
@@ -234,7 +237,7 @@ impl Snmp {
         Ok(report)
     }
 
-    fn report(&self, context: &Context<'_>, items: &[(String, Row)]) -> Report {
+    fn report(&self, context: &Context<'_>, raw: &Raw, items: &[(String, Row)]) -> Report {
         let mut report = context.report();
         let fields: Vec<Field<'_>> = self.plan.fields.iter().map(OwnField::field).collect();
         let judge = Judge::new(&fields, &self.warning, &self.bad).filtered(&self.only, &self.except);
@@ -250,8 +253,12 @@ impl Snmp {
         }
         let has = |name: &str| items.iter().any(|(_, row)| row.values.contains_key(name));
         if let Some(objects) = &self.get {
-            for (name, id) in objects.ids().filter(|(name, _)| !has(name) && !self.is_rate(name)) {
-                report.find(State::Bad, format!("{name}: the agent has no object {id}, or none of this sort"));
+            for (name, id) in objects.ids() {
+                if self.plan.is_absent(raw, name) {
+                    report.find(State::Bad, format!("{name}: the agent has no object {id}"));
+                } else if !has(name) && !self.is_rate(name) {
+                    report.find(State::Bad, format!("{name}: what the agent says of {id} is no number"));
+                }
             }
         } else {
             for name in self.named.iter().filter(|name| !items.is_empty() && !has(name) && !self.is_rate(name)) {

@@ -148,6 +148,13 @@ pub(super) struct Counters {
     values: BTreeMap<String, Vec<Option<u64>>>,
 }
 
+impl Counters {
+    /// Whether no time lies between them that the agent's clock could tell.
+    pub(super) fn is_at_once_with(&self, other: &Self) -> bool {
+        self.uptime == other.uptime
+    }
+}
+
 impl Plan {
     /// Whether something can be read only by comparing.
     pub(super) fn has_rates(&self) -> bool {
@@ -180,6 +187,16 @@ impl Plan {
             }
         }
         Ok(raw)
+    }
+
+    /// Whether the agent has no single object of this name.
+    pub(super) fn is_absent(&self, raw: &Raw, name: &str) -> bool {
+        let mut tables = self.tables.iter().zip(&raw.tables).filter(|(table, _)| table.rows == Rows::Single);
+        tables.any(|(table, rows)| {
+            let column = table.columns.iter().position(|column| column.name == name);
+            let value = column.and_then(|column| rows.get::<[u32]>(&[])?.get(column));
+            value == Some(&Datum::Absent)
+        })
     }
 
     /// The counters in what was read.

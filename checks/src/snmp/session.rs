@@ -112,8 +112,17 @@ impl Agent<'_> {
                 return Err(Trouble::Odd(format!("it says {} of {} values", reply.objects.len(), chunk.len())));
             }
             for (name, value) in reply.objects {
-                let slot = chunk.iter().find(|i| ids.get(**i) == Some(&name)).and_then(|i| values.get_mut(*i));
-                *slot.ok_or_else(|| Trouble::Odd(format!("it speaks of {name}, which was not asked for")))? = value;
+                // One object may be asked for under two names.
+                let mut is_wanted = false;
+                for place in chunk.iter().filter(|place| ids.get(**place) == Some(&name)) {
+                    is_wanted = true;
+                    if let Some(slot) = values.get_mut(*place) {
+                        slot.clone_from(&value);
+                    }
+                }
+                if !is_wanted {
+                    return Err(Trouble::Odd(format!("it speaks of {name}, which was not asked for")));
+                }
             }
             wanted.drain(..chunk.len());
         }

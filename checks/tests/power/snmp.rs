@@ -388,6 +388,31 @@ async fn sensors_with_scale_and_precision() {
 }
 
 #[tokio::test]
+async fn counters_are_compared_with_the_last_run() {
+    let root = "1.3.6.1.4.1.9999";
+    let agent = Agent::start(&[(root, "counters.txt")]).await;
+    let mut check = agent.check("get: { hits: { oid: 1.3.6.1.4.1.9999.1.0, rate: true, unit: B } }");
+    let (_, first) = check.run().await;
+    assert_eq!((first.state, metric(&first, "hits")), (State::Okay, 0.0), "{first:?}");
+    let start = Instant::now();
+    agent.change(root, "counters_later.txt");
+    let later = check.until("it grows", |result| result.metrics.iter().any(|metric| metric.value > Some(0.0))).await;
+    // A thousand, in no more time than has passed and hardly in less than a clock tick.
+    let rate = metric(&later, "hits");
+    assert!(rate >= 1_000.0 / (start.elapsed().as_secs_f64() + 1.0) && rate <= 100_000.0, "{rate}");
+    let odd = "get: { a: { oid: 1.3.6.1.4.1.9999.2.0, scale: 2 }, b: { oid: 1.3.6.1.4.1.9999.3.0, rate: true }, c: 1.3.6.1.4.1.9999.2.0 }";
+    let result = agent.result(&format!("{odd}\nwarning: {{ c: warm }}")).await;
+    assert_eq!(result.state, State::Bad, "{result:?}");
+    for expected in [
+        "a: what the agent says of 1.3.6.1.4.1.9999.2.0 is no number",
+        "b: the agent has no object 1.3.6.1.4.1.9999.3.0",
+        "c is warm",
+    ] {
+        assert!(result.message.contains(expected), "{expected}: {result:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_thousand_gets_take_little_time() {
     let agent = Agent::start(&[]).await;
     let mut check = agent.check("get: { sysname: 1.3.6.1.2.1.1.5.0 }");
