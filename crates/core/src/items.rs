@@ -186,9 +186,9 @@ pub struct Thresholds {
 pub struct Limit {
     /// The field.
     pub field: &'static str,
-    /// When it is a warning, as a user would write it; empty for never.
+    /// When it is a warning, as a user would write it, several texts with `|` between them; empty for never.
     pub warning: &'static str,
-    /// When it is bad, as a user would write it; empty for never.
+    /// When it is bad, written as `warning` is; empty for never.
     pub bad: &'static str,
 }
 
@@ -210,7 +210,8 @@ impl Thresholds {
                 [(&mut *warning, "warning", limit.warning), (&mut *bad, "bad", limit.bad)]
             {
                 if !text.is_empty() {
-                    let condition = Condition::new(vec![text.to_owned()]).map_err(|why| Invalid::at(setting, why))?;
+                    let words = text.split('|').map(str::to_owned).collect();
+                    let condition = Condition::new(words).map_err(|why| Invalid::at(setting, why))?;
                     thresholds.fields.insert(limit.field.into(), condition);
                 }
             }
@@ -231,6 +232,16 @@ impl Thresholds {
     /// The fields that are named, for kinds whose fields are known only when they look.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(|name| &**name)
+    }
+
+    /// The same, but silent about some fields: while something is so that makes their values no matter.
+    #[must_use]
+    pub fn without(&self, fields: &[Field<'_>], silent: impl Fn(&str) -> bool) -> Self {
+        let is_main_silent = fields.first().is_some_and(|field| silent(field.name));
+        Self {
+            main: self.main.clone().filter(|_| !is_main_silent),
+            fields: self.fields.iter().filter(|(name, _)| !silent(name)).map(|(n, c)| (n.clone(), c.clone())).collect(),
+        }
     }
 
     /// Whether each name is a field of the kind and each condition fits it. `setting` is `warning` or `bad`.
@@ -341,6 +352,15 @@ impl Filter {
     /// Whether nothing was said.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The fields that are named, for kinds whose fields are known only when they look.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let fields = self.0.iter().filter_map(|rule| match rule {
+            Rule::Name(_) => None,
+            Rule::Fields(conditions) => Some(conditions.keys().map(|name| &**name)),
+        });
+        fields.flatten()
     }
 
     /// Whether each name is a field of the kind and each condition fits it. `setting` is `only` or `except`.
@@ -681,6 +701,20 @@ mod tests {
         assert_eq!(bad.range(&FIELDS[0], true), None);
         assert_eq!(warning.range(&FIELDS[1], false), Some(Range::parse("70%").unwrap()));
         assert_eq!(bad.range(&FIELDS[1], false), Some(Range::parse("75%").unwrap()));
+    }
+
+    #[test]
+    fn own_limits_may_name_several_texts_and_can_be_silenced() {
+        let (mut warning, mut bad) = (thresholds(Some("95%"), &[]), Thresholds::default());
+        let limits = [Limit { field: "type", warning: "", bad: "nfs|cifs" }];
+        Thresholds::settle(&mut warning, &mut bad, FIELDS, &limits).unwrap();
+        let fits = |bad: &Thresholds, text| {
+            bad.condition(&FIELDS[2], false).is_some_and(|condition| condition.fits(Value::Text(text), &Unit::NONE))
+        };
+        assert!(fits(&bad, "nfs") && fits(&bad, "cifs") && !fits(&bad, "ext4"));
+        assert!(!fits(&bad.without(FIELDS, |name| name == "type"), "nfs"));
+        assert_eq!(warning.without(FIELDS, |name| name == "used").range(&FIELDS[0], true), None);
+        assert!(warning.without(FIELDS, |name| name == "type").range(&FIELDS[0], true).is_some());
     }
 
     #[test]
