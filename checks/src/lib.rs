@@ -5,28 +5,88 @@
 
 use monchero_core::check::Kind;
 
+mod base64;
 mod blocking;
+mod counters;
 mod host;
 mod net;
+mod paths;
+mod pressure;
+mod proc;
 mod settings;
+mod sntp;
 
+mod certificate;
+mod container;
+mod cpu;
+mod directory;
 mod disk;
+mod diskio;
+mod domain;
+mod file;
+mod grafana;
 mod group;
 mod heartbeat;
 mod http;
+mod imap;
 mod load;
+mod log;
+mod loki;
 mod memory;
+mod network;
+mod ntp;
 mod plugin;
+mod pop3;
+mod process;
+mod raid;
+mod smart;
+mod smtp;
+mod ssh;
+mod systemd;
 mod tcp;
+mod temperature;
+mod time;
+mod tls;
+mod udp;
+mod updates;
+mod uptime;
+mod users;
 
 /// Every kind of check that is built in.
 pub const KINDS: &[Kind] = &[
+    Kind::of::<certificate::Certificate>(),
+    Kind::of::<container::Container>(),
+    Kind::of::<cpu::Cpu>(),
+    Kind::of::<directory::Directory>(),
     Kind::of::<disk::Disk>(),
+    Kind::of::<diskio::DiskIo>(),
+    Kind::of::<domain::Domain>(),
+    Kind::of::<file::File>(),
+    Kind::of::<grafana::Grafana>(),
     Kind::of::<group::Group>(),
     Kind::of::<heartbeat::Heartbeat>(),
     Kind::of::<http::Http>(),
+    Kind::of::<imap::Imap>(),
     Kind::of::<load::Load>(),
+    Kind::of::<log::Log>(),
+    Kind::of::<loki::Loki>(),
     Kind::of::<memory::Memory>(),
+    Kind::of::<network::Network>(),
+    Kind::of::<ntp::Ntp>(),
     Kind::of::<plugin::Plugin>(),
+    Kind::of::<pop3::Pop3>(),
+    Kind::of::<process::ProcessCheck>(),
+    Kind::of::<raid::Raid>(),
+    Kind::of::<smart::Smart>(),
+    Kind::of::<smtp::Smtp>(),
+    Kind::of::<ssh::Ssh>(),
+    Kind::of::<systemd::Systemd>(),
     Kind::of::<tcp::Tcp>(),
+    Kind::of::<temperature::Temperature>(),
+    Kind::of::<time::Time>(),
+    Kind::of::<tls::Tls>(),
+    Kind::of::<udp::Udp>(),
+    Kind::of::<updates::Updates>(),
+    Kind::of::<uptime::Uptime>(),
+    Kind::of::<users::Users>(),
 ];

@@ -1,6 +1,7 @@
 //! The command line: a client of the daemon's API, and a few commands that need no daemon. The only room that prints.
 
 mod child;
+mod discover;
 mod exit;
 mod explain;
 mod history;
@@ -95,6 +96,8 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(local::ConfigCommand),
+    /// Look at this host, and propose checks for what no check looks at yet.
+    Discover(discover::DiscoverArgs),
     /// Explain the kinds of checks and actions.
     Kinds(local::KindsArgs),
     /// Print a JSON schema, for editors.
@@ -158,6 +161,7 @@ fn dispatch(cli: Cli) -> Ended {
         Command::Downtime(command) => wait(holds::downtime(&client(paths), &screen, command)),
         Command::Reload(args) => wait(operate::reload(&client(paths), args)),
         Command::Config(command) => local::config(&paths.for_client(), &screen, &command),
+        Command::Discover(args) => discover::discover(&paths.for_client(), &args),
         Command::Kinds(args) => local::kinds(&screen, &args),
         Command::Schema(args) => local::schema(&args),
         Command::Paths(args) => local::paths(&paths.for_client(), &screen, &args),

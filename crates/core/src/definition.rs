@@ -67,6 +67,16 @@ pub struct ActionDefinition {
     pub wants: Wants,
     /// For targets: when it is not to be disturbed, in the daemon's time zone.
     pub quiet: Option<QuietHours>,
+    /// For targets: how long a problem must stand before it is told of it.
+    pub delay: Option<Duration>,
+    /// For targets: how many scripts and remedies must have run about a problem that still stands before it is told of it.
+    pub after: Option<u32>,
+    /// For targets: how long new trouble waits for more of it, so that a storm is one message; zero for never.
+    pub group: Duration,
+    /// For targets: how many messages a minute; what is more is put together or waits.
+    pub rate: u32,
+    /// For targets: who is told instead while this one cannot be reached.
+    pub fallback: Option<Name>,
     /// For scripts: what sets it off.
     pub on: Vec<Trigger>,
     /// How long it may take.

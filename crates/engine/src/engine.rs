@@ -19,10 +19,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::delivery::{Delivery, DeliveryEnd};
 use crate::entry::Id;
 use crate::handle::{Command, Heard};
 use crate::journal::Journal;
-use crate::outbox::{Delivery, DeliveryEnd, Outbox};
+use crate::outbox::Outbox;
 use crate::runs::{RUN_ENDS, RunEnd, Runs};
 use crate::schedule::Schedule;
 use crate::scripts::{ScriptEnd, ScriptRun, Scripts};
@@ -198,7 +199,7 @@ impl Engine {
                 biased;
                 () = stopped(&mut self.stop) => break,
                 _ = self.committed.changed() => {}
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
                 _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE) => {}
                 Some(command) = self.commands.recv() => self.command(command, Instant::now()),
@@ -221,7 +222,8 @@ impl Engine {
 
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let candidates = [self.schedule.next_due(), self.runs.next_place(), self.outbox.next_wake(&self.clock, now)];
+        let candidates =
+            [self.schedule.next_due(), self.runs.next_place(), self.outbox.next_wake(&self.clock, now, &self.actions)];
         candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
     }
 
@@ -332,7 +334,7 @@ impl Engine {
                     break;
                 }
                 changed = self.committed.changed() => if changed.is_err() { break },
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
             }
             self.settle_last_turn();

@@ -72,6 +72,16 @@ pub(crate) struct ScriptSpec {
 
 impl Lab {
     pub(crate) fn new(checks: &[CheckSpec], targets: &[(String, Wants)], scripts: &[ScriptSpec]) -> Self {
+        Self::adjusted(checks, targets, scripts, |_| {})
+    }
+
+    /// With actions that have more than the usual settings.
+    pub(crate) fn adjusted(
+        checks: &[CheckSpec],
+        targets: &[(String, Wants)],
+        scripts: &[ScriptSpec],
+        adjust: impl FnMut(&mut ActionDefinition),
+    ) -> Self {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         let answers: Arc<Mutex<HashMap<String, Answer>>> = Arc::default();
         let runs: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
@@ -93,6 +103,7 @@ impl Lab {
             made.cooldown = *cooldown;
             actions.push(made);
         }
+        actions.iter_mut().for_each(adjust);
         let configuration = Configuration {
             host: Arc::from("lab"),
             zone: jiff::tz::TimeZone::UTC,
@@ -243,6 +254,11 @@ fn action(name: &str, action: Action, wants: Wants) -> ActionDefinition {
         action,
         wants,
         quiet: None,
+        delay: None,
+        after: None,
+        group: Duration::from_secs(10),
+        rate: 20,
+        fallback: None,
         on: Vec::new(),
         timeout: Duration::from_secs(10),
         cooldown: None,
@@ -333,7 +349,21 @@ impl Target for FakeTarget {
                 message.event.check.name,
                 message.event.state
             );
-            self.messages.lock().unwrap().push(text);
+            let mut messages = self.messages.lock().unwrap();
+            let many = message.digest.len();
+            for line in &message.digest {
+                messages.push(format!(
+                    "{}: {} {} {} (of {many})",
+                    self.name,
+                    line.kind.as_str(),
+                    line.check,
+                    line.state
+                ));
+            }
+            if many == 0 {
+                messages.push(text);
+            }
+            drop(messages);
             Ok("taken".to_owned().into())
         })
     }

@@ -5,3 +5,4 @@ mod lab;
 mod memory;
 mod scenarios;
 mod schedule;
+mod telling;
