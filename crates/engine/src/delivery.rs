@@ -96,7 +96,9 @@ impl Engine {
                         worker.done(id);
                     }
                     // Since it was queued something may have come up that holds it and that nobody has seen to.
-                    self.reconcile(id);
+                    if is_settled {
+                        self.reconcile(id);
+                    }
                 }
             }
         }
