@@ -10,7 +10,7 @@ use monchero_core::action::Target;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Event, Message, Script};
 use monchero_core::check::{BoxFuture, Check, CheckError, Context};
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ActionDefinition, Configuration, Definition, Retention, Trigger};
+use monchero_core::definition::{ActionDefinition, Configuration, Definition, Place, Retention, Settings, Trigger};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
 use monchero_core::{DeliveryError, Name, Policy, Report, State};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
@@ -197,16 +197,18 @@ fn definition(
         name: Name::new(&spec.name),
         kind: "fake",
         check: Arc::new(check),
-        interval: spec.interval,
-        retry_interval: spec.retry_interval,
-        timeout: Duration::from_secs(5),
-        policy: spec.policy,
-        on_timeout: State::Unknown,
-        labels: Arc::default(),
-        depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
-        actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
-        env: Arc::from([]),
-        source: Arc::from("lab"),
+        settings: Arc::new(Settings {
+            interval: spec.interval,
+            retry_interval: spec.retry_interval,
+            timeout: Duration::from_secs(5),
+            policy: spec.policy,
+            on_timeout: State::Unknown,
+            labels: Arc::default(),
+            depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
+            actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
+            env: Arc::from([]),
+        }),
+        source: Place { file: Arc::from("lab"), line: None },
         fingerprint: 1,
     }
 }
