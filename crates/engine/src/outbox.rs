@@ -399,7 +399,11 @@ impl Engine {
         if self.entries.get(id).is_none_or(|entry| entry.unpublished > 0) {
             return false;
         }
-        let Some(Decision::Tell(notice)) = self.decide_for(id, &definition) else { return false };
+        let Some(Decision::Tell(notice)) = self.decide_for(id, &definition) else {
+            // Since it was queued something began to hold it, which nobody has noted yet: a parent that changed asks for a recheck first.
+            self.reconcile(id);
+            return false;
+        };
         let Some(message) = self.message(id, target, &notice) else { return false };
         let Some(entry) = self.entries.get(id) else { return false };
         let status = &entry.row.status;
