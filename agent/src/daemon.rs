@@ -20,7 +20,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
-use crate::config::{Kinds, LoadOptions, Paths, SecretStore};
+use crate::config::{Kinds, LoadOptions, Overrides, Paths, SecretStore};
 use crate::{config, logging};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
@@ -37,10 +37,12 @@ const WATCHDOG_SHARE: u32 = 2;
 /// passes over them.
 const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536";
 
+/// Where glibc looks for them.
+const VARIABLE: &str = "GLIBC_TUNABLES";
+
 /// glibc reads its settings only when a program starts, so the daemon starts once more, as the same process. Whoever sets the variable
 /// decides; if it cannot be done the daemon is larger and works as well.
 fn keep_house() {
-    const VARIABLE: &str = "GLIBC_TUNABLES";
     if std::env::var_os(VARIABLE).is_some() {
         return;
     }
@@ -49,6 +51,27 @@ fn keep_house() {
         // It returns only if it failed.
         let _ = Command::new(program).arg0(name).args(arguments).env(VARIABLE, TUNABLES).exec();
     }
+}
+
+/// What the daemon is to do, if it is one that started once more. Its command line was judged the first time; to do that again would
+/// leave half a megabyte of code and garbage in a process that lives for months. None for a command line that has more than this knows.
+pub(crate) fn started_again(arguments: &[OsString]) -> Option<(Overrides, bool)> {
+    if std::env::var_os(VARIABLE).is_none_or(|value| value != TUNABLES) {
+        return None;
+    }
+    let (mut overrides, mut agent, mut reset_state) = (Overrides::default(), false, false);
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str()? {
+            "agent" => agent = true,
+            "--reset-state" => reset_state = true,
+            "--config" => overrides.config = Some(words.next()?.into()),
+            "--state-dir" => overrides.state_dir = Some(words.next()?.into()),
+            "--socket" => overrides.socket = Some(words.next()?.into()),
+            _ => return None,
+        }
+    }
+    agent.then_some((overrides, reset_state))
 }
 
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT).

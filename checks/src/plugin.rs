@@ -2,6 +2,8 @@
 
 mod checkmk;
 mod exit;
+#[cfg(test)]
+mod fuzz_native;
 mod native;
 mod settings;
 #[cfg(test)]
@@ -406,14 +408,13 @@ fn count_services(report: &mut Report) {
     report.find(State::Okay, if count == 1 { "1 service".to_owned() } else { format!("{count} services") });
 }
 
-/// The range that alerts below `lower`, and at or above `upper`: how Checkmk means its levels. [`Range`] has closed bounds, so the upper one
-/// is the number just below.
+/// The range that alerts below `lower`, and at or above `upper`: how Checkmk means its levels.
 fn outside_half_open(lower: Option<f64>, upper: Option<f64>) -> Option<Range> {
     match (lower, upper) {
         (None, None) => None,
         (Some(lower), None) => Some(Range::outside(lower, f64::INFINITY)),
         (None, Some(upper)) => Some(Range::inside(upper, f64::INFINITY)),
-        (Some(lower), Some(upper)) if lower < upper => Some(Range::outside(lower, upper.next_down())),
+        (Some(lower), Some(upper)) if lower < upper => Some(Range::outside(lower, upper).without_end()),
         // Every number is below the one or above the other.
         (Some(_), Some(_)) => Some(Range::inside(f64::NEG_INFINITY, f64::INFINITY)),
     }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use monchero_core::action::{Event, Message};
-use monchero_core::decide::Missed;
 use monchero_core::report::describe_metric;
 use monchero_core::text::{escape_controls, escape_controls_in_block, shorten};
 use monchero_core::{NoticeKind, State, StateType, duration};
@@ -44,7 +43,7 @@ pub(super) fn body(message: &Message, zone: &TimeZone) -> String {
     headline(&mut text, message);
     text.push('\n');
     facts(&mut text, message, zone);
-    missed(&mut text, &message.missed, zone);
+    missed(&mut text, message, zone);
     measured(&mut text, event);
     if !event.output.trim().is_empty() {
         text.push_str("\nOutput:\n");
@@ -126,12 +125,15 @@ fn facts(text: &mut String, message: &Message, zone: &TimeZone) {
     }
 }
 
-fn missed(text: &mut String, missed: &[Missed], zone: &TimeZone) {
-    if missed.is_empty() {
+fn missed(text: &mut String, message: &Message, zone: &TimeZone) {
+    if message.missed.is_empty() {
         return;
     }
     text.push_str("\nNot told in time:\n");
-    for problem in missed {
+    if message.missed_more > 0 {
+        let _ = writeln!(text, "  {} earlier ones, which are in `monchero history`", message.missed_more);
+    }
+    for problem in &message.missed {
         let since = moment(problem.since, zone);
         let _ = match problem.until {
             Some(until) => {

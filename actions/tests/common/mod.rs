@@ -119,6 +119,7 @@ pub fn message(kind: NoticeKind, event: Event) -> Message {
         thread: "thread-1".to_owned(),
         event,
         missed: Vec::new(),
+        missed_more: 0,
         attempt: 1,
         late: None,
     }

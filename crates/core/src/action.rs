@@ -98,6 +98,8 @@ pub struct Message {
     pub event: Event,
     /// Other problems that came and went while the target could not be told of them, or not of their end.
     pub missed: Vec<Missed>,
+    /// How many more there were than `missed` lists.
+    pub missed_more: u32,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// How late it is, because the target could not be reached.

@@ -106,8 +106,10 @@ impl Engine {
         if let (true, Some(incident)) = (transition.is_recovery(), transition.incident) {
             self.note_end_of_incident(id, name, incident, transition.at);
         }
+        // In this order, which is that of history within a millisecond: first what happened, then what is done about it.
+        let record = Record::Transition { check: name.clone(), transition: transition.clone(), message };
+        self.write_then(record, Effect::Publish(id));
         self.trigger_scripts(id, &transition);
-        self.write_then(Record::Transition { check: name.clone(), transition, message }, Effect::Publish(id));
     }
 
     /// A transition is on disk: others may see it, and targets are to know the truth.

@@ -446,6 +446,7 @@ impl Engine {
             ),
             event: self.event(id, notice.told, notice.incident, reason.to_owned())?,
             missed: notice.missed.clone(),
+            missed_more: notice.missed_more,
             attempt: tries + 1,
             late: (tries > 0 && waited > LATE).then_some(waited),
         })
