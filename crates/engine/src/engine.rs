@@ -118,6 +118,8 @@ pub struct Engine {
     next_persist: Instant,
     /// The wall time of the last turn, to see when it steps back.
     last_wall: Timestamp,
+    /// How long the machine had been suspended by then.
+    pub(crate) last_asleep: Duration,
 
     pub(crate) run_ends: mpsc::Sender<RunEnd>,
     run_ends_in: mpsc::Receiver<RunEnd>,
@@ -141,6 +143,7 @@ impl Engine {
             sysroot: Arc::from(parts.configuration.sysroot.as_path()),
             concurrency: parts.configuration.concurrency.max(1),
             starting: STARTING_PER_CPU * cpus,
+            last_asleep: parts.clock.asleep(),
             clock: parts.clock,
             checks: parts.checks,
             runtime: parts.runtime,
@@ -205,6 +208,7 @@ impl Engine {
                 self.run_ended(end, now);
             }
             self.settle_clock();
+            self.notice_suspend(now);
             self.apply_committed();
             self.run_due(now);
             self.wake_targets();

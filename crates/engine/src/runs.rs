@@ -128,9 +128,9 @@ impl Engine {
 
     /// Queues all that is due, and starts what may.
     pub(crate) fn run_due(&mut self, now: Instant) {
-        let frozen = self.schedule.next_due().is_some_and(|due| now.saturating_duration_since(due) > GAP);
-        if frozen {
-            self.after_gap(now);
+        let late = self.schedule.next_due().map(|due| now.saturating_duration_since(due)).unwrap_or_default();
+        if late > GAP {
+            self.after_gap(now, late);
         }
         while let Some((due, index, place)) = self.schedule.pop_due(now + TOGETHER) {
             let Some(entry) = self.entries.at_mut(index) else { continue };
@@ -152,9 +152,8 @@ impl Engine {
     }
 
     /// After the whole daemon stood still: one run per check, spread, and no verdict over runs that were frozen with it (R19).
-    fn after_gap(&mut self, now: Instant) {
-        self.runs.gaps += 1;
-        tracing::warn!("the daemon stood still; overdue checks are spread and frozen runs are not judged");
+    fn after_gap(&mut self, now: Instant, gap: Duration) {
+        self.note_gap("the daemon stood still", gap);
         let host = Arc::clone(&self.host);
         let mut overdue = Vec::new();
         while let Some((_, index, place)) = self.schedule.pop_due(now) {
@@ -166,6 +165,34 @@ impl Engine {
         for (id, due) in overdue {
             self.schedule_at(id, due, now);
         }
+    }
+
+    /// When the machine was suspended, the clock of the schedule stood still with it: what was due meanwhile by the wall clock is overdue.
+    pub(crate) fn notice_suspend(&mut self, now: Instant) {
+        let asleep = self.clock.asleep();
+        let gap = asleep.saturating_sub(std::mem::replace(&mut self.last_asleep, asleep));
+        if gap <= GAP {
+            return;
+        }
+        self.note_gap("the machine was suspended", gap);
+        let wall = self.wall();
+        let overdue: Vec<(Id, Instant)> = self
+            .entries
+            .names()
+            .filter_map(|(name, id)| Some((name, id, self.entries.get(id)?)))
+            .filter(|(_, _, entry)| entry.is_scheduled() && entry.row.next_check.is_some_and(|next| next <= wall))
+            .map(|(name, id, entry)| (id, now + splay(&self.host, name.as_str(), entry.interval)))
+            .collect();
+        for (id, due) in overdue {
+            self.schedule_at(id, due, now);
+        }
+    }
+
+    /// Runs that were frozen are not judged by their timeout.
+    fn note_gap(&mut self, what: &str, gap: Duration) {
+        self.runs.gaps += 1;
+        let gap = monchero_core::duration::human(gap);
+        tracing::warn!("clock gap {gap}: {what}; overdue checks are spread and frozen runs are not judged");
         for entry in self.entries.iter_mut() {
             if let Phase::Running(running) = &mut entry.phase {
                 running.frozen = true;

@@ -38,6 +38,7 @@ pub(crate) struct Lab {
     pub(crate) handle: EngineHandle,
     configuration: Configuration,
     clock: Clock,
+    asleep: Arc<Mutex<Duration>>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -95,7 +96,9 @@ impl Lab {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let clock = Clock::following_tokio(start);
+        let asleep: Arc<Mutex<Duration>> = Arc::default();
+        let slept = Arc::clone(&asleep);
+        let clock = Clock::following_tokio(start).on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
         let mut lab = Self {
             answers,
             runs,
@@ -106,6 +109,7 @@ impl Lab {
             handle: EngineHandle::new().0,
             configuration,
             clock,
+            asleep,
             stop: watch::channel(false).0,
             task: None,
         };
@@ -151,6 +155,11 @@ impl Lab {
     pub(crate) async fn remove(&mut self, name: &str) {
         self.configuration.checks.retain(|check| check.name.as_str() != name);
         self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The machine sleeps for so long: the wall clock goes on, the monotonic one does not.
+    pub(crate) fn suspend(&self, length: Duration) {
+        *self.asleep.lock().unwrap() += length;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
