@@ -23,7 +23,7 @@ use crate::{operate, read};
 pub enum Scope {
     /// Look: everybody who can connect to the socket.
     Read,
-    /// Change something: root and the user that the daemon runs as.
+    /// Change something: root, the user that the daemon runs as, and the members of its group of operators.
     Operate,
 }
 
@@ -109,7 +109,7 @@ pub fn openapi() -> String {
         "What a monchero daemon knows and does. The daemon serves it on its Unix socket: \
          `curl --unix-socket /run/monchero/monchero.sock http://localhost/v1/status`. \
          `x-scope` names what a caller must be allowed to do: `read` is for everybody who can connect to the socket, \
-         `operate` for root and the user that the daemon runs as."
+         `operate` for root, the user that the daemon runs as, and the members of the group `operators` of its settings."
             .to_owned(),
     );
     let mut license = License::new("MIT OR Apache-2.0");
@@ -168,7 +168,7 @@ async fn guard(scope: Scope, request: Request, next: Next) -> Response {
             StatusCode::FORBIDDEN,
             format!("the user with id {} may look but not operate", uid.map_or("?".into(), |uid| uid.to_string())),
         )
-        .hint("root and the user that the daemon runs as may: try `sudo`")
+        .hint("root, the user that the daemon runs as and the members of its group of operators may: try `sudo`")
         .into_response();
     };
     let response = next.run(request).await;
@@ -223,6 +223,7 @@ mod tests {
         Backend {
             engine: EngineHandle::new().0,
             store: store.reader(),
+            operators: None,
             reload: Arc::new(|| Box::pin(async { Ok(ReloadSummary::default()) })),
             clock: Clock::system(),
             version: "0",

@@ -178,6 +178,8 @@ pub struct Configuration {
     pub concurrency: usize,
     /// Where the host's files stand.
     pub sysroot: PathBuf,
+    /// The group whose members may operate; none if the settings name none.
+    pub operators: Option<Box<str>>,
     /// How long history is kept.
     pub retention: Retention,
     /// The checks, by name.

@@ -239,6 +239,7 @@ pub(crate) fn backend(engine: EngineHandle, dir: &Path, store: &Store) -> Backen
     Backend {
         engine,
         store: store.reader(),
+        operators: None,
         reload: Arc::new(move || {
             let broken = broken.exists();
             Box::pin(async move {

@@ -89,6 +89,7 @@ impl Lab {
             zone: jiff::tz::TimeZone::UTC,
             concurrency: 64,
             sysroot: PathBuf::from("/"),
+            operators: None,
             retention: Retention::default(),
             checks: definitions,
             actions,
