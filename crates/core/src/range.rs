@@ -99,7 +99,7 @@ impl Range {
             (a, b) if a == b => a,
             (a, b) => return Err(format!("{} begins with {a} and ends with {b}", quote(text))),
         };
-        if start.0 > end.0 || open && start.0 == end.0 {
+        if start.0 > end.0 || open && start.0 >= end.0 {
             return Err(format!("{} starts above its end: write the smaller number first", quote(text)));
         }
         Ok(Self { start: start.0, end: end.0, alerts_inside, open, dimension })
