@@ -91,7 +91,8 @@ async fn a_check_is_looked_at_again_when_it_asks() {
     pass(100_000).await;
     let quick = runs(&lab, "a");
     pass(1_000).await;
-    assert!((9..=11).contains(&(runs(&lab, "a") - quick)), "not more often than every 100 ms");
+    let quick = runs(&lab, "a") - quick;
+    assert!((7..=11).contains(&quick), "{quick} runs in a second: not more often than every 100 ms, and not much less");
     lab.answer("a", Answer::State(State::Okay));
     pass(1_000).await;
     let calm = runs(&lab, "a");
