@@ -5,6 +5,7 @@ mod bounds;
 mod good_files;
 mod kinds;
 mod places;
+mod routes;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
