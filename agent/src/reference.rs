@@ -192,7 +192,13 @@ pub fn list(width: usize) -> String {
 
 /// `monchero kinds KIND`: all about one kind. None if there is no such kind.
 pub fn text(name: &str, width: usize) -> Option<String> {
-    let kind = kinds().into_iter().find(|kind| kind.name == name)?;
+    // A check and an action may have one name, such as `file`.
+    let pages: Vec<String> = kinds().iter().filter(|kind| kind.name == name).map(|kind| page(kind, width)).collect();
+    (!pages.is_empty()).then(|| pages.join("\n\n"))
+}
+
+fn page(kind: &KindReference, width: usize) -> String {
+    let name = kind.name;
     let mut out = format!("{} ({})\n\n", kind.name, kind.sort.describe());
     write_paragraphs(&mut out, &kind.description, width, 0);
     let _ = writeln!(out, "\nExample\n");
@@ -226,7 +232,7 @@ pub fn text(name: &str, width: usize) -> Option<String> {
             write_paragraphs(&mut out, &setting.description, width, 6);
         }
     }
-    Some(out)
+    out
 }
 
 /// The heading over the fields of a kind.
@@ -348,7 +354,8 @@ mod tests {
                 assert!(!setting.description.is_empty(), "`{}.{}` has no description", kind.name, setting.name);
                 assert!(!setting.value.is_empty(), "`{}.{}` has no type", kind.name, setting.name);
             }
-            let page = text(kind.name, 80).unwrap();
+            assert!(text(kind.name, 80).unwrap().contains(&page(&kind, 80)));
+            let page = page(&kind, 80);
             let example: Vec<String> = kind.example_entry().lines().map(|line| format!("  {line}")).collect();
             let long: Vec<&str> = page
                 .lines()

@@ -42,6 +42,7 @@ mod mqtt;
 mod mysql;
 mod network;
 mod ntp;
+mod nut;
 mod ping;
 mod plugin;
 mod pop3;
@@ -51,6 +52,7 @@ mod raid;
 mod redis;
 mod smart;
 mod smtp;
+mod snmp;
 mod ssh;
 mod systemd;
 mod tcp;
@@ -88,6 +90,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<mysql::Mysql>(),
     Kind::of::<network::Network>(),
     Kind::of::<ntp::Ntp>(),
+    Kind::of::<nut::Nut>(),
     Kind::of::<ping::Ping>(),
     Kind::of::<plugin::Plugin>(),
     Kind::of::<pop3::Pop3>(),
@@ -97,6 +100,7 @@ pub const KINDS: &[Kind] = &[
     Kind::of::<redis::Redis>(),
     Kind::of::<smart::Smart>(),
     Kind::of::<smtp::Smtp>(),
+    Kind::of::<snmp::Snmp>(),
     Kind::of::<ssh::Ssh>(),
     Kind::of::<systemd::Systemd>(),
     Kind::of::<tcp::Tcp>(),

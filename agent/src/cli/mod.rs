@@ -117,9 +117,12 @@ pub fn main() -> ExitCode {
         Some("exec-as") => return status_of(monchero_exec::exec_as_main(arguments.into_iter().skip(2))),
         _ => {}
     }
-    let ended = match Cli::try_parse_from(arguments) {
-        Ok(cli) => dispatch(cli),
-        Err(error) => misuse(&error),
+    let ended = match daemon::started_again(&arguments) {
+        Some((overrides, reset_state)) => agent(&overrides, reset_state),
+        None => match Cli::try_parse_from(arguments) {
+            Ok(cli) => dispatch(cli),
+            Err(error) => misuse(&error),
+        },
     };
     ended.unwrap_or_else(|failed| {
         complain(&failed);
@@ -142,14 +145,18 @@ pub fn definition() -> clap::Command {
     Cli::command()
 }
 
+fn agent(overrides: &Overrides, reset_state: bool) -> Ended {
+    let paths = Paths::from_process(overrides)?;
+    daemon::run(&paths, reset_state).map_err(|error| Failed::new(format!("{error:#}")))
+}
+
 fn dispatch(cli: Cli) -> Ended {
-    let paths = Paths::from_process(&Overrides { config: cli.config, state_dir: cli.state_dir, socket: cli.socket })?;
+    let overrides = Overrides { config: cli.config, state_dir: cli.state_dir, socket: cli.socket };
+    let paths = Paths::from_process(&overrides)?;
     let screen = Screen::stdout(cli.color);
     let client = |paths: Paths| Client::new(paths.for_client().socket.path);
     match cli.command {
-        Command::Agent { reset_state } => {
-            daemon::run(&paths, reset_state).map_err(|error| Failed::new(format!("{error:#}")))
-        }
+        Command::Agent { reset_state } => agent(&overrides, reset_state),
         Command::Status(args) => wait(status::status(&client(paths), &screen, args)),
         Command::Show(args) => wait(show::show(&client(paths), &screen, args)),
         Command::Run(args) => wait(operate::run(&client(paths), &screen, args)),

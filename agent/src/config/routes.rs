@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use monchero_core::Name;
 use monchero_core::action::Action;
+use monchero_core::definition::Settings;
 use monchero_core::hold::matches;
 use monchero_core::text::glob;
 
@@ -54,7 +55,8 @@ impl Loader<'_> {
             let mut all = check.actions.to_vec();
             let more = self.add_targets(&mut all, check.name.as_str(), &check.labels);
             if !more.is_empty() {
-                check.actions = self.pool.list(&all);
+                let settings = Settings { actions: self.pool.list(&all), ..Settings::clone(&check.settings) };
+                check.settings = self.pool.settings(settings);
                 routed.insert(check.name.to_string(), more);
             }
         }

@@ -361,6 +361,11 @@ pub struct Settings {
     /// Where the files of the host stand that is looked at, as seen from here. `/` by default; in a container, where the host is mounted.
     #[schemars(with = "String")]
     pub sysroot: Option<PathBuf>,
+    /// The group whose members may change something through the control socket, as root and the daemon's own user may: acknowledge, plan
+    /// downtimes, run checks, reload. It stands in `/etc/group`. By default `monchero` for the socket of the system, if there is such a group,
+    /// and nobody for any other, whose directory has to let the group in. In force from the start of the daemon.
+    #[schemars(with = "String")]
+    pub operators: Option<String>,
     /// What to do about files of the configuration that other users could write: `refuse` them (default) or `allow` them, with a warning that
     /// stays. `monchero.yaml` itself must be safe, or this is not believed.
     pub insecure_permissions: InsecurePermissions,

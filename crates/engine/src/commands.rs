@@ -85,7 +85,7 @@ impl Engine {
             interval: entry.interval,
             retry_interval: entry.definition.retry_interval,
             timeout: entry.definition.timeout,
-            source: Arc::clone(&entry.definition.source),
+            source: entry.definition.source.clone(),
             depends_on: Arc::clone(&entry.definition.depends_on),
             actions: Arc::clone(&entry.definition.actions),
             targets: targets.collect(),

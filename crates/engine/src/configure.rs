@@ -25,6 +25,7 @@ impl Engine {
         self.take_settings(&configuration);
         let problems = self.internal_definitions(&configuration);
         self.entries.reserve(configuration.checks.len() + problems.len());
+        self.schedule.reserve(configuration.checks.len());
         for definition in configuration.checks.into_iter().chain(problems) {
             let earlier = stored.remove(&definition.name);
             self.add(definition, earlier, now);

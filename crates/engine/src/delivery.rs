@@ -96,7 +96,9 @@ impl Engine {
                         worker.done(id);
                     }
                     // Since it was queued something may have come up that holds it and that nobody has seen to.
-                    self.reconcile(id);
+                    if is_settled {
+                        self.reconcile(id);
+                    }
                 }
             }
         }
@@ -136,7 +138,7 @@ impl Engine {
         message.delivery_id = format!("{:016x}", stable_hash(&parts));
         message.thread = format!("digest-{}", message.delivery_id);
         message.reference = None;
-        message.missed = Vec::new();
+        (message.missed, message.missed_more) = (Vec::new(), 0);
         message.last_action = None;
         "several checks changed".clone_into(&mut message.event.reason);
         message.digest = lines;
@@ -172,6 +174,7 @@ impl Engine {
             reference,
             event: self.event(id, notice.told, notice.incident, reason.to_owned())?,
             missed: notice.missed.clone(),
+            missed_more: notice.missed_more,
             last_action: self.last_action(id, notice.incident),
             digest: Vec::new(),
             attempt: tries + 1,

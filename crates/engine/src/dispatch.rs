@@ -79,7 +79,7 @@ impl Engine {
             }
             return;
         };
-        self.record_transition(id, &name, transition);
+        self.record_transition(id, &name, &transition);
     }
 
     fn keep(&mut self, id: Id) {
@@ -89,7 +89,7 @@ impl Engine {
         self.write_now(Record::Check(stored));
     }
 
-    fn record_transition(&mut self, id: Id, name: &Name, transition: monchero_core::Transition) {
+    fn record_transition(&mut self, id: Id, name: &Name, transition: &monchero_core::Transition) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.unpublished += 1;
         let message = entry.row.result.message.clone();
@@ -113,8 +113,10 @@ impl Engine {
         if let (true, Some(incident)) = (transition.is_recovery(), transition.incident) {
             self.note_end_of_incident(id, name, incident, transition.at);
         }
-        self.trigger_scripts(id, &transition);
-        self.write_then(Record::Transition { check: name.clone(), transition, message }, Effect::Publish(id));
+        // In this order, which is that of history within a millisecond: first what happened, then what is done about it.
+        let record = Record::Transition { check: name.clone(), transition: transition.clone(), message };
+        self.write_then(record, Effect::Publish(id));
+        self.trigger_scripts(id, transition);
     }
 
     /// A transition is on disk: others may see it, and targets are to know the truth.

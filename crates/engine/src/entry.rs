@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::definition::Definition;
+use monchero_core::definition::{Definition, Place, Settings};
 use monchero_core::{BoxFuture, Check, CheckError, Context, Name, Policy, Report, State};
 use monchero_store::StoredCheck;
 use tokio::task::AbortHandle;
@@ -196,16 +196,18 @@ pub(crate) fn never_run(name: Name, kind: &'static str, actions: Arc<[Name]>) ->
         name,
         kind,
         check: Arc::new(Never),
-        interval: Duration::from_secs(60),
-        retry_interval: Duration::from_secs(60),
-        timeout: Duration::from_secs(60),
-        policy: Policy { max_attempts: 1, recover_after: 1, flapping: None },
-        on_timeout: State::Unknown,
-        labels: Arc::default(),
-        depends_on: Arc::from([]),
-        actions,
-        env: Arc::from([]),
-        source: Arc::from("monchero"),
+        settings: Arc::new(Settings {
+            interval: Duration::from_secs(60),
+            retry_interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
+            policy: Policy { max_attempts: 1, recover_after: 1, flapping: None },
+            on_timeout: State::Unknown,
+            labels: Arc::default(),
+            depends_on: Arc::from([]),
+            actions,
+            env: Arc::from([]),
+        }),
+        source: Place { file: Arc::from("monchero"), line: None },
         fingerprint: 0,
     }
 }

@@ -314,7 +314,7 @@ impl Engine {
         let entry = self.entries.get(id)?;
         let row = &entry.row;
         let now = self.wall();
-        let known = [row.status.incident, row.status.last_incident];
+        let known = [row.status.incident, row.status.last_incident.as_deref().copied()];
         let about = known.into_iter().flatten().find(|known| Some(known.id) == incident);
         Some(Event {
             host: self.host.to_string(),

@@ -278,6 +278,8 @@ async fn requests_that_are_not_understood_are_told_so() {
         ("GET", "/v1/check?name=a&name=b", "", 400, "given 2 times"),
         ("GET", "/v1/history?since=yesterday", "", 400, "a moment such as"),
         ("GET", "/v1/history?limit=-1", "", 400, "a number"),
+        ("GET", "/v1/history?limit=2001", "", 400, "from 1 to 2000"),
+        ("GET", "/v1/metric-history?check=x&label=y&limit=0", "", 400, "from 1 to 10000"),
         ("POST", "/v1/run", "{", 400, "not what is expected"),
         ("POST", "/v1/run", "", 400, "not what is expected"),
         ("DELETE", "/v1/downtime?id=x", "", 400, "number of a downtime"),

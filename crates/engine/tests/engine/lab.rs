@@ -10,7 +10,7 @@ use monchero_core::action::Target;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Delivered, Event, Message, Script};
 use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, SignalKind};
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ActionDefinition, Configuration, Definition, Retention, Trigger};
+use monchero_core::definition::{ActionDefinition, Configuration, Definition, Place, Retention, Settings, Trigger};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
 use monchero_core::{DeliveryError, Name, Policy, Report, State};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
@@ -48,6 +48,7 @@ pub(crate) struct Lab {
     pub(crate) handle: EngineHandle,
     configuration: Configuration,
     clock: Clock,
+    asleep: Arc<Mutex<Duration>>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -109,6 +110,7 @@ impl Lab {
             zone: jiff::tz::TimeZone::UTC,
             concurrency: 64,
             sysroot: PathBuf::from("/"),
+            operators: None,
             retention: Retention::default(),
             checks: definitions,
             actions,
@@ -116,7 +118,9 @@ impl Lab {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let clock = Clock::following_tokio(start);
+        let asleep: Arc<Mutex<Duration>> = Arc::default();
+        let slept = Arc::clone(&asleep);
+        let clock = Clock::following_tokio(start).on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
         let mut lab = Self {
             answers,
             runs,
@@ -127,6 +131,7 @@ impl Lab {
             handle: EngineHandle::new().0,
             configuration,
             clock,
+            asleep,
             stop: watch::channel(false).0,
             task: None,
         };
@@ -189,6 +194,11 @@ impl Lab {
         self.handle.configure(self.configuration.clone()).await.unwrap();
     }
 
+    /// The machine sleeps for so long: the wall clock goes on, the monotonic one does not.
+    pub(crate) fn suspend(&self, length: Duration) {
+        *self.asleep.lock().unwrap() += length;
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -233,16 +243,18 @@ fn definition(
         name: Name::new(&spec.name),
         kind: "fake",
         check: Arc::new(check),
-        interval: spec.interval,
-        retry_interval: spec.retry_interval,
-        timeout: Duration::from_secs(5),
-        policy: spec.policy,
-        on_timeout: State::Unknown,
-        labels: Arc::default(),
-        depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
-        actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
-        env: Arc::from([]),
-        source: Arc::from("lab"),
+        settings: Arc::new(Settings {
+            interval: spec.interval,
+            retry_interval: spec.retry_interval,
+            timeout: Duration::from_secs(5),
+            policy: spec.policy,
+            on_timeout: State::Unknown,
+            labels: Arc::default(),
+            depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
+            actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
+            env: Arc::from([]),
+        }),
+        source: Place { file: Arc::from("lab"), line: None },
         fingerprint: 1,
     }
 }
