@@ -1,5 +1,6 @@
 //! The kind `email`: tells people by mail, over SMTP or through the host's own `sendmail`.
 
+mod html;
 mod sendmail;
 mod smtp;
 
@@ -8,9 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox, SinglePart};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message as Mail};
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
+use monchero_core::text::{escape_controls_in_block, shorten};
 use monchero_core::{Invalid, Secret, duration};
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
@@ -20,7 +22,7 @@ use smtp::Server;
 
 /// The longest subject, in bytes: what mail programs show, and far below what a header may hold (R42).
 const MAX_SUBJECT: usize = 250;
-/// The longest body, in bytes, before it is encoded (R42).
+/// The longest text, and the longest page of HTML, in bytes before they are encoded (R42).
 const MAX_BODY: usize = 128 * 1024;
 /// The most recipients of one action: servers must take 100 (RFC 5321, section 4.5.3.1.8).
 const MAX_RECIPIENTS: usize = 100;
@@ -28,7 +30,8 @@ const MAX_RECIPIENTS: usize = 100;
 /// Tells people by mail when the state of a check changes.
 ///
 /// Each mail says what changed from what to what, since when, what was measured against which limit, and how to acknowledge it. All mails
-/// about one incident are joined to one thread. Each carries `Auto-Submitted: auto-generated` and `X-Monchero-Delivery` with an id that
+/// about one incident are joined to one thread. Beside the text a mail has the same as HTML, with the state in its colour; it fetches
+/// nothing. Each mail carries `Auto-Submitted: auto-generated` and `X-Monchero-Delivery` with an id that
 /// stays the same if it has to be sent again.
 ///
 /// A server that cannot be reached, is busy or breaks off is tried again; what it refuses for good (an unknown recipient, a wrong
@@ -54,9 +57,12 @@ pub(crate) struct Email {
     /// The subject, a template: `"{{ check.name }} is {{ state }}"`. Default: state, check, host and message.
     #[serde(default)]
     subject: Option<String>,
-    /// The text, a template. Default: all that is known about the event.
+    /// The text, a template. Default: all that is known about the event. A mail with a text of your own has no HTML.
     #[serde(default)]
     body: Option<String>,
+    /// Whether mails have HTML beside the text. Default: `true`.
+    #[serde(default = "yes")]
+    html: bool,
     /// How long sending one mail may take. Default: `30s`.
     #[serde(default = "default_timeout", with = "duration::text")]
     #[schemars(with = "String")]
@@ -114,6 +120,10 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn default_timeout() -> Duration {
     Duration::from_secs(30)
 }
@@ -150,6 +160,7 @@ struct Ready {
     way: Way,
     subject: Option<Template>,
     body: Option<Template>,
+    html: bool,
 }
 
 /// How a mail leaves the host.
@@ -192,7 +203,7 @@ impl TargetKind for Email {
         };
         let subject = template("subject", &self.subject)?;
         let body = template("body", &self.body)?;
-        self.ready = Some(Ready { to, from, way, subject, body });
+        self.ready = Some(Ready { to, from, way, subject, body, html: self.html });
         Ok(())
     }
 
@@ -234,22 +245,22 @@ impl Ready {
         context: &ActionContext<'_>,
     ) -> Result<Vec<u8>, lettre::error::Error> {
         let event = &message.event;
-        let mut failures = Vec::new();
+        let mut failures = String::new();
         let mut render = |what: &str, template: Option<&Template>| {
-            let rendered = template?.render(event);
+            // Of many checks at once only monchero's own words can speak.
+            let rendered = template.filter(|_| message.digest.is_empty())?.render(event);
             // A message is never lost to its own wording.
-            rendered.map_err(|error| failures.push(format!("The template of the {what} was not used: {error}."))).ok()
+            let failed = |error| failures.push_str(&format!("\n\nThe template of the {what} was not used: {error}."));
+            rendered.map_err(failed).ok()
         };
         let subject = render("subject", self.subject.as_ref()).unwrap_or_else(|| crate::wording::title(message));
-        let mut body = match render("text", self.body.as_ref()) {
-            Some(body) => monchero_core::text::escape_controls_in_block(&body),
-            None => crate::wording::whole(message, context.zone),
-        };
-        for failure in failures {
-            body.push_str("\n\n");
-            body.push_str(&failure);
-        }
-        let body = monchero_core::text::shorten(&body, MAX_BODY);
+        let own = render("text", self.body.as_ref()).map(|body| escape_controls_in_block(&body));
+        // A page cannot be cut; of what is too long for one, the text tells as much as fits.
+        let page = (self.html && own.is_none())
+            .then(|| html::page(message, context.zone, failures.trim_start()))
+            .filter(|page| page.len() <= MAX_BODY);
+        let text = own.unwrap_or_else(|| crate::wording::whole(message, context.zone)) + &failures;
+        let text = part(ContentType::TEXT_PLAIN, shorten(&text, MAX_BODY));
         let domain = domain_of(&event.host);
         let thread = format!("<{}.thread@{domain}>", id_part(&message.thread));
         let mut builder = Mail::builder()
@@ -265,11 +276,21 @@ impl Ready {
         for to in &self.to {
             builder = builder.to(to.clone());
         }
-        let body = Body::new_with_encoding(body, ContentTransferEncoding::QuotedPrintable)
-            .unwrap_or_else(|original| Body::new(lettre::message::MaybeString::from(original)));
-        let part = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body);
-        builder.singlepart(part).map(|mail| mail.formatted())
+        let mail = match page {
+            // The last of the alternatives is the one that programs prefer.
+            Some(page) => builder
+                .multipart(MultiPart::alternative().singlepart(text).singlepart(part(ContentType::TEXT_HTML, page))),
+            None => builder.singlepart(text),
+        };
+        mail.map(|mail| mail.formatted())
     }
+}
+
+/// A text as a part of a mail: in lines of ASCII that every server takes.
+fn part(sort: ContentType, text: String) -> SinglePart {
+    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
+        .unwrap_or_else(|original| Body::new(lettre::message::MaybeString::from(original)));
+    SinglePart::builder().header(sort).body(body)
 }
 
 /// A header whose name is a constant of this file.

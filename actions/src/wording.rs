@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use crate::template::{Template, one_line};
 
 /// The most output that a message shows, in bytes: what is cut is counted, and `monchero show` has all of it (R42).
-const MAX_OUTPUT: usize = 16 * 1024;
+pub(crate) const MAX_OUTPUT: usize = 16 * 1024;
 /// The most metrics that alert that a message lists.
 const MAX_METRICS: usize = 20;
 /// The label whose value is shown as a link: where it is written what to do.
@@ -144,14 +144,16 @@ pub(crate) fn saying(message: &Message) -> String {
     if message.digest.is_empty() && !said.is_empty() {
         let _ = writeln!(text, "{}", escape_controls(said));
     }
-    if let Some(late) = message.late {
-        let _ = writeln!(
-            text,
-            "\nThis message is {} late, because it could not be delivered before.",
-            duration::human(late)
-        );
+    if let Some(late) = late(message) {
+        let _ = writeln!(text, "\n{late}");
     }
     text
+}
+
+/// How late it is, if it is.
+pub(crate) fn late(message: &Message) -> Option<String> {
+    let late = duration::human(message.late?);
+    Some(format!("This message is {late} late, because it could not be delivered before."))
 }
 
 /// What is to be known besides, each with its name.

@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::mail::{Answer, Certificates, Mail, Rules, Server, decode_base64};
 use common::{Real, Scripted, context, email, ended, event, message, refusal, wait};
 use jiff::tz::TimeZone;
-use monchero_core::action::{Delivered, DeliveryError, Event, Message};
+use monchero_core::action::{Delivered, DeliveryError, DigestLine, Event, Message};
 use monchero_core::decide::Missed;
 use monchero_core::program::Exit;
 use monchero_core::{IncidentId, Name, NoticeKind, State};
@@ -83,11 +85,10 @@ monchero on web1, delivery 0123456789abcdef
         ("In-Reply-To", "<thread-1.thread@web1>"),
         ("Auto-Submitted", "auto-generated"),
         ("X-Monchero-Delivery", "0123456789abcdef"),
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Transfer-Encoding", "quoted-printable"),
     ] {
         assert_eq!(mail.header(name), value, "{name}");
     }
+    assert!(mail.header("Content-Type").starts_with("multipart/alternative;"));
 }
 
 #[test]
@@ -195,9 +196,8 @@ fn hostile(text: &str) -> Message {
     Message { delivery_id: text.to_owned(), thread: text.to_owned(), ..message(NoticeKind::Problem, event) }
 }
 
-const HEADERS: [&str; 12] = [
+const HEADERS: [&str; 11] = [
     "Auto-Submitted",
-    "Content-Transfer-Encoding",
     "Content-Type",
     "Date",
     "From",
@@ -211,11 +211,94 @@ const HEADERS: [&str; 12] = [
 ];
 
 fn assert_sound(mail: &Mail, text: &str) {
-    assert_eq!(mail.names(), HEADERS, "{text:?} {}", mail.raw);
-    assert_eq!(mail.headers.len(), HEADERS.len());
+    let known = HEADERS.into_iter().chain(mail.html.is_none().then_some("Content-Transfer-Encoding"));
+    let known: BTreeSet<&str> = known.collect();
+    assert_eq!(mail.names(), Vec::from_iter(known), "{text:?} {}", mail.raw);
+    assert_eq!(mail.headers.len(), mail.names().len());
     assert_eq!(mail.header("To"), "ops@example.org");
     assert!(mail.raw.is_ascii() && mail.raw.lines().all(|line| line.len() <= 998), "{text:?}");
     assert!(!mail.body.chars().any(|c| c.is_control() && c != '\n'), "{text:?} {:?}", mail.body);
+    if let Some(html) = &mail.html {
+        assert!(!html.chars().any(|c| c.is_control() && c != '\n'), "{text:?} {html:?}");
+        assert!(tags(html).is_subset(&tags(harmless_page())), "{text:?} {html}");
+    }
+}
+
+/// What a page is made of: its tags with their attributes. What came from outside adds none.
+fn tags(page: &str) -> BTreeSet<&str> {
+    page.split('<').skip(1).map(|rest| rest.split_once('>').expect("the end of the tag").0).collect()
+}
+
+/// The page about an event in which every fact is a plain word.
+fn harmless_page() -> &'static str {
+    static PAGE: OnceLock<String> = OnceLock::new();
+    PAGE.get_or_init(|| mail_of(&to_ops(), &hostile("word")).html.expect("a page"))
+}
+
+#[test]
+fn the_page_tells_what_the_text_tells() {
+    let mut event = event();
+    event.labels.insert("runbook".to_owned(), "https://wiki.example/shop?a=1&b=2".to_owned());
+    event.output = "upstream: <b>timed out</b>\n  tried & failed".to_owned();
+    let mut message = message(NoticeKind::Problem, event);
+    let page = mail_of(&to_ops(), &message).html.expect("a page");
+    for part in [
+        "background-color:#c62828;color:#fff;",
+        ">bad</span> <b>shop on web1 is bad.</b>",
+        "<p>503 Service Unavailable</p>",
+        ">State</th>",
+        ">bad, was okay</td>",
+        "<li>time is 740 ms, above 500 ms (warning)</li>",
+        "upstream: &lt;b&gt;timed out&lt;/b&gt;\n  tried &amp; failed</pre>",
+        "<a href=\"https://wiki.example/shop?a=1&amp;b=2\">https://wiki.example/shop?a=1&amp;b=2</a>",
+        "<code>monchero ack shop</code>",
+        "monchero on web1, delivery 0123456789abcdef</p>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for fetched in ["<img", "<link", "<script", "<style", "src=", "url(", "@import"] {
+        assert!(!page.contains(fetched), "{fetched}: {page}");
+    }
+    message.event.drill = true;
+    message.late = Some(Duration::from_secs(900));
+    message.digest = vec![digest_line("db", State::Bad, "<gone>"), digest_line("disk", State::Warning, "91 %")];
+    let mail = mail_of(&to_ops(), &message);
+    let page = mail.html.expect("a page");
+    for part in [
+        "2 checks on web1 changed: 1 bad, 1 warning.",
+        "&lt;gone&gt;",
+        ">disk</th>",
+        "color:#000;",
+        "a drill",
+        "15m late",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("<pre") && page.contains("<code>monchero status</code>"), "{page}");
+}
+
+fn digest_line(check: &str, state: State, message: &str) -> DigestLine {
+    DigestLine { check: Name::new(check), kind: NoticeKind::Problem, state, message: message.to_owned() }
+}
+
+#[test]
+fn a_mail_is_text_alone_if_it_is_to_be_or_must_be() {
+    let plain = |settings: Value, message: &Message| {
+        let mail = mail_of(&settings, message);
+        assert_eq!(mail.header("Content-Type"), "text/plain; charset=utf-8");
+        assert_eq!(mail.header("Content-Transfer-Encoding"), "quoted-printable");
+        assert_eq!(mail.html, None);
+        mail
+    };
+    let mut message = message(NoticeKind::Problem, event());
+    let html = mail_of(&to_ops(), &message);
+    let without = json!({ "to": "ops@example.org", "smtp": {}, "html": false });
+    assert_eq!(plain(without, &message).body, html.body);
+    plain(json!({ "to": "ops@example.org", "smtp": {}, "body": "{{ message }}" }), &message);
+    // A page cannot be cut, and a text can.
+    message.digest = (0..2_000).map(|n| digest_line(&format!("check{n}"), State::Bad, &"m".repeat(100))).collect();
+    let mail = plain(to_ops(), &message);
+    assert!(mail.body.contains("bytes cut)") && mail.body.len() <= 128 * 1024 + 100, "{}", mail.body.len());
 }
 
 #[test]
@@ -279,6 +362,8 @@ fn long_output_is_cut_and_the_rest_is_whole() {
     assert!(mail.body.contains("bytes cut)") && mail.body.len() < 32 * 1024, "{}", mail.body.len());
     assert!(mail.header("Subject").starts_with("[bad] shop on web1: mmm") && mail.header("Subject").len() <= 250);
     assert!(mail.body.contains("Acknowledge it: monchero ack shop"));
+    let page = mail.html.as_deref().unwrap();
+    assert!(page.contains("bytes cut)") && page.len() < 40 * 1024, "{}", page.len());
     let (_, text) = mail.raw.split_once("\r\n\r\n").unwrap();
     assert!(text.lines().all(|line| line.len() <= 76), "no line is longer than mail programs take");
 }

@@ -227,28 +227,34 @@ pub struct Mail {
     pub headers: Vec<(String, String)>,
     /// The text, decoded, with plain newlines.
     pub body: String,
+    /// The same as HTML, if the mail has that.
+    pub html: Option<String>,
     /// As it came.
     pub raw: String,
 }
 
 impl Mail {
     pub fn read(raw: &str) -> Self {
-        let (head, body) = raw.split_once("\r\n\r\n").expect("a head and a body");
-        let mut headers: Vec<(String, String)> = Vec::new();
-        for line in head.split("\r\n") {
-            if line.starts_with([' ', '\t']) {
-                headers.last_mut().expect("a header before").1.push_str(line);
-            } else {
-                let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is a header"));
-                headers.push((name.to_owned(), value.to_owned()));
+        let (headers, body) = part(raw);
+        let sort = headers.iter().find(|(name, _)| name == "Content-Type").map_or("", |(_, value)| value.as_str());
+        let (body, html) = match sort.strip_prefix("multipart/alternative;") {
+            None => (text(body), None),
+            Some(parameters) => {
+                let boundary = parameters.trim().strip_prefix("boundary=\"").and_then(|rest| rest.strip_suffix('"'));
+                let boundary = format!("--{}", boundary.expect("a boundary"));
+                let parts: Vec<&str> = body.split(boundary.as_str()).collect();
+                let [_, plain, html, end] = parts[..] else { panic!("two parts in {raw}") };
+                assert_eq!(end.trim_end(), "--");
+                let of = |raw: &str, sort: &str| {
+                    let (headers, body) = part(raw.strip_prefix("\r\n").expect("the end of the line"));
+                    let known = [("Content-Type", sort), ("Content-Transfer-Encoding", "quoted-printable")];
+                    assert_eq!(headers, known.map(|(name, value)| (name.to_owned(), value.to_owned())));
+                    text(body)
+                };
+                (of(plain, "text/plain; charset=utf-8"), Some(of(html, "text/html; charset=utf-8")))
             }
-        }
-        for (_, value) in &mut headers {
-            *value = decode_words(value);
-        }
-        let text = String::from_utf8(decode_quoted(body)).expect("UTF-8").replace("\r\n", "\n");
-        // Ways of transport differ in the empty lines that they leave at the end.
-        Self { headers, body: format!("{}\n", text.trim_end()), raw: raw.to_owned() }
+        };
+        Self { headers, body, html, raw: raw.to_owned() }
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -262,6 +268,31 @@ impl Mail {
     pub fn names(&self) -> Vec<&str> {
         self.headers.iter().map(|(name, _)| name.as_str()).collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// The headers of a mail or of a part of it, and what follows them.
+fn part(raw: &str) -> (Vec<(String, String)>, &str) {
+    let (head, body) = raw.split_once("\r\n\r\n").expect("a head and a body");
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for line in head.split("\r\n") {
+        if line.starts_with([' ', '\t']) {
+            headers.last_mut().expect("a header before").1.push_str(line);
+        } else {
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is a header"));
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    for (_, value) in &mut headers {
+        *value = decode_words(value);
+    }
+    (headers, body)
+}
+
+/// The text of a part.
+fn text(body: &str) -> String {
+    let text = String::from_utf8(decode_quoted(body)).expect("UTF-8").replace("\r\n", "\n");
+    // Ways of transport differ in the empty lines that they leave at the end.
+    format!("{}\n", text.trim_end())
 }
 
 /// RFC 2045, section 6.7.

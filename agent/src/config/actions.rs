@@ -10,6 +10,7 @@ use monchero_core::text::quote;
 
 use super::load::{Loader, Reference, Sort, form, listed, unknown_key};
 use super::read::read_all;
+use super::routes::Route;
 use super::secrets::Fetcher;
 use super::settings::{ActionSettings, DEFAULT_TIMEOUT};
 use super::show::Shown;
@@ -90,6 +91,8 @@ impl Loader<'_> {
             let shown = Shown::of_action(self, &definition, kind, &settings, &own);
             self.shown.push(shown);
         }
+        let source = definition.source.to_string();
+        self.routes.extend(Route::new(&definition.name, &general, source));
         self.actions.push(definition);
     }
 

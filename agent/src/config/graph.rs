@@ -32,6 +32,7 @@ impl Loader<'_> {
             }
         }
         self.connect_actions();
+        self.route();
         self.refuse_missing_labels(&actions);
         if self.checks.iter().any(|check| !check.depends_on.is_empty()) {
             self.connect_dependencies();

@@ -24,6 +24,7 @@ use super::plugins;
 use super::pool::{Fingerprint, Pool};
 use super::problem::Problem;
 use super::read::{contains, read_all};
+use super::routes::Route;
 use super::secrets::{Fetcher, SecretStore};
 use super::settings::{ActionSettings, CheckSettings, DEFAULT_CONCURRENCY, InsecurePermissions, Settings};
 use super::show::Shown;
@@ -113,6 +114,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) settings: Option<Node>,
     pub(crate) checks: Vec<Definition>,
     pub(crate) actions: Vec<ActionDefinition>,
+    /// Of which checks targets are told that do not name them.
+    pub(crate) routes: Vec<Route>,
     /// Every name of a check that is written down, whether it can run or not, and where.
     pub(crate) check_names: HashMap<Name, Span>,
     pub(crate) action_names: HashMap<Name, Span>,
@@ -149,6 +152,7 @@ impl<'a> Loader<'a> {
             settings: None,
             checks: Vec::new(),
             actions: Vec::new(),
+            routes: Vec::new(),
             check_names: HashMap::new(),
             action_names: HashMap::new(),
             instances: HashMap::new(),
@@ -435,9 +439,6 @@ impl<'a> Loader<'a> {
         self.checks.sort_by(|a, b| a.name.cmp(&b.name));
         self.actions.sort_by(|a, b| a.name.cmp(&b.name));
         self.checks.shrink_to_fit();
-        let wanted = self.global.actions.iter().flat_map(|names| names.iter());
-        let self_actions: Vec<Name> =
-            wanted.filter(|name| self.actions.iter().any(|action| action.name == **name)).cloned().collect();
         let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
         let zone = settings.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
         let configuration = Configuration {
@@ -447,7 +448,7 @@ impl<'a> Loader<'a> {
             sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
             operators: settings.operators.clone().map(String::into_boxed_str),
             retention: Retention::from(&settings.retention),
-            self_actions: self_actions.into(),
+            self_actions: self.self_actions().into(),
             checks: self.checks,
             actions: self.actions,
             problems: problems.iter().map(ConfigProblem::from).collect(),

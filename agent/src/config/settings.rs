@@ -213,6 +213,19 @@ pub struct ActionSettings {
     /// For actions that tell somebody: another such action that is told as well while this one cannot be reached. None by default.
     #[schemars(with = "String")]
     pub fallback: Option<String>,
+    /// For actions that tell somebody: whether this one is told of all checks that name no such action of their own, and of monchero's own
+    /// problems. With `labels` or `checks` beside it, of those among them that fit. `false` by default.
+    #[schemars(with = "bool")]
+    pub default: Option<bool>,
+    /// For actions that tell somebody: the labels of checks that this one is told of though they do not name it: `{ team: web }`. A check
+    /// must have all of them; `*` in a value stands for any characters, `?` for one. By default only checks say who is told.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// For actions that tell somebody: names of checks that this one is told of though they do not name it, with `*` for any characters and
+    /// `?` for one: `[db-*, shop]`. A name covers the instances and services of the check; `self/*` stands for monchero's own. If `labels`
+    /// are given too, both must fit. By default only checks say who is told.
+    #[schemars(with = "Vec<String>")]
+    pub checks: Option<Vec<String>>,
     /// For scripts: what sets it off. `[bad]` by default.
     #[schemars(with = "Vec<Trigger>")]
     pub on: Option<Vec<Trigger>>,
@@ -231,7 +244,8 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// The settings that only make sense for actions that tell somebody, and those only for scripts.
-    const FOR_TARGETS: [&'static str; 8] = ["states", "remind", "quiet", "delay", "after", "group", "rate", "fallback"];
+    const FOR_TARGETS: [&'static str; 11] =
+        ["states", "remind", "quiet", "delay", "after", "group", "rate", "fallback", "default", "labels", "checks"];
     const FOR_SCRIPTS: [&'static str; 3] = ["on", "cooldown", "limit"];
 
     /// The settings that an action of this sort cannot have.
@@ -270,6 +284,12 @@ impl ActionSettings {
         }
         if self.group.is_some_and(|group| group > MAX_GROUP) {
             wrong.push(("group", format!("it is at most `{}`", duration::format(MAX_GROUP))));
+        }
+        if self.labels.as_ref().is_some_and(BTreeMap::is_empty) {
+            wrong.push(("labels", "it names no label; for all checks, write `checks: [\"*\"]`".to_owned()));
+        }
+        if self.checks.as_ref().is_some_and(Vec::is_empty) {
+            wrong.push(("checks", "it names no check, so it would never be told of any".to_owned()));
         }
         if self.quiet.as_ref().is_some_and(|quiet| quiet.from == quiet.to) {
             wrong.push(("quiet", "`from` and `to` are the same time".to_owned()));

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use monchero_core::Name;
 use monchero_core::action::ActionKind;
 use monchero_core::definition::{ActionDefinition, Definition};
 use monchero_core::duration;
@@ -144,7 +145,8 @@ impl Shown {
         if kind.tells {
             general.push(list("states", action.wants.states.iter().map(ToString::to_string).collect()));
             general.extend(action.wants.remind.map(|remind| plain("remind", duration::format(remind))));
-            general.extend(own.get("quiet").map(|node| ("quiet", tree(loader, node, None, None))));
+            let written = ["quiet", "default", "labels", "checks"];
+            general.extend(written.into_iter().filter_map(|key| Some((key, tree(loader, own.get(key)?, None, None)))));
         } else {
             let words = action.on.iter().map(|trigger| format!("{trigger:?}").to_lowercase());
             general.push(list("on", words.collect()));
@@ -159,6 +161,17 @@ impl Shown {
             settings,
             general,
         }
+    }
+}
+
+impl Shown {
+    /// Adds an action of a check that is written somewhere else.
+    pub(crate) fn add_action(&mut self, name: &Name, source: &str) {
+        let found = self.general.iter_mut().find(|(key, _)| *key == "actions");
+        let Some((_, Entry { value: Shape::List(names), origin })) = found else { return };
+        let value = Shape::Text { text: name.to_string(), quoted: false };
+        names.push(Entry { value, origin: source.to_owned() });
+        *origin = if origin == BUILT_IN { source.to_owned() } else { format!("{origin}, {source}") };
     }
 }
 

@@ -6,6 +6,7 @@ mod good_files;
 mod kinds;
 mod nonsense;
 mod places;
+mod routes;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
