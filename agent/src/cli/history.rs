@@ -196,6 +196,7 @@ mod tests {
                 attempt: 2,
                 detail: "no connection".into(),
                 delivery_id: "x".into(),
+                drill: false,
             }),
             Event::Action(ActionEvent {
                 at,

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::backend::Backend;
 use crate::error::ApiError;
-use crate::{operate, read};
+use crate::{drill, operate, read};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ fn table() -> Vec<(Scope, UtoipaMethodRouter<Backend>)> {
         (Scope::Operate, routes!(operate::add_downtime)),
         (Scope::Operate, routes!(operate::end_downtime)),
         (Scope::Operate, routes!(operate::reload)),
+        (Scope::Operate, routes!(drill::test)),
+        (Scope::Operate, routes!(drill::drill)),
     ]
 }
 
@@ -270,6 +272,8 @@ mod tests {
             "POST /v1/downtime",
             "DELETE /v1/downtime",
             "POST /v1/reload",
+            "POST /v1/targets/{name}/test",
+            "POST /v1/checks/{name}/drill",
         ];
         assert_eq!(all, expected, "a new route is listed here on purpose");
     }

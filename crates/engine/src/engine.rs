@@ -199,7 +199,7 @@ impl Engine {
                 biased;
                 () = stopped(&mut self.stop) => break,
                 _ = self.committed.changed() => {}
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
                 _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE) => {}
                 Some(command) = self.commands.recv() => self.command(command, Instant::now()),
@@ -334,7 +334,7 @@ impl Engine {
                     break;
                 }
                 changed = self.committed.changed() => if changed.is_err() { break },
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
             }
             self.settle_last_turn();
