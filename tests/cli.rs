@@ -403,12 +403,12 @@ async fn notify_test_tells_the_answer_or_the_error() {
 #[tokio::test]
 async fn drill_shows_who_would_be_told_and_sends_only_if_asked() {
     let daemon = Daemon::start(rows());
-    let shown = monchero(&daemon.path, &["drill", "mail", "bad"]).await;
+    let shown = monchero(&daemon.path, &["drill", "raid", "bad"]).await;
     assert_eq!(shown.status.code(), Some(0), "{}", err(&shown));
-    for part in ["if mail became bad now:", "\nops      told: problem  now", "\nrestart  skipped", "`--send`"] {
+    for part in ["if raid became bad now:", "\nops      told: problem  now", "\nrestart  skipped", "`--send`"] {
         assert!(out(&shown).contains(part), "{part} is in\n{}", out(&shown));
     }
-    let sent = monchero(&daemon.path, &["drill", "mail", "bad", "--send"]).await;
+    let sent = monchero(&daemon.path, &["drill", "raid", "bad", "--send"]).await;
     assert!(out(&sent).ends_with("\n`ops` took the drill: 250 Ok\n"), "{}", out(&sent));
     assert_eq!(daemon.log(), ["test ops bad"]);
     let misspelt = monchero(&daemon.path, &["drill", "shap", "bad"]).await;

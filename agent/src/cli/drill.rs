@@ -87,7 +87,7 @@ fn when(screen: &Screen, target: &DrillTarget) -> String {
         (Plan::Tell, None) => "now".to_owned(),
         (Plan::Tell, Some(at)) => screen.until(at),
         (Plan::Held, Some(at)) => format!("{} ({})", screen.until(at), screen.time(at)),
-        (Plan::Held, None) => "not known".to_owned(),
+        (Plan::Held, None) => "when that ends".to_owned(),
         (Plan::Nothing, Some(at)) => format!("reminder {}", screen.until(at)),
         (Plan::Nothing, None) => String::new(),
     }

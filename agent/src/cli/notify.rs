@@ -1,5 +1,6 @@
 //! `monchero notify`: tests of targets, and who was told what.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -113,21 +114,22 @@ async fn log(client: &Client, screen: &Screen, args: LogArgs) -> Ended {
     });
     let mut page = notices_table(screen, &notices.collect::<Vec<_>>());
     if page.is_empty() {
-        page = nothing(&args, &others);
+        page = nothing(&screen.time(since), args.target.as_deref(), &others);
     }
     if history.more {
-        page.push_str("there is more before; a later `--since` misses nothing\n");
+        let _ =
+            writeln!(page, "only the newest {LOOK_THROUGH} events were looked through: older messages are left out");
     }
     screen::print(&page)?;
     Ok(0.into())
 }
 
 /// That nobody was told anything, with the target that was probably meant.
-fn nothing(args: &LogArgs, others: &[String]) -> String {
-    let Some(target) = &args.target else { return format!("nobody was told anything since {}\n", args.since) };
+fn nothing(since: &str, target: Option<&str>, others: &[String]) -> String {
+    let Some(target) = target else { return format!("nobody was told anything since {since}\n") };
     let near = node::nearest(target, others.iter().map(String::as_str));
     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    format!("{}\n", screen::line(&format!("`{target}` was told nothing in this time{hint}")))
+    format!("{}\n", screen::line(&format!("`{target}` was told nothing since {since}{hint}")))
 }
 
 /// The messages, oldest first, failures in the colour of what is bad; empty if there is none.
@@ -190,8 +192,7 @@ TIME                 TARGET  CHECK  TOLD                HOW IT WENT
 2027-01-15 08:00:00  boss    shop   drill: problem bad  delivered: 250 Ok
 ";
         assert_eq!(notices_table(&screen(None), &notices.iter().collect::<Vec<_>>()), expected);
-        let args = |target: &str| LogArgs { since: "1d".into(), target: Some(target.into()), json: false };
-        let empty = nothing(&args("opps"), &["ops".into()]);
-        assert_eq!(empty, "`opps` was told nothing in this time; did you mean `ops`?\n");
+        let empty = nothing("2027-01-14 08:00:00", Some("opps"), &["ops".into()]);
+        assert_eq!(empty, "`opps` was told nothing since 2027-01-14 08:00:00; did you mean `ops`?\n");
     }
 }

@@ -92,8 +92,8 @@ impl Engine {
         let number = self.next_id();
         let incident = IncidentId::opened(&check, now, number);
         let said = match &test.about {
-            Some(_) => format!("this is a drill: what you would be told if `{check}` were {}", test.state),
-            None => format!("this is a drill: `{}` is tested, nothing is wrong", target.name),
+            Some(_) => format!("this is what you would be told if `{check}` were {}", test.state),
+            None => format!("a test of `{}`, nothing is wrong", target.name),
         };
         let event = Event {
             state: test.state,

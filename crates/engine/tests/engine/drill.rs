@@ -193,3 +193,25 @@ async fn a_drill_about_a_check_speaks_of_it() {
     tokio::time::sleep(5 * SECOND).await;
     assert_eq!(lab.take_messages(), ["ops: problem shop bad"], "the real problem is told although there was a drill");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rehearsal_names_what_a_check_depends_on() {
+    let check = |name: &str, depends_on: &[&str]| CheckSpec {
+        name: name.to_owned(),
+        interval: SECOND,
+        retry_interval: SECOND,
+        policy: Policy { max_attempts: 1, ..Policy::default() },
+        depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
+        actions: vec!["ops".to_owned()],
+    };
+    let wants = Wants { states: vec![State::Bad], remind: None };
+    let lab = Lab::new(&[check("uplink", &[]), check("shop", &["uplink"])], &[("ops".to_owned(), wants)], &[]);
+    lab.answer("uplink", Answer::State(State::Bad));
+    tokio::time::sleep(3 * SECOND).await;
+    let bad = rehearse(&lab, State::Bad).await;
+    let Decision::Held(_, Hold::Dependency { parent, .. }) = decision(&bad, "ops") else { panic!("{bad:?}") };
+    assert_eq!(parent.as_str(), "uplink");
+    let uplink = lab.handle.rehearse(Name::new("uplink"), State::Bad).await.unwrap();
+    assert_eq!(uplink.hard_state, State::Bad);
+    assert_eq!(decision(&uplink, "ops"), &Decision::Nothing(None), "it knows that");
+}
