@@ -382,3 +382,37 @@ async fn a_daemon_that_is_not_there_changes_nothing_for_a_wrapped_job() {
     assert!(err(&output).contains("was not told how its job ended: cannot reach the daemon"), "{}", err(&output));
     assert_eq!(monchero(nobody, &["ping", "backup"]).await.status.code(), Some(4));
 }
+
+#[tokio::test]
+async fn notify_test_tells_the_answer_or_the_error() {
+    let daemon = Daemon::start(rows());
+    let taken = monchero(&daemon.path, &["notify", "test", "ops"]).await;
+    assert_eq!((taken.status.code(), out(&taken)), (Some(0), "`ops` took the drill: 250 Ok\n"), "{}", err(&taken));
+    let failed = monchero(&daemon.path, &["notify", "test", "broken", "--state", "okay"]).await;
+    assert_eq!(failed.status.code(), Some(5));
+    assert!(err(&failed).starts_with("monchero: `broken` could not be told: connection refused\nhint: "), "{failed:?}");
+    let failed = monchero(&daemon.path, &["notify", "test", "broken", "--json"]).await;
+    assert_eq!(failed.status.code(), Some(5));
+    assert!(out(&failed).contains(r#""delivered":false"#), "{failed:?}");
+    let misspelt = monchero(&daemon.path, &["notify", "test", "opps"]).await;
+    assert_eq!(misspelt.status.code(), Some(5));
+    assert_eq!(err(&misspelt), "monchero: there is no target `opps`\nhint: did you mean `ops`?\n");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn drill_shows_who_would_be_told_and_sends_only_if_asked() {
+    let daemon = Daemon::start(rows());
+    let shown = monchero(&daemon.path, &["drill", "raid", "bad"]).await;
+    assert_eq!(shown.status.code(), Some(0), "{}", err(&shown));
+    for part in ["if raid became bad now:", "\nops      told: problem  now", "\nrestart  skipped", "`--send`"] {
+        assert!(out(&shown).contains(part), "{part} is in\n{}", out(&shown));
+    }
+    let sent = monchero(&daemon.path, &["drill", "raid", "bad", "--send"]).await;
+    assert!(out(&sent).ends_with("\n`ops` took the drill: 250 Ok\n"), "{}", out(&sent));
+    assert_eq!(daemon.log(), ["test ops bad"]);
+    let misspelt = monchero(&daemon.path, &["drill", "shap", "bad"]).await;
+    assert_eq!(misspelt.status.code(), Some(5));
+    assert!(err(&misspelt).starts_with("monchero: there is no check `shap`\nhint: "), "{}", err(&misspelt));
+    daemon.stop().await;
+}

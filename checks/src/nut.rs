@@ -44,20 +44,18 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 ///
 /// The words of `ups.status` are judged like this; `status` says otherwise for single ones:
 ///
-/// | word | means | state |
-/// | --- | --- | --- |
-/// | `OL` | on line power | okay |
-/// | `OB` | on battery | warning |
-/// | `LB` | battery low | bad: together with `OB` at once, alone when a second look confirms it |
-/// | `FSD` | a forced shutdown has begun | bad |
-/// | `OVER` | overloaded | bad |
-/// | `RB` | the battery must be replaced | warning, when a second look confirms it |
-/// | `OFF` | switched off, feeds nothing | warning, when a second look confirms it |
-/// | `BYPASS` | on bypass, protects nothing | warning |
-/// | `ALARM` | raises an alarm; the message has its text | warning |
-/// | `HB` | battery charged too high | warning |
-/// | `CAL`, `TEST` | calibrates or tests its battery: being on battery, a low battery and its charge and runtime are no problem then | okay |
-/// | `CHRG`, `DISCHRG`, `TRIM`, `BOOST`, `ECO`, any other | shown | okay |
+/// - `OL`: on line power; okay
+/// - `OB`: on battery; warning
+/// - `LB`: battery low; bad: together with `OB` at once, alone when a second look confirms it
+/// - `FSD`: a forced shutdown has begun; bad
+/// - `OVER`: overloaded; bad
+/// - `RB`: the battery must be replaced; warning, when a second look confirms it
+/// - `OFF`: switched off, feeds nothing; warning, when a second look confirms it
+/// - `BYPASS`: on bypass, protects nothing; warning
+/// - `ALARM`: raises an alarm; the message has its text; warning
+/// - `HB`: battery charged too high; warning
+/// - `CAL`, `TEST`: calibrates or tests its battery: being on battery, a low battery and its charge and runtime are no problem then; okay
+/// - `CHRG`, `DISCHRG`, `TRIM`, `BOOST`, `ECO`, any other: shown; okay
 ///
 /// The second look follows within 5 seconds. While a UPS is on battery it is looked at every 15 seconds.
 ///

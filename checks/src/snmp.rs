@@ -35,14 +35,12 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// One of `profile`, `get`, `table` and `walk` says what is asked for. Profiles know what the numbers of a sort of device mean, in which
 /// unit they are, and which of them are bad:
 ///
-/// | profile | alerts without a word about it |
-/// | --- | --- |
-/// | `ups`, `apc-ups` | on battery or bypass: warning; off, battery low, depleted, broken or missing, self test failed, no communication: bad; `charge` below 50% and 20%, `load` above 90% and 100%, `temperature` above 50: warning; each alarm that is present: warning, the grave ones bad; a battery that must be replaced: warning |
-/// | `apc-pdu` | near overload, a sensor above high or below low: warning; overload, above maximum or below minimum, a sensor that was lost: bad |
-/// | `raritan-pdu` | states of its sensors: `above upper warning` .. : warning; `above upper critical`, `alarmed`, `fault`, a tripped breaker .. : bad |
-/// | `interfaces` | a port that is down though it is enabled: bad; usage above 80% and 95%; more than one error a second: warning |
-/// | `host` | file systems above 80% and 90%; processors above 90%: warning |
-/// | `sensors` | a sensor that failed: bad, that is unavailable: warning |
+/// - `ups`, `apc-ups`: on battery or bypass: warning; off, battery low, depleted, broken or missing, self test failed, no communication: bad; `charge` below 50% and 20%, `load` above 90% and 100%, `temperature` above 50: warning; each alarm that is present: warning, the grave ones bad; a battery that must be replaced: warning
+/// - `apc-pdu`: near overload, a sensor above high or below low: warning; overload, above maximum or below minimum, a sensor that was lost: bad
+/// - `raritan-pdu`: states of its sensors: `above upper warning` .. : warning; `above upper critical`, `alarmed`, `fault`, a tripped breaker .. : bad
+/// - `interfaces`: a port that is down though it is enabled: bad; usage above 80% and 95%; more than one error a second: warning
+/// - `host`: file systems above 80% and 90%; processors above 90%: warning
+/// - `sensors`: a sensor that failed: bad, that is unavailable: warning
 ///
 /// An agent that does not answer is unknown: that says nothing about what it watches. Agents keep silent to a wrong community too. A user
 /// or password of version 3 that the agent refuses is unknown at once and named. An object in `get` that the agent does not have is bad.

@@ -9,6 +9,7 @@ use monchero_api::types::{CheckState, Confirmation, Event, MetricHistory, Transi
 use monchero_core::quantity;
 
 use super::exit::{Ended, Failed};
+use super::notify::told;
 use super::screen::{self, Screen};
 use super::show::{delivered, went};
 use super::table::{Cell, Column, Narrow, Table};
@@ -90,7 +91,7 @@ fn events(screen: &Screen, events: &[Event]) -> String {
             }
             Event::Notice(notice) => {
                 let what =
-                    format!("{} told {} {}, {}", notice.target, notice.kind, notice.state.as_str(), delivered(notice));
+                    format!("{} told {} {}, {}", notice.target, told(notice), notice.state.as_str(), delivered(notice));
                 [time, Cell::new(&notice.check), Cell::new("notice"), Cell::made(what)]
             }
             Event::Action(action) => {
@@ -196,6 +197,7 @@ mod tests {
                 attempt: 2,
                 detail: "no connection".into(),
                 delivery_id: "x".into(),
+                drill: false,
             }),
             Event::Action(ActionEvent {
                 at,

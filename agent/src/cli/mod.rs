@@ -2,11 +2,13 @@
 
 mod child;
 mod discover;
+mod drill;
 mod exit;
 mod explain;
 mod history;
 mod holds;
 mod local;
+mod notify;
 mod once;
 mod operate;
 mod ping;
@@ -91,6 +93,11 @@ enum Command {
     /// Plan, list and end downtimes, or run a command in one.
     #[command(subcommand)]
     Downtime(holds::DowntimeCommand),
+    /// Test a target, or show who was told what.
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
+    /// Show who would be told what, and what would run, if a check became something now. Nothing changes.
+    Drill(drill::DrillArgs),
     /// Let the daemon read its configuration again. If anything is wrong with it, nothing changes.
     Reload(operate::ReloadArgs),
     /// Check or print the configuration.
@@ -166,6 +173,8 @@ fn dispatch(cli: Cli) -> Ended {
         Command::Ping(args) => wait(ping::ping(&client(paths), args)),
         Command::Ack(args) => wait(holds::ack(&client(paths), &screen, args)),
         Command::Downtime(command) => wait(holds::downtime(&client(paths), &screen, command)),
+        Command::Notify(command) => wait(notify::notify(&client(paths), &screen, command)),
+        Command::Drill(args) => wait(drill::drill(&client(paths), &screen, args)),
         Command::Reload(args) => wait(operate::reload(&client(paths), args)),
         Command::Config(command) => local::config(&paths.for_client(), &screen, &command),
         Command::Discover(args) => discover::discover(&paths.for_client(), &args),

@@ -72,7 +72,7 @@ pub(super) struct SubmitArgs {
     perfdata: String,
 }
 
-fn state(word: &str) -> Result<State, String> {
+pub(super) fn state(word: &str) -> Result<State, String> {
     State::from_word(word).ok_or_else(|| "a state is `okay`, `warning`, `unknown` or `bad`".to_owned())
 }
 

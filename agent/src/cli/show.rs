@@ -463,6 +463,7 @@ mod tests {
                 attempt: 1,
                 detail: "250 2.0.0 Ok".into(),
                 delivery_id: "x".into(),
+                drill: false,
             }],
         }
     }

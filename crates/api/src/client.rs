@@ -11,13 +11,15 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use monchero_core::State;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use crate::types::{
-    AcknowledgementRequest, Detail, Done, DowntimePlanned, DowntimeRequest, Downtimes, Failure, History, MetricHistory,
-    ReloadSummary, ResultRequest, RunAnswer, RunRequest, SignalRequest, Status, Version,
+    AcknowledgementRequest, Detail, Done, DowntimePlanned, DowntimeRequest, Downtimes, DrillAnswer, DrillRequest,
+    Failure, History, MetricHistory, ReloadSummary, ResultRequest, RunAnswer, RunRequest, SignalRequest, Status,
+    TestAnswer, TestRequest, Version,
 };
 
 /// How long an answer may take that only needs looking up.
@@ -191,6 +193,20 @@ impl Client {
     pub async fn signal(&self, check: &str, signal: &SignalRequest) -> Result<Answer<Done>, ClientError> {
         let path = format!("/v1/checks/{}/signals", percent(check));
         self.send(Method::POST, &path, &[], Some(signal), DEADLINE).await
+    }
+
+    /// Sends a target a drill and waits for how that goes.
+    pub async fn test(&self, target: &str, state: State) -> Result<Answer<TestAnswer>, ClientError> {
+        let path = format!("/v1/targets/{}/test", percent(target));
+        let request = TestRequest { state: state.as_str().to_owned() };
+        self.send(Method::POST, &path, &[], Some(&request), LONG_DEADLINE).await
+    }
+
+    /// What would be told and done if a check became that; the targets that would be told now are sent a drill if `send`.
+    pub async fn drill(&self, check: &str, state: State, send: bool) -> Result<Answer<DrillAnswer>, ClientError> {
+        let path = format!("/v1/checks/{}/drill", percent(check));
+        let request = DrillRequest { state: state.as_str().to_owned(), send };
+        self.send(Method::POST, &path, &[], Some(&request), LONG_DEADLINE).await
     }
 
     /// Acknowledges a problem.

@@ -55,6 +55,12 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NoSuchCheck { name, near } => Self::no_such_check(&name, near.as_deref()),
+            Refusal::NoSuchTarget { name, near } => {
+                Self::not_found(format!("there is no target `{name}`")).hint(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "`monchero config show` lists all actions".to_owned(),
+                })
+            }
             refusal @ Refusal::TakesNoSignals(_) => Self::new(StatusCode::CONFLICT, refusal.to_string()).hint(
                 "`monchero kinds` tells which kinds wait for signals; `monchero submit` hands a result to any check",
             ),

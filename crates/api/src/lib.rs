@@ -4,6 +4,7 @@
 
 mod backend;
 pub mod client;
+mod drill;
 mod error;
 mod json;
 mod operate;

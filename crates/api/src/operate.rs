@@ -34,7 +34,7 @@ pub(crate) const MAX_COMMENT: usize = 1_024;
 pub(crate) const MAX_AUTHOR: usize = 128;
 
 /// An answer that tells the log what it was about.
-fn done(subject: String, answer: &impl Serialize) -> Response {
+pub(crate) fn done(subject: String, answer: &impl Serialize) -> Response {
     let mut response = json::response(StatusCode::OK, answer);
     response.extensions_mut().insert(Subject(subject));
     response
@@ -127,16 +127,19 @@ fn heard(request: SignalRequest) -> Result<Signal, ApiError> {
     Ok(Signal { kind, run: request.run, output: text::clean(request.output.as_bytes()), took })
 }
 
-fn name(text: &str) -> Result<Name, ApiError> {
+pub(crate) fn name(text: &str) -> Result<Name, ApiError> {
     Name::parse(text).map_err(ApiError::bad_request)
+}
+
+pub(crate) fn state(word: &str) -> Result<monchero_core::State, ApiError> {
+    monchero_core::State::from_word(word).ok_or_else(|| {
+        ApiError::bad_request(format!("`{word}` is no state")).hint("a state is `okay`, `warning`, `unknown` or `bad`")
+    })
 }
 
 /// The report that a request makes: its texts harmless, its labels and metrics bounded.
 fn report(request: ResultRequest) -> Result<Report, ApiError> {
-    let Some(state) = monchero_core::State::from_word(&request.state) else {
-        return Err(ApiError::bad_request(format!("`{}` is no state", request.state))
-            .hint("a state is `okay`, `warning`, `unknown` or `bad`"));
-    };
+    let state = state(&request.state)?;
     let mut metrics: Vec<Metric> = request
         .metrics
         .into_iter()

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::backend::Backend;
 use crate::error::ApiError;
-use crate::{operate, read};
+use crate::{drill, operate, read};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ macro_rules! route {
     };
 }
 
-const TABLE: [Route; 15] = [
+const TABLE: [Route; 17] = [
     route!(Read, get "/v1/version", read::version),
     route!(Read, get "/v1/openapi.json", read::document),
     route!(Read, get "/v1/status", read::status),
@@ -86,6 +86,8 @@ const TABLE: [Route; 15] = [
     route!(Operate, post "/v1/downtime", operate::add_downtime),
     route!(Operate, delete "/v1/downtime", operate::end_downtime),
     route!(Operate, post "/v1/reload", operate::reload),
+    route!(Operate, post "/v1/targets/{name}/test", drill::test),
+    route!(Operate, post "/v1/checks/{name}/drill", drill::drill),
 ];
 
 /// The router, with the guard of its scope around each route.
@@ -289,6 +291,8 @@ mod tests {
             "POST /v1/downtime",
             "DELETE /v1/downtime",
             "POST /v1/reload",
+            "POST /v1/targets/{name}/test",
+            "POST /v1/checks/{name}/drill",
         ];
         assert_eq!(all, expected, "a new route is listed here on purpose");
         let served: Vec<&str> = TABLE.iter().map(|route| route.path).collect();

@@ -3,6 +3,7 @@
 //! These shapes are stable: keys are added, never renamed, moved or removed. Times are RFC 3339, spans of time are written as in
 //! `conf.d` (`30s`, `1h30m`), ranges as thresholds are. Shapes that a daemon serves by the thousand borrow what they show.
 
+mod drill;
 mod past;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use monchero_core::{Range, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use drill::{DrillAnswer, DrillRequest, DrillScript, DrillTarget, TestAnswer, TestRequest, Verdict};
 pub use past::{ActionEvent, Event, History, MetricHistory, NoticeEvent, Outcome, Point, TransitionEvent};
 
 /// The state of a check: what was found, or that nothing was found yet.

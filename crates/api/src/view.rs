@@ -219,6 +219,7 @@ impl From<NoticeRow> for NoticeEvent {
             attempt: row.attempt,
             detail: row.detail,
             delivery_id: row.delivery_id,
+            drill: row.drill,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use monchero_core::check::Signal;
+use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::report::CheckResult;
-use monchero_core::{Name, Report, State, node};
+use monchero_core::{CheckStatus, Name, Report, State, node};
 use monchero_store::Record;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ impl Engine {
             Command::Run(name, answer) => self.run_for(&name, answer, now),
             Command::Submit(name, report, answer) => drop(answer.send(self.submit(&name, *report, now))),
             Command::Signal(name, signal, answer) => self.signal(&name, &signal, answer, now),
+            Command::TestTarget(test, answer) => self.test_target(&test, answer),
+            Command::Rehearse(name, state, answer) => drop(answer.send(self.rehearse(&name, state))),
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
                 let at = self.wall();
                 let acknowledgement = Acknowledgement { at, author, comment, until, sticky, state: State::Okay };
@@ -51,7 +54,7 @@ impl Engine {
     }
 
     /// The entry of that name, or the nearest name.
-    fn lookup(&self, name: &str) -> Result<Id, Refusal> {
+    pub(crate) fn lookup(&self, name: &str) -> Result<Id, Refusal> {
         if let Some(id) = self.entries.find(name).filter(|id| self.entries.get(*id).is_some_and(|entry| !entry.gone)) {
             return Ok(id);
         }
@@ -65,18 +68,8 @@ impl Engine {
             return Err(Refusal::NoSuchCheck { name: name.to_owned(), near: None });
         };
         let wall = self.wall();
-        let now = Instant::now();
-        let targets = self.targets_of(id).into_iter().filter_map(|target| {
-            let trouble = self.outbox.trouble(&target.name);
-            Some(TargetView {
-                told: self.outbox.told(id, &target.name),
-                decision: self.decide_for(id, &target)?,
-                retry: trouble
-                    .and_then(|t| Some((t.tries, wall.checked_add(t.until.saturating_duration_since(now)).ok()?))),
-                last_error: trouble.map(|trouble| trouble.why.clone()),
-                target: target.name.clone(),
-            })
-        });
+        let targets = self.targets_of(id);
+        let targets = targets.iter().map(|target| self.target_view(id, target, &entry.row.status));
         let covers = |downtime: &&Downtime| {
             downtime.end > wall && monchero_core::hold::matches(&downtime.pattern, entry.row.name.as_str())
         };
@@ -94,6 +87,20 @@ impl Engine {
             recent_actions: self.scripts.recent(id),
             recent_notices: self.outbox.recent(id),
         }))
+    }
+
+    /// What a target knows about a check, and what is to be done about it if this is the status of the check.
+    pub(crate) fn target_view(&self, id: Id, target: &ActionDefinition, status: &CheckStatus) -> TargetView {
+        let (wall, now) = (self.wall(), Instant::now());
+        let trouble = self.outbox.trouble(&target.name);
+        TargetView {
+            told: self.outbox.told(id, &target.name),
+            decision: self.decide_on(id, target, status),
+            retry: trouble
+                .and_then(|t| Some((t.tries, wall.checked_add(t.until.saturating_duration_since(now)).ok()?))),
+            last_error: trouble.map(|trouble| trouble.why.clone()),
+            target: target.name.clone(),
+        }
     }
 
     fn run_for(&mut self, name: &Name, answer: Waiter, now: Instant) {

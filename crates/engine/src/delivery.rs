@@ -10,6 +10,7 @@ use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind};
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
+use crate::drill::Drill;
 use crate::engine::{Effect, Engine};
 use crate::entry::Id;
 use crate::handle::RECENT;
@@ -29,6 +30,9 @@ const LATE: Duration = Duration::from_secs(60);
 /// A delivery that does not even end by its timeout is given up this much later.
 const BACKSTOP: Duration = Duration::from_secs(2);
 
+/// How much of an answer or an error history keeps, in bytes.
+pub(crate) const MAX_DETAIL: usize = 1_000;
+
 /// What one message tells: one notice, or those of many checks.
 type Notices = Vec<(Id, Notice)>;
 
@@ -38,6 +42,20 @@ pub(crate) struct Delivery {
     target: Arc<ActionDefinition>,
     notices: Notices,
     message: Message,
+    /// There if it is one; it has no notices.
+    drill: Option<Drill>,
+}
+
+impl Delivery {
+    /// A drill, which nobody is told by.
+    pub(crate) fn drill(target: Arc<ActionDefinition>, message: Message, drill: Drill) -> Self {
+        Self { target, notices: Vec::new(), message, drill: Some(drill) }
+    }
+
+    /// Whether it is to go out: a drill is nothing any more when nobody waits for how it ends.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.drill.as_ref().is_none_or(Drill::is_awaited)
+    }
 }
 
 /// The end of a delivery.
@@ -48,12 +66,16 @@ pub(crate) struct DeliveryEnd {
     delivery_id: String,
     thread: String,
     attempt: u32,
-    outcome: Result<Delivered, DeliveryError>,
+    pub(crate) outcome: Result<Delivered, DeliveryError>,
+    drill: Option<Drill>,
 }
 
 impl Engine {
     /// Starts what can be delivered: one message per target at a time, none while the target rests after a failure.
     pub(crate) fn pump_outbox(&mut self, now: Instant) {
+        for drill in self.outbox.begin_drills() {
+            self.deliver(drill);
+        }
         for target in self.outbox.ready(&self.actions, now) {
             self.begin_delivery(&target, now);
         }
@@ -79,7 +101,7 @@ impl Engine {
         for record in records {
             self.write_now(record);
         }
-        let delivery = Delivery { target: definition, notices, message };
+        let delivery = Delivery { target: definition, notices, message, drill: None };
         self.write_then(last, Effect::Deliver(Box::new(delivery)));
     }
 
@@ -184,24 +206,28 @@ impl Engine {
 
     /// Sends a message; what it needs goes with it.
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { target, notices, message } = delivery;
+        let Delivery { target, notices, message, drill } = delivery;
         let (ends, spawner, host, zone) =
             (self.delivery_ends.clone(), Arc::clone(&self.spawner), Arc::clone(&self.host), self.zone.clone());
         self.runtime.spawn(async move {
             let context = ActionContext { host: &host, spawner: &*spawner, zone: &zone };
             let outcome = attempt(&target, &message, &context).await;
             let Message { delivery_id, thread, attempt, .. } = message;
-            let end = DeliveryEnd { target: target.name.clone(), notices, delivery_id, thread, attempt, outcome };
+            let end =
+                DeliveryEnd { target: target.name.clone(), notices, delivery_id, thread, attempt, outcome, drill };
             // The engine is gone only when everything stops: the message is then sent again after the next start.
             let _ = ends.send(end).await;
         });
     }
 
     /// Writes down how a delivery went, and looks again.
-    pub(crate) fn delivery_ended(&mut self, end: &DeliveryEnd, now: Instant) {
+    pub(crate) fn delivery_ended(&mut self, mut end: DeliveryEnd, now: Instant) {
         let Some(worker) = self.outbox.worker(&end.target) else { return };
         worker.in_flight = false;
-        let DeliveryEnd { notices, outcome, .. } = end;
+        if let Some(drill) = end.drill.take() {
+            return self.drill_ended(drill, &end);
+        }
+        let DeliveryEnd { notices, outcome, .. } = &end;
         let taken = match outcome {
             Ok(taken) => {
                 worker.trouble = None;
@@ -223,7 +249,7 @@ impl Engine {
         let reference = taken.and_then(|taken| taken.reference.clone()).filter(|_| notices.len() == 1);
         let reference = reference.filter(|name| name.len() <= MAX_REFERENCE).map(|name| (end.thread.clone(), name));
         for (id, notice) in notices {
-            self.notice_ended(*id, notice, end, &detail, taken.is_some(), reference.as_ref());
+            self.notice_ended(*id, notice, &end, &detail, taken.is_some(), reference.as_ref());
         }
     }
 
@@ -250,7 +276,8 @@ impl Engine {
             incident: notice.incident,
             delivered,
             attempt: end.attempt,
-            detail: monchero_core::text::shorten(detail, 1_000),
+            detail: monchero_core::text::shorten(detail, MAX_DETAIL),
+            drill: false,
         };
         self.log_notice(id, &row);
         self.records.push(Record::Notice(Box::new(row)));

@@ -206,7 +206,7 @@ impl Engine {
                 biased;
                 () = stopped(&mut self.stop) => break,
                 _ = self.committed.changed() => {}
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
                 _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE), if !rests => {}
                 Some(command) = self.commands.recv() => self.command(command, Instant::now()),
@@ -352,7 +352,7 @@ impl Engine {
                     break;
                 }
                 changed = self.committed.changed() => if changed.is_err() { break },
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
             }
             self.settle_last_turn();

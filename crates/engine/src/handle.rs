@@ -5,10 +5,10 @@ use monchero_core::check::{Peer, Peers, Signal};
 use monchero_core::definition::Configuration;
 use monchero_core::hold::Downtime;
 use monchero_core::report::ServiceResult;
-use monchero_core::{BoxFuture, Name, Report};
+use monchero_core::{BoxFuture, Name, Notice, Report, State};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::view::{Detail, Snapshot};
+use crate::view::{Detail, Rehearsal, Snapshot};
 
 /// How many commands may wait. Clients wait for a place; the check path never does.
 pub const COMMANDS: usize = 64;
@@ -31,6 +31,14 @@ pub enum Refusal {
         /// The nearest name that there is.
         near: Option<String>,
     },
+    /// There is no such target.
+    #[error("there is no target `{name}`{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    NoSuchTarget {
+        /// What was asked for.
+        name: String,
+        /// The nearest name of a target that there is.
+        near: Option<String>,
+    },
     /// It does not wait for what a job says.
     #[error("`{0}` takes no signals: it looks for itself")]
     TakesNoSignals(Name),
@@ -45,6 +53,20 @@ pub enum Refusal {
 /// What a signal means to its check.
 pub(crate) type Heard = Result<ServiceResult, Refusal>;
 
+/// A message to send that says that it is a drill.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// To whom.
+    pub target: Name,
+    /// What it says is so.
+    pub state: State,
+    /// The check that it is about and what is told of it; without one, an invented check.
+    pub about: Option<(Name, Notice)>,
+}
+
+/// How a drill ended: what the receiver answered, or the error.
+pub type Tested = Result<Result<String, String>, Refusal>;
+
 /// What can be asked of the engine.
 #[derive(Debug)]
 pub enum Command {
@@ -58,6 +80,10 @@ pub enum Command {
     Submit(Name, Box<Report>, oneshot::Sender<Result<(), Refusal>>),
     /// What a job says about itself; answered with what that means as soon as it is on disk.
     Signal(Name, Box<Signal>, oneshot::Sender<Heard>),
+    /// Sends a drill to a target, after the message that is under way; answered with how that went.
+    TestTarget(Box<Test>, oneshot::Sender<Tested>),
+    /// What would be told and done if a check became hard that state now. Nothing changes.
+    Rehearse(Name, State, oneshot::Sender<Result<Box<Rehearsal>, Refusal>>),
     /// Somebody works on a problem.
     Acknowledge {
         /// The check.
@@ -144,6 +170,16 @@ impl EngineHandle {
     /// Hands in what a job says about itself.
     pub async fn signal(&self, check: Name, signal: Signal) -> Result<ServiceResult, Refusal> {
         ask!(self, answer => Command::Signal(check, Box::new(signal), answer))
+    }
+
+    /// Sends a drill to a target and waits for how that goes: as long as the target may take, for this message and those before it.
+    pub async fn test_target(&self, test: Test) -> Tested {
+        ask!(self, answer => Command::TestTarget(Box::new(test), answer))
+    }
+
+    /// What would be told and done if a check became hard `state` now.
+    pub async fn rehearse(&self, check: Name, state: State) -> Result<Box<Rehearsal>, Refusal> {
+        ask!(self, answer => Command::Rehearse(check, state, answer))
     }
 
     /// Acknowledges a problem.

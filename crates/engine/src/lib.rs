@@ -5,12 +5,14 @@ mod commands;
 mod configure;
 mod delivery;
 mod dispatch;
+mod drill;
 mod engine;
 mod entry;
 pub mod handle;
 mod journal;
 mod lateness;
 mod outbox;
+mod rehearsal;
 mod runs;
 mod schedule;
 mod scripts;
@@ -21,9 +23,9 @@ mod worker;
 
 pub use clock::Clock;
 pub use engine::{Engine, Parts};
-pub use handle::{Command, EngineGone, EngineHandle, Refusal};
+pub use handle::{Command, EngineGone, EngineHandle, Refusal, Test};
 pub use journal::Journal;
-pub use view::{Detail, Row, Snapshot, TargetView};
+pub use view::{Detail, Rehearsal, Row, Snapshot, TargetView};
 
 /// Runs foreign code; if it panics, answers with what it said (R59).
 pub(crate) async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, String> {

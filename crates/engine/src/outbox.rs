@@ -15,11 +15,13 @@ use monchero_core::decide::Hard;
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
 use monchero_core::incident::IncidentId;
-use monchero_core::{Decision, Hold, Name, Notice, Told, decide};
+use monchero_core::{CheckStatus, Decision, Hold, Name, Notice, Told, decide};
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::delivery::Delivery;
+use crate::drill::WAITING;
 use crate::engine::Engine;
 use crate::entry::{Entry, Id};
 use crate::worker::{Pace, Trouble, Worker};
@@ -34,6 +36,7 @@ pub(crate) struct Outbox {
     workers: BTreeMap<Name, Worker>,
     wakes: BinaryHeap<Reverse<(Timestamp, Id)>>,
     wanted: HashMap<Id, Timestamp>,
+    drills: BTreeMap<Name, VecDeque<Delivery>>,
     pub(crate) recent: HashMap<Id, VecDeque<NoticeRow>>,
     /// Messages that were delivered, ever.
     pub(crate) delivered: u64,
@@ -91,6 +94,32 @@ impl Outbox {
     /// A target's worker, if it ever had something to do.
     pub(crate) fn worker(&mut self, target: &Name) -> Option<&mut Worker> {
         self.workers.get_mut(target)
+    }
+
+    /// Whether one more drill may wait for a target.
+    pub(crate) fn has_room_for_drill(&self, target: &Name) -> bool {
+        self.drills.get(target).is_none_or(|waiting| waiting.len() < WAITING)
+    }
+
+    /// A drill waits for its turn.
+    pub(crate) fn await_drill(&mut self, target: Name, drill: Delivery) {
+        self.drills.entry(target).or_default().push_back(drill);
+    }
+
+    /// The drills whose turn it is, one per target that tells nothing else at present. A target that rests after failures is tried
+    /// too: whether it works again is what is asked.
+    pub(crate) fn begin_drills(&mut self) -> Vec<Delivery> {
+        let mut begun = Vec::new();
+        for (target, waiting) in &mut self.drills {
+            let worker = self.workers.entry(target.clone()).or_default();
+            waiting.retain(Delivery::is_awaited);
+            if let Some(drill) = (!worker.in_flight).then(|| waiting.pop_front()).flatten() {
+                worker.in_flight = true;
+                begun.push(drill);
+            }
+        }
+        self.drills.retain(|_, waiting| !waiting.is_empty());
+        begun
     }
 
     /// How many deliveries are under way.
@@ -242,16 +271,19 @@ impl Engine {
 
     /// What is to be done about one check and one target.
     pub(crate) fn decide_for(&self, id: Id, target: &ActionDefinition) -> Option<Decision> {
-        let entry = self.entries.get(id)?;
-        let status = &entry.row.status;
+        Some(self.decide_on(id, target, &self.entries.get(id)?.row.status))
+    }
+
+    /// What is to be done about one check and one target if this is the status of the check.
+    pub(crate) fn decide_on(&self, id: Id, target: &ActionDefinition, status: &CheckStatus) -> Decision {
         let told = self.outbox.told(id, &target.name);
         let wall = self.wall();
-        let hard = Hard { state: status.hard_state, since: status.hard_since, incident: status.incident };
+        let hard = status.hard();
         let quiet =
             target.quiet.and_then(|quiet| quiet.until(wall, &self.zone)).map(|until| Hold::QuietHours { until });
         let waits = self.waits_of(id, target, &hard, &told, wall);
-        let holds: Vec<Hold> = self.holds_of(id).into_iter().chain(quiet).chain(waits).collect();
-        Some(decide(&hard, &told, &holds, &target.wants, wall))
+        let holds: Vec<Hold> = self.holds_on(id, status).into_iter().chain(quiet).chain(waits).collect();
+        decide(&hard, &told, &holds, &target.wants, wall)
     }
 
     /// Why a target that does not know of a problem yet is not told of it now, although others may be.
@@ -266,12 +298,16 @@ impl Engine {
 
     /// What holds notices about a check, whatever the target.
     pub(crate) fn holds_of(&self, id: Id) -> Vec<Hold> {
+        self.entries.get(id).map(|entry| self.holds_on(id, &entry.row.status)).unwrap_or_default()
+    }
+
+    /// What would hold notices about a check if this were its status.
+    pub(crate) fn holds_on(&self, id: Id, status: &CheckStatus) -> Vec<Hold> {
         let Some(entry) = self.entries.get(id) else { return Vec::new() };
         if entry.gone {
             return Vec::new();
         }
         let wall = self.wall();
-        let status = &entry.row.status;
         let mut holds = Vec::new();
         if let (Some(since), Some(policy)) = (status.flapping_since(), &entry.definition.policy.flapping) {
             holds.push(Hold::Flapping { since, until: status.flapping.ends(policy) });

@@ -153,7 +153,7 @@ impl Engine {
         let Some(event) = self.event(id, transition.previous_state, transition.incident, reason.clone()) else {
             return;
         };
-        let refused = self.why_not(id, action, transition);
+        let refused = self.why_not(id, action, transition, &self.holds_of(id));
         let mut row = ActionRow {
             id: self.next_id(),
             at: transition.at,
@@ -189,13 +189,18 @@ impl Engine {
     }
 
     /// Why a script that is set off is not run, if there is a reason.
-    fn why_not(&self, id: Id, action: &ActionDefinition, transition: &Transition) -> Option<String> {
+    pub(crate) fn why_not(
+        &self,
+        id: Id,
+        action: &ActionDefinition,
+        transition: &Transition,
+        holds: &[Hold],
+    ) -> Option<String> {
         if transition.is_recovery() {
             return None;
         }
-        if let Some(hold) =
-            self.holds_of(id).iter().find(|hold| matches!(hold, Hold::Downtime { .. } | Hold::Acknowledgement { .. }))
-        {
+        let stops = |hold: &&Hold| matches!(hold, Hold::Downtime { .. } | Hold::Acknowledgement { .. });
+        if let Some(hold) = holds.iter().find(stops) {
             return Some(hold.to_string());
         }
         let runs = self.scripts.history.get(&(id, action.name.clone()));

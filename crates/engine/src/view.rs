@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::definition::Place;
+use monchero_core::definition::{Place, Trigger};
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::report::ServiceResult;
-use monchero_core::{CheckStatus, Decision, Hold, Name, Told};
+use monchero_core::{CheckStatus, Decision, Hold, Name, State, Told};
 use monchero_store::{ActionRow, NoticeRow};
 
 /// One check or service as `status` shows it. Changes that must be on disk first are shown when they are.
@@ -93,4 +93,56 @@ pub struct Detail {
     pub recent_actions: Vec<ActionRow>,
     /// The last messages, newest first; from memory, at most [`crate::handle::RECENT`].
     pub recent_notices: Vec<NoticeRow>,
+}
+
+/// What would be told and done if a check became something now.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// The check.
+    pub check: Name,
+    /// What it would become.
+    pub state: State,
+    /// What it is, as far as that is confirmed.
+    pub hard_state: State,
+    /// Its targets.
+    pub targets: Vec<RehearsedTarget>,
+    /// Its scripts and remedies.
+    pub scripts: Vec<RehearsedScript>,
+}
+
+/// What a target would be told.
+#[derive(Clone, Debug)]
+pub struct RehearsedTarget {
+    /// What it knows now, and what would be to be done about it.
+    pub view: TargetView,
+    /// Which states it wants to be told.
+    pub wants: Vec<State>,
+}
+
+/// Whether a script would run.
+#[derive(Clone, Debug)]
+pub struct RehearsedScript {
+    /// The script.
+    pub script: Name,
+    /// Whether it would run.
+    pub verdict: Verdict,
+    /// What sets it off.
+    pub on: Vec<Trigger>,
+    /// How long after a run it is not set off again.
+    pub cooldown: Option<Duration>,
+    /// How often it runs at most for one incident.
+    pub limit: Option<u32>,
+}
+
+/// Whether and why a script would run or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would run.
+    Runs,
+    /// It would be set off, and be skipped for this reason.
+    Skipped(String),
+    /// This is not what sets it off.
+    NotSetOff,
+    /// The check is in that state already: that sets off nothing.
+    NothingChanges,
 }

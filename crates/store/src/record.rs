@@ -125,6 +125,9 @@ pub struct NoticeRow {
     pub attempt: u32,
     /// What the receiver answered, or why it failed.
     pub detail: String,
+    /// Whether it was a drill: nothing was wrong.
+    #[serde(default)]
+    pub drill: bool,
 }
 
 /// An action and how it went.

@@ -79,6 +79,9 @@ pub struct NoticeEvent {
     pub detail: String,
     /// The same for every try of the same message.
     pub delivery_id: String,
+    /// Whether it was a drill: nothing was wrong.
+    #[serde(default)]
+    pub drill: bool,
 }
 
 /// How far an action got.

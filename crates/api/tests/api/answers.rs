@@ -233,6 +233,7 @@ async fn the_past_is_told() {
         delivered: true,
         attempt: 1,
         detail: "250 Ok".into(),
+        drill: false,
     };
     let records = vec![
         Record::Transition { check: name.clone(), transition, message: "no answer".into() },
@@ -360,4 +361,36 @@ async fn signals_are_bounded_and_reach_the_check_that_waits() {
     assert_eq!(status, 409);
     assert_eq!(answer["error"], "`raid/md0` takes no signals: it looks for itself");
     assert!(answer["hint"].as_str().unwrap().contains("monchero kinds"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_test_of_a_target_tells_the_answer_or_the_error() {
+    let daemon = Daemon::start(rows());
+    let (status, answer) = daemon.request("POST", "/v1/targets/ops/test", "{}").await;
+    assert_eq!((status, &answer), (200, &json!({"target": "ops", "delivered": true, "answer": "250 Ok"})));
+    let (status, answer) = daemon.request("POST", "/v1/targets/broken/test", r#"{"state": "okay"}"#).await;
+    let refused = json!({"target": "broken", "delivered": false, "answer": "connection refused"});
+    assert_eq!((status, &answer), (200, &refused));
+    let (status, answer) = daemon.request("POST", "/v1/targets/opps/test", "{}").await;
+    assert_eq!((status, &answer["hint"]), (404, &json!("did you mean `ops`?")), "{answer}");
+    let (status, answer) = daemon.request("POST", "/v1/targets/ops/test", r#"{"state": "broken"}"#).await;
+    assert_eq!((status, &answer["error"]), (400, &json!("`broken` is no state")));
+    assert_eq!(daemon.log(), ["test ops bad", "test broken okay", "test opps bad"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_drill_is_sent_only_if_asked_and_only_to_those_who_would_be_told() {
+    let daemon = Daemon::start(rows());
+    let drill = daemon.client().drill("shop", State::Bad, false).await.unwrap().value().unwrap();
+    assert!(drill.targets.iter().all(|target| target.sent.is_none()) && daemon.log().is_empty());
+    let (status, drill) = daemon.request("POST", "/v1/checks/shop/drill", r#"{"state": "bad", "send": true}"#).await;
+    assert_eq!((status, daemon.log()), (200, vec!["test ops bad".to_owned()]));
+    let (ops, boss, restart) = (&drill["targets"][0], &drill["targets"][1], &drill["scripts"][0]);
+    assert_eq!((&ops["plan"], &ops["sent"]["answer"]), (&json!("tell"), &json!("250 Ok")), "{drill}");
+    assert_eq!((&boss["why"], &boss["sent"]), (&json!("it knows that it is bad"), &json!(null)), "{drill}");
+    assert_eq!((&restart["verdict"], &restart["cooldown"]), (&json!("skipped"), &json!("10m")), "{drill}");
+    let (status, _) = daemon.request("POST", "/v1/checks/shap/drill", r#"{"state": "bad"}"#).await;
+    assert_eq!(status, 404);
+    daemon.stop().await;
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Client, Socket, serve};
-use monchero_core::definition::Place;
+use monchero_core::definition::{Place, Trigger};
 use monchero_core::hold::Downtime;
 use monchero_core::quantity::Unit;
 use monchero_core::report::ServiceResult;
-use monchero_core::{CheckStatus, Hold, Metric, Name, Policy, Range, State};
-use monchero_engine::{Clock, Command, Detail, EngineHandle, Refusal, Row, Snapshot};
+use monchero_core::{CheckStatus, Decision, Hold, Metric, Name, Notice, NoticeKind, Policy, Range, State, Told};
+use monchero_engine::view::{RehearsedScript, RehearsedTarget, Verdict};
+use monchero_engine::{Clock, Command, Detail, EngineHandle, Refusal, Rehearsal, Row, Snapshot, TargetView};
 use monchero_store::{Store, StoreOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -123,6 +124,21 @@ async fn play(rows: Vec<Arc<Row>>, mut commands: mpsc::Receiver<Command>, log: L
                 };
                 send(answer, find(name.as_str()).and_then(takes));
             }
+            Command::TestTarget(test, answer) => {
+                say(format!("test {} {}", test.target, test.state));
+                let (name, near) = (test.target.to_string(), Some("ops".to_owned()));
+                send(
+                    answer,
+                    match test.target.as_str() {
+                        "ops" => Ok(Ok("250 Ok".to_owned())),
+                        "broken" => Ok(Err("connection refused".to_owned())),
+                        _ => Err(Refusal::NoSuchTarget { name, near }),
+                    },
+                );
+            }
+            Command::Rehearse(name, state, answer) => {
+                send(answer, find(name.as_str()).map(|row| Box::new(rehearsal(&row, state))));
+            }
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
                 say(format!("acknowledge {check} by {author}: {comment} until {until:?} sticky {sticky}"));
                 acknowledged.push(check);
@@ -162,6 +178,47 @@ fn send<T>(answer: oneshot::Sender<T>, value: T) {
 
 fn no_such(name: &str) -> Refusal {
     Refusal::NoSuchCheck { name: name.to_owned(), near: name.starts_with("sho").then(|| "shop".to_owned()) }
+}
+
+/// One target would be told, one knows already, and a script would not run.
+fn rehearsal(row: &Row, state: State) -> Rehearsal {
+    let notice = Notice {
+        kind: NoticeKind::Problem,
+        state,
+        told: State::Okay,
+        incident: None,
+        since: None,
+        missed: Vec::new(),
+        missed_more: 0,
+    };
+    let target = |name: &str, told: State, decision: Decision| RehearsedTarget {
+        view: TargetView {
+            target: Name::new(name),
+            told: Told { state: told, ..Told::default() },
+            decision,
+            retry: None,
+            last_error: None,
+        },
+        wants: vec![State::Bad],
+    };
+    let cooldown = Some(Duration::from_secs(600));
+    let verdict = Verdict::Skipped("limit: it ran 3 times for this incident".to_owned());
+    Rehearsal {
+        check: row.name.clone(),
+        state,
+        hard_state: row.status.hard_state,
+        targets: vec![
+            target("ops", State::Okay, Decision::Tell(notice)),
+            target("boss", state, Decision::Nothing(None)),
+        ],
+        scripts: vec![RehearsedScript {
+            script: Name::new("restart"),
+            verdict,
+            on: vec![Trigger::Bad],
+            cooldown,
+            limit: Some(3),
+        }],
+    }
 }
 
 /// All about a row.

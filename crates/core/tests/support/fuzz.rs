@@ -9,7 +9,7 @@ mod random;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use random::{Random, for_cases};
 

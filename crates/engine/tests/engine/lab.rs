@@ -43,6 +43,7 @@ pub(crate) struct Lab {
     pub(crate) runs: Arc<Mutex<HashMap<String, u32>>>,
     pub(crate) messages: Arc<Mutex<Vec<String>>>,
     pub(crate) target_works: Arc<Mutex<HashMap<String, bool>>>,
+    pub(crate) target_takes: Arc<Mutex<Duration>>,
     pub(crate) scripts: Arc<Mutex<Vec<String>>>,
     pub(crate) journal: Arc<MemoryJournal>,
     pub(crate) handle: EngineHandle,
@@ -88,12 +89,17 @@ impl Lab {
         let runs: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
         let messages: Arc<Mutex<Vec<String>>> = Arc::default();
         let target_works: Arc<Mutex<HashMap<String, bool>>> = Arc::default();
+        let target_takes: Arc<Mutex<Duration>> = Arc::default();
         let script_log: Arc<Mutex<Vec<String>>> = Arc::default();
         let definitions = checks.iter().map(|spec| definition(spec, &answers, &runs)).collect();
         let mut actions: Vec<ActionDefinition> = Vec::new();
         for (name, wants) in targets {
-            let target =
-                FakeTarget { name: name.clone(), messages: Arc::clone(&messages), works: Arc::clone(&target_works) };
+            let target = FakeTarget {
+                name: name.clone(),
+                messages: Arc::clone(&messages),
+                works: Arc::clone(&target_works),
+                takes: Arc::clone(&target_takes),
+            };
             actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
         }
         for ScriptSpec { name, on, limit, cooldown } in scripts {
@@ -126,6 +132,7 @@ impl Lab {
             runs,
             messages,
             target_works,
+            target_takes,
             scripts: script_log,
             journal: Arc::new(MemoryJournal::default()),
             handle: EngineHandle::new().0,
@@ -340,6 +347,7 @@ struct FakeTarget {
     name: String,
     messages: Arc<Mutex<Vec<String>>>,
     works: Arc<Mutex<HashMap<String, bool>>>,
+    takes: Arc<Mutex<Duration>>,
 }
 
 impl Target for FakeTarget {
@@ -349,17 +357,20 @@ impl Target for FakeTarget {
         _: &'a ActionContext<'a>,
     ) -> BoxFuture<'a, Result<Delivered, DeliveryError>> {
         Box::pin(async move {
+            let takes = *self.takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
             if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
                 return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
             }
             let missed =
                 if message.missed.is_empty() { String::new() } else { format!(" ({} missed)", message.missed.len()) };
             let text = format!(
-                "{}: {} {} {}{missed}",
+                "{}: {} {} {}{missed}{}",
                 self.name,
                 message.kind.as_str(),
                 message.event.check.name,
-                message.event.state
+                message.event.state,
+                if message.event.drill { " [drill]" } else { "" }
             );
             let mut messages = self.messages.lock().unwrap();
             let many = message.digest.len();
@@ -422,6 +433,7 @@ pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
     pub(crate) transitions: Mutex<u64>,
+    pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
 }
 
 #[derive(Default)]
@@ -441,6 +453,7 @@ impl Default for MemoryJournal {
             kept: Mutex::default(),
             committed: watch::channel(Committed::default()).0,
             transitions: Mutex::default(),
+            notices: Mutex::default(),
         }
     }
 }
@@ -500,7 +513,8 @@ impl Journal for MemoryJournal {
                     kept.checks.remove(&name);
                     kept.told.retain(|(check, _), _| *check != name);
                 }
-                Record::Metrics { .. } | Record::Notice(_) => {}
+                Record::Notice(notice) => self.notices.lock().unwrap().push(*notice),
+                Record::Metrics { .. } => {}
             }
         }
         kept.ticket += 1;

@@ -1,6 +1,7 @@
 //! The real engine on a paused clock.
 
 mod delivery;
+mod drill;
 mod lab;
 mod memory;
 mod scenarios;

@@ -139,6 +139,7 @@ pub(crate) fn notice(check: &str, delivery: &str) -> Record {
         delivered: true,
         attempt: 2,
         detail: "250 ok".to_owned(),
+        drill: false,
     }))
 }
 
