@@ -73,7 +73,6 @@ actions:
     let detail = agent.get("/v1/check?name=shop").unwrap();
     assert!(detail["targets"].as_array().unwrap().iter().all(|target| target["told_at"].is_null()), "{detail:#}");
 
-    // History has it soon after: what is no transition is written together.
     agent.wait_for("the log to have all drills", |agent| {
         out(&agent.command(&["notify", "log"])).matches("drill: problem").count() == 4
     });

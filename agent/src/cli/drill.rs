@@ -93,9 +93,12 @@ fn when(screen: &Screen, target: &DrillTarget) -> String {
     }
 }
 
-/// Why a script would run or not, and what bounds it.
+/// Why a script would run or not; if it would, what bounds it.
 fn bounded(script: &DrillScript) -> String {
     let mut why = script.why.clone();
+    if script.verdict != Verdict::Runs {
+        return why;
+    }
     if let Some(limit) = script.limit {
         let _ = write!(why, "; at most {limit} time{} for one incident", if limit == 1 { "" } else { "s" });
     }

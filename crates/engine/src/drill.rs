@@ -163,7 +163,8 @@ impl Engine {
         row.detail = text::shorten(detail, MAX_DETAIL);
         tracing::info!(check = %row.check, target = %row.target, state = row.state.as_str(), delivered = row.delivered,
             detail = %text::escape_controls(&row.detail), "drill");
-        self.records.push(Record::Notice(Box::new(row)));
+        // Who has the answer looks at the log next.
+        self.write_now(Record::Notice(Box::new(row)));
         // Who went away needs no answer; history has it.
         drop(answer.send(Ok(outcome)));
     }
