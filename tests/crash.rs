@@ -125,7 +125,7 @@ fn no_transition_was_lost(agent: &TestAgent, obligations: &HashSet<(String, Stri
     let mut known: HashSet<(String, String, String)> = HashSet::new();
     for i in 0..CHECKS {
         let name = format!("check{i}");
-        let history = agent.get(&format!("/v1/history?check={name}&limit=10000")).expect("history answers");
+        let history = agent.get(&format!("/v1/history?check={name}&limit=2000")).expect("history answers");
         for event in history["events"].as_array().expect("history has events") {
             let (at, state) = (event["at"].as_str().unwrap_or_default(), event["state"].as_str().unwrap_or_default());
             known.insert((name.clone(), state.to_owned(), at.to_owned()));
@@ -176,7 +176,7 @@ fn no_script_ran_twice(agent: &TestAgent) {
     // Bad, warning, bad again within one incident sets it off twice; never more often than the incident's history has hard bads.
     for (occasion, count) in by_occasion.into_iter().filter(|(_, count)| *count > 1) {
         let check = occasion.split_whitespace().next().unwrap_or_default();
-        let history = agent.get(&format!("/v1/history?check={check}&limit=10000")).expect("history answers");
+        let history = agent.get(&format!("/v1/history?check={check}&limit=2000")).expect("history answers");
         let incident = occasion.split_whitespace().nth(1).unwrap_or_default();
         let runs = history["events"].as_array().into_iter().flatten().filter(|event| {
             event["event"] == "action" && event["incident"].as_str() == Some(incident) && event["action"] == "heal"

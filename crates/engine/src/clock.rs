@@ -40,8 +40,14 @@ impl Clock {
 
     /// The wall time now, to the millisecond: finer is never stored, so nothing changes by being stored.
     pub fn now(&self) -> Timestamp {
+        self.before(Duration::ZERO)
+    }
+
+    /// What the wall time was so long ago.
+    pub(crate) fn before(&self, ago: Duration) -> Timestamp {
         let now = (self.wall)();
-        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+        let then = now.checked_sub(ago).unwrap_or(now);
+        Timestamp::from_millisecond(then.as_millisecond()).unwrap_or(then)
     }
 }
 

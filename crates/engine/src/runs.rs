@@ -295,8 +295,7 @@ impl Engine {
         }
         let duration = end.ended.saturating_duration_since(end.started);
         let (name, on_timeout) = (entry.row.name.clone(), entry.definition.on_timeout);
-        let wall = self.clock.now();
-        let at = wall.checked_sub(signed(now.saturating_duration_since(end.ended))).unwrap_or(wall);
+        let at = self.clock.before(now.saturating_duration_since(end.ended));
         match CheckResult::new(name, at, duration, end.answer, on_timeout) {
             Some(result) => self.take_result(end.id, result, now),
             None => self.answer_waiters(end.id, || Err(Refusal::Senseless("the run was called off".to_owned()))),
