@@ -32,7 +32,7 @@ pub(crate) fn dist() -> Result<Packages> {
     packages::provide_for_dist()?;
     versions_agree()?;
     let epoch = stage::epoch()?;
-    let program = stage::build(epoch)?;
+    let program = stage::build()?;
     let out = target()?.join("dist");
     let built = build_into(&out, &program, epoch)?;
     for package in [&built.deb, &built.rpm] {
@@ -48,7 +48,7 @@ pub(crate) fn dist() -> Result<Packages> {
 /// Builds the program and puts everything into a directory. For `debian/rules` and for others who make packages.
 pub(crate) fn stage_into(directory: &str) -> Result<()> {
     let epoch = stage::epoch()?;
-    let program = stage::build(epoch)?;
+    let program = stage::build()?;
     let staged = stage::stage(Path::new(directory), &program, epoch)?;
     let list = format!("{}.files", directory.trim_end_matches('/'));
     fs::write(&list, staged.rpm_list()).with_context(|| format!("writing `{list}`"))

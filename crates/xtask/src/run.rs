@@ -26,7 +26,15 @@ pub(crate) fn command_with(
 ) -> Result<()> {
     let line = format!("{program} {}", arguments.join(" "));
     eprintln!("xtask: {line}");
-    let status = Command::new(program)
+    let mut command = Command::new(program);
+    // `cargo run` says which package we are. A cargo that we start takes that for a change of what libraries were built with.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let status = command
         .args(arguments)
         .current_dir(directory)
         .env("DEBIAN_FRONTEND", "noninteractive")

@@ -48,7 +48,8 @@ pub(crate) const FILES: &[Installed] = &[
     installed(Sort::Data, "docs/schema/*", "usr/share/monchero/schema/"),
     installed(Sort::Manual, "man/*", "usr/share/man/"),
     installed(Sort::Doc, "README.md", DOC),
-    installed(Sort::Doc, "CHANGELOG.md", DOC),
+    // debhelper would take it for the changelog of the package.
+    installed(Sort::Doc, "CHANGELOG.md", "usr/share/doc/monchero/NEWS.md"),
     installed(Sort::Doc, "docs/kinds.md", DOC),
     installed(Sort::Doc, "docs/operations.md", DOC),
     installed(Sort::Doc, "docs/state-machine.md", DOC),

@@ -32,8 +32,8 @@ pub(crate) fn epoch() -> Result<u64> {
     text.trim().parse().with_context(|| format!("`{}` is no number of seconds", text.trim()))
 }
 
-/// Builds the program. Paths of this machine do not get into it, so that the same sources give the same program elsewhere.
-pub(crate) fn build(epoch: u64) -> Result<PathBuf> {
+/// Builds the program. No time is in it; paths of this machine do not get into it, so that the same sources give the same program elsewhere.
+pub(crate) fn build() -> Result<PathBuf> {
     let home = std::env::var_os("HOME").unwrap_or_default();
     let registry = std::env::var_os("CARGO_HOME").unwrap_or_else(|| Path::new(&home).join(".cargo").into_os_string());
     let tree = std::env::current_dir().context("finding out where we are")?;
@@ -42,8 +42,7 @@ pub(crate) fn build(epoch: u64) -> Result<PathBuf> {
     flags.push("=cargo\u{1f}--remap-path-prefix=");
     flags.push(&tree);
     flags.push("=monchero");
-    let epoch = OsString::from(epoch.to_string());
-    let variables = [("CARGO_ENCODED_RUSTFLAGS", flags.as_os_str()), ("SOURCE_DATE_EPOCH", &epoch)];
+    let variables = [("CARGO_ENCODED_RUSTFLAGS", flags.as_os_str())];
     let words = ["build", "--release", "--locked", "--package", "monchero", "--bin", "monchero"];
     command_with(&cargo(), &words, &tree, &variables)?;
     let program = super::target()?.join("release/monchero");
