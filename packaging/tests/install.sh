@@ -114,7 +114,7 @@ END
 echo '# mine' >>"$root/etc/monchero/monchero.yaml"
 in_root systemctl reload monchero.service
 in_root monchero status --json | grep -q '"mine"' || fail 'the new check is not there after a reload'
-in_root monchero downtime add mine --for 2h --comment 'the test of the packages'
+in_root monchero downtime add mine 2h 'the test of the packages'
 before=$(in_root monchero downtime list --json)
 
 say 'upgrading'
