@@ -307,3 +307,78 @@ async fn status_of_ten_thousand_checks() {
         println!("{words:?}: median {:?}, best {:?}, {bytes} bytes", times[5], times[0]);
     }
 }
+
+#[tokio::test]
+async fn a_job_says_how_it_is_doing() {
+    let daemon = Daemon::start(rows());
+    for (words, signal) in [
+        (&["ping", "backup"][..], "Signal { kind: Success, run: None, output: \"\", took: None }"),
+        (
+            &["ping", "backup", "--fail", "no space left", "--run", "7"],
+            "Signal { kind: Fail(None), run: Some(\"7\"), output: \"no space left\", took: None }",
+        ),
+        (&["ping", "--start", "backup"], "Signal { kind: Start, run: None, output: \"\", took: None }"),
+    ] {
+        let output = monchero(&daemon.path, words).await;
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        assert!(out(&output).starts_with("`backup` is okay"), "{}", out(&output));
+        assert_eq!(daemon.log().pop().unwrap(), format!("signal backup {signal}"));
+    }
+    let refused = monchero(&daemon.path, &["ping", "shop"]).await;
+    assert_eq!(refused.status.code(), Some(5));
+    assert!(
+        err(&refused).starts_with("monchero: `shop` takes no signals: it looks for itself\nhint: "),
+        "{}",
+        err(&refused)
+    );
+    assert_eq!(monchero(&daemon.path, &["ping", "backup", "--start", "--", "true"]).await.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn a_wrapped_job_is_told_of_and_keeps_its_streams_and_its_status() {
+    let daemon = Daemon::start(rows());
+    let job = "echo out; echo err >&2; exit 7";
+    let output = monchero(&daemon.path, &["ping", "backup", "--", "sh", "-c", job]).await;
+    assert_eq!((output.status.code(), out(&output), err(&output)), (Some(7), "out\n", "err\n"));
+    let log = daemon.log();
+    let [.., start, end] = log.as_slice() else { panic!("{log:?}") };
+    let run = start.split("Some(\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(
+        *start,
+        format!("signal backup Signal {{ kind: Start, run: Some(\"{run}\"), output: \"\", took: None }}")
+    );
+    assert!(
+        end.starts_with(&format!("signal backup Signal {{ kind: Fail(Some(7)), run: Some(\"{run}\"), output: \"")),
+        "{end}"
+    );
+    assert!(end.contains("out\\n") && end.contains("err\\n") && end.contains("took: Some("), "{end}");
+
+    let much = monchero(&daemon.path, &["ping", "backup", "--", "sh", "-c", "seq 1 10000"]).await;
+    assert_eq!(much.status.code(), Some(0));
+    assert!(out(&much).lines().count() == 10_000, "all of it is passed on");
+    let log = daemon.log();
+    let end = log.last().unwrap();
+    assert!(end.contains("kind: Success") && end.contains("\\n9999\\n10000\\n\"") && end.len() < 12_000, "{end}");
+
+    let silent = monchero(&daemon.path, &["ping", "backup", "--no-output", "--", "echo", "secret"]).await;
+    assert_eq!(out(&silent), "secret\n");
+    assert!(daemon.log().last().unwrap().contains("output: \"\""));
+
+    let missing = monchero(&daemon.path, &["ping", "backup", "--", "/no/such/job"]).await;
+    assert_eq!(missing.status.code(), Some(127));
+    assert!(daemon.log().last().unwrap().contains("Fail(Some(127))"));
+    assert_eq!(err(&missing).lines().count(), 1, "{}", err(&missing));
+
+    let killed = monchero(&daemon.path, &["ping", "backup", "--", "sh", "-c", "kill -9 $$"]).await;
+    assert_eq!(killed.status.code(), Some(137));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_changes_nothing_for_a_wrapped_job() {
+    let nobody = Path::new("/nonexistent/socket");
+    let output = monchero(nobody, &["ping", "backup", "--", "sh", "-c", "echo done; exit 3"]).await;
+    assert_eq!((output.status.code(), out(&output)), (Some(3), "done\n"));
+    assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+    assert!(err(&output).contains("was not told how its job ended: cannot reach the daemon"), "{}", err(&output));
+    assert_eq!(monchero(nobody, &["ping", "backup"]).await.status.code(), Some(4));
+}

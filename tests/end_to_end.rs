@@ -258,3 +258,28 @@ fn the_examples_are_good() {
         assert_eq!(check.status.code(), Some(0), "{page}\n{}", String::from_utf8_lossy(&check.stdout));
     }
 }
+
+/// Whoever writes `only` and `except` sees what they leave, and what there is to write about.
+#[test]
+fn once_explains_what_a_check_sees() {
+    let agent =
+        TestAgent::configured("checks:\n  root: { disk: { path: /, warning: \"> 99.9%\", bad: { inodes: 100% } } }\n");
+    let text = String::from_utf8(agent.command(&["once", "--explain", "root"]).stdout).unwrap();
+    assert!(text.starts_with("root  disk  "), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let has =
+        |words: &[&str]| text.lines().any(|line| line.split_whitespace().take(words.len()).eq(words.iter().copied()));
+    assert!(
+        has(&["FIELD", "UNIT", "WARNING", "BAD", "MEANING"]) && has(&["used", "percent", ">", "99.9%", "-"]),
+        "{text}"
+    );
+    assert!(
+        has(&["inodes", "percent", "-", "100%"]) && has(&["ITEM", "FIELD", "VALUE"]) && has(&["/", "used"]),
+        "{text}"
+    );
+    let json = agent.command(&["once", "--explain", "root", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["checks"][0]["items"][0]["name"], "/");
+    assert_eq!(json["checks"][0]["fields"][0]["warning"], "> 99.9%");
+    assert_eq!(agent.command(&["once", "--explain"]).status.code(), Some(64), "of which check?");
+}

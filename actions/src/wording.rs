@@ -276,7 +276,7 @@ fn body(message: &Message, zone: &TimeZone, max_output: usize) -> String {
     for (name, value) in facts(message, zone) {
         let _ = writeln!(text, "{:<10} {value}", format!("{name}:"));
     }
-    missed(&mut text, &message.missed, zone);
+    missed(&mut text, message, zone);
     let measured = measured(event);
     if !measured.is_empty() && message.digest.is_empty() {
         text.push_str("\nMeasured:\n");
@@ -353,12 +353,15 @@ pub(crate) fn signature(message: &Message) -> String {
     )
 }
 
-fn missed(text: &mut String, missed: &[Missed], zone: &TimeZone) {
-    if missed.is_empty() {
+fn missed(text: &mut String, message: &Message, zone: &TimeZone) {
+    if message.missed.is_empty() {
         return;
     }
     text.push_str("\nNot told in time:\n");
-    for problem in missed {
+    if message.missed_more > 0 {
+        let _ = writeln!(text, "  {} earlier ones, which are in `monchero history`", message.missed_more);
+    }
+    for problem in &message.missed {
         let _ = writeln!(text, "  {}", missed_line(problem, zone));
     }
 }

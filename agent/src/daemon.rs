@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use monchero_api::types::ReloadSummary;
-use monchero_api::{Backend, Socket};
+use monchero_api::{Backend, Operators, Socket};
 use monchero_core::definition::Configuration;
 use monchero_core::program::{Exit, Program, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
@@ -20,11 +20,13 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
-use crate::config::{Kinds, LoadOptions, Paths, SecretStore};
+use crate::config::{Kinds, LoadOptions, Overrides, Paths, SecretStore};
 use crate::{config, logging};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
 const WORKERS: usize = 2;
+/// The group of operators of the system's daemon, unless the settings name another.
+const OPERATORS: &str = "monchero";
 /// How long an environment setter may take: it runs before every check waits for it.
 const SETTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the engine may take to stop: its own patience and a little.
@@ -37,10 +39,12 @@ const WATCHDOG_SHARE: u32 = 2;
 /// passes over them.
 const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536";
 
+/// Where glibc looks for them.
+const VARIABLE: &str = "GLIBC_TUNABLES";
+
 /// glibc reads its settings only when a program starts, so the daemon starts once more, as the same process. Whoever sets the variable
 /// decides; if it cannot be done the daemon is larger and works as well.
 fn keep_house() {
-    const VARIABLE: &str = "GLIBC_TUNABLES";
     if std::env::var_os(VARIABLE).is_some() {
         return;
     }
@@ -49,6 +53,27 @@ fn keep_house() {
         // It returns only if it failed.
         let _ = Command::new(program).arg0(name).args(arguments).env(VARIABLE, TUNABLES).exec();
     }
+}
+
+/// What the daemon is to do, if it is one that started once more. Its command line was judged the first time; to do that again would
+/// leave half a megabyte of code and garbage in a process that lives for months. None for a command line that has more than this knows.
+pub(crate) fn started_again(arguments: &[OsString]) -> Option<(Overrides, bool)> {
+    if std::env::var_os(VARIABLE).is_none_or(|value| value != TUNABLES) {
+        return None;
+    }
+    let (mut overrides, mut agent, mut reset_state) = (Overrides::default(), false, false);
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.to_str()? {
+            "agent" => agent = true,
+            "--reset-state" => reset_state = true,
+            "--config" => overrides.config = Some(words.next()?.into()),
+            "--state-dir" => overrides.state_dir = Some(words.next()?.into()),
+            "--socket" => overrides.socket = Some(words.next()?.into()),
+            _ => return None,
+        }
+    }
+    agent.then_some((overrides, reset_state))
 }
 
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT).
@@ -85,6 +110,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     // The socket says whether another daemon is there, so it comes before the first check.
     let socket = Socket::bind(&paths.socket.path)?;
     let (engine, commands) = EngineHandle::new();
+    let peers = Arc::new(engine.clone());
     let (stop, stopping) = watch::channel(false);
     let journal = Arc::clone(&store) as Arc<dyn Journal>;
     let spawner = Arc::new(executor.clone()) as Arc<dyn Spawner>;
@@ -98,6 +124,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         checks,
         runtime,
         clock: engine_clock,
+        peers,
         commands,
         stop: engine_stop,
     };
@@ -107,6 +134,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         tracing::error!("{problem}");
     }
 
+    let operators = operators(started.operators.as_deref(), &paths.socket.path)?;
     let reloads = Arc::new(Reloads {
         configuration,
         engine: engine.clone(),
@@ -117,6 +145,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     let backend = Backend {
         engine,
         store: store.reader(),
+        operators,
         reload: Arc::new(move || {
             let reloads = Arc::clone(&for_api);
             Box::pin(async move { reloads.reload().await })
@@ -151,10 +180,33 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+/// The group whose members may operate, let in at the socket. One that the settings name and that is not there is no start: nobody is to
+/// believe that a door is open or closed when it is not.
+fn operators(named: Option<&str>, socket: &Path) -> anyhow::Result<Option<Operators>> {
+    let by_default = (socket == Path::new(config::SYSTEM_SOCKET)).then_some(OPERATORS);
+    let Some(group) = named.or(by_default) else { return Ok(None) };
+    let operators = Operators::named(group).context("cannot read `/etc/group`")?;
+    let Some(operators) = operators else {
+        if named.is_none() {
+            return Ok(None);
+        }
+        bail!(
+            "`operators` names the group `{group}`, which is not in `/etc/group`: create it, or correct `monchero.yaml`"
+        );
+    };
+    // The directory of the system's socket is our own; any other has to let them in already.
+    let ours = socket.parent().filter(|_| socket == Path::new(config::SYSTEM_SOCKET));
+    for path in ours.into_iter().chain([socket]) {
+        operators.let_in(path).with_context(|| format!("cannot give `{}` to the group `{group}`", path.display()))?;
+    }
+    Ok(Some(operators))
+}
+
 /// What the engine's thread says when the engine is there.
 struct Started {
     beat: Arc<AtomicU64>,
     problems: Vec<String>,
+    operators: Option<Box<str>>,
 }
 
 /// The engine has a thread of its own: nothing that blocks or computes long shares it. The configuration is read there too, so that the
@@ -175,11 +227,12 @@ fn start_engine(
         .spawn(move || {
             let Read { configuration, problems } = configuration.load(env);
             store.set_retention(configuration.retention);
+            let operators = configuration.operators.clone();
             let parts = parts(configuration);
             runtime.block_on(async {
                 let engine = Engine::new(parts);
                 // The receiver waits for exactly this.
-                let _ = send.send(Started { beat: engine.beat(), problems });
+                let _ = send.send(Started { beat: engine.beat(), problems, operators });
                 engine.run().await;
             });
         })

@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+mod discover;
 mod logging;
 pub mod reference;

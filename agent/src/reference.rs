@@ -6,6 +6,7 @@ mod words;
 
 use std::fmt::Write as _;
 
+use monchero_core::items::Field;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
@@ -55,6 +56,8 @@ pub struct KindReference {
     pub short_for: Option<&'static str>,
     /// The settings, those that must be there first; nested ones behind the one that they belong to.
     pub settings: Vec<SettingReference>,
+    /// What it knows of each thing that it looks at, the main one first.
+    pub fields: &'static [Field<'static>],
 }
 
 /// A setting, as the manual shows it.
@@ -87,7 +90,10 @@ fn kinds_of(kinds: Kinds) -> Vec<KindReference> {
     let mut all = Vec::new();
     for kind in kinds.checks {
         let document = document(|generator| kind.schema(generator).to_value());
-        all.push(KindReference::new(kind.name, Sort::Check, kind.example, kind.short_for, &document));
+        all.push(KindReference {
+            fields: kind.fields,
+            ..KindReference::new(kind.name, Sort::Check, kind.example, kind.short_for, &document)
+        });
     }
     for kind in kinds.actions {
         let document = document(|generator| kind.schema(generator).to_value());
@@ -115,7 +121,7 @@ impl KindReference {
     ) -> Self {
         let description = document.pointer("/schema/description").and_then(Json::as_str).unwrap_or_default().to_owned();
         let summary = first_sentence(&description);
-        Self { name, sort, summary, description, example, short_for, settings: settings_of(document) }
+        Self { name, sort, summary, description, example, short_for, settings: settings_of(document), fields: &[] }
     }
 
     /// The example as a whole entry of `checks:` or `actions:`.
@@ -186,7 +192,13 @@ pub fn list(width: usize) -> String {
 
 /// `monchero kinds KIND`: all about one kind. None if there is no such kind.
 pub fn text(name: &str, width: usize) -> Option<String> {
-    let kind = kinds().into_iter().find(|kind| kind.name == name)?;
+    // A check and an action may have one name, such as `file`.
+    let pages: Vec<String> = kinds().iter().filter(|kind| kind.name == name).map(|kind| page(kind, width)).collect();
+    (!pages.is_empty()).then(|| pages.join("\n\n"))
+}
+
+fn page(kind: &KindReference, width: usize) -> String {
+    let name = kind.name;
     let mut out = format!("{} ({})\n\n", kind.name, kind.sort.describe());
     write_paragraphs(&mut out, &kind.description, width, 0);
     let _ = writeln!(out, "\nExample\n");
@@ -195,6 +207,13 @@ pub fn text(name: &str, width: usize) -> Option<String> {
         let short =
             format!("A bare text is short for `{setting}`: `{name}: TEXT` means `{name}: {{ {setting}: TEXT }}`.");
         let _ = writeln!(out, "\n{}", wrap(&short, width, 0));
+    }
+    if !kind.fields.is_empty() {
+        let _ = writeln!(out, "\n{FIELDS}\n");
+    }
+    for field in kind.fields {
+        let _ = writeln!(out, "  {} ({})", field.name, unit(field));
+        write_paragraphs(&mut out, field.help, width, 6);
     }
     let general = if kind.sort == Sort::Check { check_settings() } else { action_settings() };
     let general = general.into_iter().filter(|setting| fits(kind.sort, &setting.name)).collect::<Vec<_>>();
@@ -213,7 +232,32 @@ pub fn text(name: &str, width: usize) -> Option<String> {
             write_paragraphs(&mut out, &setting.description, width, 6);
         }
     }
-    Some(out)
+    out
+}
+
+/// The heading over the fields of a kind.
+const FIELDS: &str = "Fields, as `warning`, `bad`, `only` and `except` name them";
+
+/// What the values of a field are.
+pub fn unit(field: &Field<'_>) -> String {
+    unit_name(field.unit)
+}
+
+/// What values in this unit are; texts have none.
+pub(crate) fn unit_name(unit: Option<&str>) -> String {
+    match unit {
+        None => "text".to_owned(),
+        Some("") => "number".to_owned(),
+        Some("%") => "percent".to_owned(),
+        Some("B") => "bytes".to_owned(),
+        Some("s") => "seconds".to_owned(),
+        Some(other) => other.to_owned(),
+    }
+}
+
+/// A text in lines that fit.
+pub(crate) fn wrap_text(text: &str, width: usize) -> String {
+    wrap(text, width, 0)
 }
 
 /// Writes a text as paragraphs with an empty line between them; items of a list stand close together.
@@ -263,6 +307,12 @@ pub fn markdown() -> String {
             if !kind.settings.is_empty() {
                 markdown_settings(&mut out, &format!("#### Settings of `{}`", kind.name), &kind.settings);
             }
+            if !kind.fields.is_empty() {
+                let _ = writeln!(out, "\n#### Fields of `{}`\n", kind.name);
+            }
+            for field in kind.fields {
+                let _ = writeln!(out, "- **`{}`** ({}): {}", field.name, unit(field), field.help);
+            }
         }
     }
     markdown_settings(&mut out, "## monchero.yaml", &daemon_settings());
@@ -304,7 +354,8 @@ mod tests {
                 assert!(!setting.description.is_empty(), "`{}.{}` has no description", kind.name, setting.name);
                 assert!(!setting.value.is_empty(), "`{}.{}` has no type", kind.name, setting.name);
             }
-            let page = text(kind.name, 80).unwrap();
+            assert!(text(kind.name, 80).unwrap().contains(&page(&kind, 80)));
+            let page = page(&kind, 80);
             let example: Vec<String> = kind.example_entry().lines().map(|line| format!("  {line}")).collect();
             let long: Vec<&str> = page
                 .lines()

@@ -1,10 +1,15 @@
 //! `disk`: how full file systems are, and whether they answer at all.
 
+mod mounts;
+mod trend;
+
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use monchero_core::check::{CheckKind, Context};
-use monchero_core::items::{Field, Judge, Limit};
+use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
+use monchero_core::text::escape_controls;
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use schemars::JsonSchema;
@@ -15,6 +20,8 @@ use crate::blocking::{Blocking, NoAnswer};
 use crate::host;
 use crate::net::{Deadline, io_text};
 use crate::settings::OneOrMore;
+use mounts::Mount;
+use trend::Trends;
 
 const FIELDS: &[Field<'static>] = &[
     Field::number("used", "%", "The share in use, of what ordinary users can use: as `df` counts."),
@@ -25,7 +32,19 @@ const FIELDS: &[Field<'static>] = &[
         "The share of inodes (files) in use; not measured where the file system has no fixed number.",
     ),
     Field::number("inodes_free", "", "Inodes that are left."),
+    Field::number(
+        "full_in",
+        "s",
+        "How long it takes until it is full, if it goes on growing as in the last hours (up to 6); not measured while it does not \
+         grow, in the first hour, and when that is more than a year away.",
+    ),
+    TYPE,
+    DEVICE,
+    OPTIONS,
 ];
+const TYPE: Field<'static> = Field::text("type", "The type of the file system: `ext4`, `nfs4`.");
+const DEVICE: Field<'static> = Field::text("device", "What is mounted: `/dev/sda1`, `server:/export`.");
+const OPTIONS: Field<'static> = Field::text("options", "The options of the mount: `rw,noatime`.");
 
 const LIMITS: &[Limit] = &[
     Limit { field: "used", warning: "> 80%", bad: "> 90%" },
@@ -34,19 +53,33 @@ const LIMITS: &[Limit] = &[
 
 /// How many paths one check may have, since each may take a thread: half of what there is.
 const MAX_PATHS: usize = crate::blocking::MAX_THREADS / 2;
+/// How many mounts are looked at where no path is named: a result has room for 256 metrics, and nobody reads more.
+const MAX_MOUNTS: usize = 250;
 
 /// `statvfs` and a read of `/proc/self/mountinfo` need a few KiB of stack.
 static MOUNTS: Blocking = Blocking::new("monchero-mount", 128 * 1024);
 
-/// How full file systems are, in bytes and in inodes.
+/// How full file systems are, in bytes and in inodes, and when they will be full.
+///
+/// Without `path`, all mounted file systems that hold data are looked at. Left out are those of the kernel and in memory (`proc`, `tmpfs`
+/// ..), images that are always full (`squashfs`, `iso9660` ..), views of others (`overlay`, except as `/`), and further mounts of a device that is
+/// looked at already. `except` leaves out more. `only` replaces that choice: with `only: { type: [tmpfs, ext4] }` just these are looked at,
+/// second mounts of a device included. File systems without any space are never looked at.
 ///
 /// A path that does not exist is bad, and so is a file system that answers with an error. A file system that does not answer, such as a dead NFS mount, is unknown and delays no other:
 /// while it hangs it is not asked again, and the other paths of the same check are reported as ever.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Disk {
-    /// The paths whose file systems are looked at: one, or a list of up to 32.
-    path: OneOrMore<PathBuf>,
+    /// The paths whose file systems are looked at: one, or a list of up to 32. Default: all mounts that hold data.
+    path: Option<OneOrMore<PathBuf>>,
+    /// Which file systems are looked at: globs on the path (`/srv/*`) or conditions on fields (`{ type: [ext4, xfs] }`, `{ device:
+    /// /dev/mapper/* }`). Default: all that are named by `path`, or that hold data.
+    #[serde(default)]
+    only: Filter,
+    /// Which file systems are left out, written as `only` is: `{ type: nfs* }`. Default: none.
+    #[serde(default)]
+    except: Filter,
     /// Whether each path must be a mount point, so that the empty directory below a file system that is not mounted is bad rather than
     /// measured. Default: `false`.
     #[serde(default)]
@@ -55,8 +88,8 @@ pub(crate) struct Disk {
     /// turn read-only by themselves. Default: `warning`.
     #[serde(default = "warning")]
     read_only: State,
-    /// When it is a warning. A single range is about `used`; a map has ranges for `used` (percent), `free` (bytes), `inodes` (percent)
-    /// and `inodes_free`. Without a word about them, `used` and `inodes` are a warning above 80%.
+    /// When it is a warning. A single range is about `used`; a map has ranges for `used` (percent), `free` (bytes), `inodes` (percent),
+    /// `inodes_free` and `full_in` (a time: `< 4h`), and texts for `type`, `device` and `options`. Without a word about them, `used` and `inodes` are a warning above 80%.
     #[serde(default)]
     warning: Thresholds,
     /// When it is bad, written as `warning` is. Without a word about them, `used` and `inodes` are bad above 90%.
@@ -70,89 +103,213 @@ fn warning() -> State {
 
 impl CheckKind for Disk {
     const NAME: &'static str = "disk";
-    const EXAMPLE: &'static str = "{ path: /, warning: 80%, bad: { used: 90%, free: \"< 2GiB\" } }";
+    const EXAMPLE: &'static str =
+        "{ except: { type: nfs* }, warning: { used: 80%, full_in: \"< 1d\" }, bad: { used: 90%, free: \"< 2GiB\" } }";
     const SHORT_FOR: Option<&'static str> = Some("path");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        let paths = &mut self.path.0;
-        // `/srv/` and `/srv` are one path; mount points are listed without the slash at the end.
-        for path in paths.iter_mut() {
-            *path = path.components().collect();
-        }
-        if paths.is_empty() || paths.len() > MAX_PATHS {
-            return Err(Invalid::at(
-                "path",
-                format!("a check looks at 1 to {MAX_PATHS} paths, this one names {}", paths.len()),
-            ));
-        }
-        if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
-            return Err(Invalid::at("path", format!("`{}` does not begin with `/`", path.display())));
-        }
-        if let Some((index, path)) =
-            paths.iter().enumerate().find(|(index, path)| paths.iter().take(*index).any(|other| other == *path))
-        {
-            return Err(Invalid::at(
-                "path",
-                format!("`{}` stands here twice, the second time as number {}", path.display(), index + 1),
-            ));
+        if let Some(paths) = &mut self.path {
+            judge_paths(&mut paths.0)?;
+        } else if self.mounted {
+            return Err(Invalid::at("mounted", "without `path`, only mount points are looked at anyhow".to_owned()));
         }
         if self.read_only == State::Unknown {
             return Err(Invalid::at("read_only", "a read-only file system is `okay`, `warning` or `bad`".to_owned()));
         }
+        self.only.validate("only", FIELDS)?;
+        self.except.validate("except", FIELDS)?;
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        let limit = Deadline::of(context).limit();
+        let deadline = Deadline::of(context);
+        let mounts = read_mounts(context, deadline.left()).await;
+        let mut report = context.report();
+        let objects = self.objects(&mut report, mounts)?;
         let mut looks = JoinSet::new();
-        for (index, path) in self.path.0.iter().enumerate() {
-            let (path, sysroot, mounted) = (path.clone(), context.sysroot.to_owned(), self.mounted);
-            let key = host::under(&sysroot, &path).to_string_lossy().into_owned();
-            looks.spawn(async move { (index, MOUNTS.call(&key, limit, move || look(&sysroot, &path, mounted)).await) });
+        for (index, object) in objects.iter().enumerate() {
+            let path = host::under(context.sysroot, &object.path);
+            let (key, limit) = (path.to_string_lossy().into_owned(), deadline.left());
+            looks.spawn(async move { (index, MOUNTS.call(&key, limit, move || look(&path)).await) });
         }
         let mut answers = looks.join_all().await;
         answers.sort_unstable_by_key(|(index, _)| *index);
-        let mut report = context.report();
-        for (path, (_, answer)) in self.path.0.iter().zip(answers) {
-            self.judge(&mut report, &path.to_string_lossy(), answer);
+        let mut history = History { trends: context.recall().unwrap_or_default(), now: context.now.as_second() };
+        let mut is_news = history.trends.keep(&objects.iter().map(|object| object.name.as_str()).collect::<Vec<_>>());
+        for (object, (_, answer)) in objects.iter().zip(answers) {
+            is_news |= self.judge(&mut report, object, answer, &mut history);
+        }
+        self.judge_items().end(&mut report, "mount");
+        if is_news {
+            report.remember(&history.trends);
         }
         Ok(report)
     }
 }
 
+/// A file system that is to be looked at.
+struct Object {
+    name: String,
+    path: PathBuf,
+    /// What is known about it; nothing if no mount could be found for the path.
+    mount: Option<Mount>,
+}
+
+struct History {
+    trends: Trends,
+    /// In seconds.
+    now: i64,
+}
+
 impl Disk {
-    fn judge(&self, report: &mut Report, path: &str, answer: Result<Look, NoAnswer>) {
-        let space = match answer {
-            Ok(Look::Space(space)) => space,
-            Ok(Look::NotMounted) => return report.find(State::Bad, format!("{path} is not a mount point")),
-            Ok(Look::Missing) => return report.find(State::Bad, format!("{path} does not exist")),
-            Ok(Look::Failed(state, why)) => return report.find(state, format!("{path}: {why}")),
-            Err(why) => return report.find(State::Unknown, format!("{path} {why}")),
-        };
-        let read_only = space.f_flag.contains(StatVfsMountFlags::RDONLY);
-        if read_only && self.read_only.is_problem() {
-            report.find(self.read_only, format!("{path} is read-only"));
+    fn judge_items(&self) -> Judge<'_> {
+        Judge::new(FIELDS, &self.warning, &self.bad).filtered(&self.only, &self.except)
+    }
+
+    /// What is to be looked at, as far as can be told before looking. What is said already goes to the report.
+    fn objects(&self, report: &mut Report, mounts: Result<Vec<Mount>, CheckError>) -> Result<Vec<Object>, CheckError> {
+        let Some(paths) = &self.path else { return Ok(self.objects_of_mounts(report, mounts?)) };
+        // That the types are not known matters to those only who ask for them.
+        let needs_mounts = self.mounted || !self.only.is_empty() || !self.except.is_empty();
+        let mounts = if needs_mounts { mounts? } else { mounts.unwrap_or_default() };
+        let mut objects = Vec::new();
+        for path in &paths.0 {
+            let (name, mount) = (path.to_string_lossy().into_owned(), mounts::of_path(&mounts, path).cloned());
+            if self.mounted && mount.as_ref().is_none_or(|mount| Path::new(&mount.point) != path) {
+                report.find(State::Bad, format!("{name} is not a mount point"));
+            } else {
+                objects.push(Object { name, path: path.clone(), mount });
+            }
         }
+        Ok(objects)
+    }
+
+    fn objects_of_mounts(&self, report: &mut Report, mounts: Vec<Mount>) -> Vec<Object> {
+        let mut mounts = if self.only.is_empty() { mounts::with_data(mounts) } else { mounts };
+        // A mount that hangs must not be asked if its texts tell that it is not meant.
+        let known = self.judge_items();
+        let all = mounts.len();
+        mounts.retain(|mount| known.wants(&mount.point, &texts(mount)));
+        report.items.left_out += all - mounts.len();
+        if mounts.len() > MAX_MOUNTS {
+            let count = mounts.len();
+            report.find(
+                State::Warning,
+                format!("only {MAX_MOUNTS} of {count} mounts are looked at: leave some out with `except`"),
+            );
+            mounts.truncate(MAX_MOUNTS);
+        }
+        let object =
+            |mount: Mount| Object { name: mount.point.clone(), path: PathBuf::from(&mount.point), mount: Some(mount) };
+        mounts.into_iter().map(object).collect()
+    }
+
+    /// Judges one answer; says whether the history has grown.
+    fn judge(
+        &self,
+        report: &mut Report,
+        object: &Object,
+        answer: Result<Look, NoAnswer>,
+        history: &mut History,
+    ) -> bool {
+        let name = &*object.name;
+        let texts = object.mount.as_ref().map(texts);
+        let problem = match answer {
+            Ok(Look::Space(space)) => return self.judge_space(report, object, &space, history),
+            // A mount that is hidden by another one cannot be reached and harms nobody.
+            Ok(Look::Missing) if self.path.is_none() => {
+                report.items.left_out += 1;
+                return false;
+            }
+            Ok(Look::Missing) => (State::Bad, format!("{name} does not exist")),
+            Ok(Look::Failed(state, why)) => (state, format!("{name}: {why}")),
+            Err(why) => (State::Unknown, format!("{name} {why}")),
+        };
+        if self.judge_items().wants(name, texts.as_ref().map_or(&[], |texts| texts.as_slice())) {
+            report.find(problem.0, escape_controls(&problem.1));
+        }
+        false
+    }
+
+    fn judge_space(&self, report: &mut Report, object: &Object, space: &StatVfs, history: &mut History) -> bool {
+        if self.path.is_none() && space.f_blocks == 0 {
+            report.items.left_out += 1;
+            return false;
+        }
+        let name = &*object.name;
         let block = space.f_frsize as f64;
-        let used = space.f_blocks.saturating_sub(space.f_bfree) as f64;
+        let in_use = space.f_blocks.saturating_sub(space.f_bfree) as f64;
         let available = space.f_bavail as f64;
         // What is reserved for root counts neither as used nor as free.
-        let used = percent(used, used + available);
+        let used = percent(in_use, in_use + available);
         let free = available * block;
-        let mut values = vec![("used", used), ("free", free)];
+        let mut values = vec![("used", Value::Number(used)), ("free", free.into())];
         if space.f_files > 0 {
             let taken = space.f_files.saturating_sub(space.f_ffree);
-            values.push(("inodes", percent(taken as f64, space.f_files as f64)));
-            values.push(("inodes_free", space.f_favail as f64));
+            values.push(("inodes", percent(taken as f64, space.f_files as f64).into()));
+            values.push(("inodes_free", (space.f_favail as f64).into()));
         }
-        let judge = Judge::new(FIELDS, &self.warning, &self.bad);
-        judge.item(report, path, &values, || {
+        let is_news = history.trends.add(name, history.now, in_use * block);
+        let full_in = history.trends.full_in(name, history.now, in_use * block, free);
+        values.extend(full_in.map(|seconds| ("full_in", seconds.into())));
+        values.extend(object.mount.iter().flat_map(texts));
+        let read_only = space.f_flag.contains(StatVfsMountFlags::RDONLY);
+        let kept = self.judge_items().item(report, name, &values, || {
             let read_only = if read_only { ", read-only" } else { "" };
-            format!("{} used, {} free{read_only}", human(used, &Unit::PERCENT), human(free, &Unit::BYTES))
+            let full_in =
+                full_in.map(|seconds| format!(", full in {} as it grows now", human(seconds, &Unit::SECONDS)));
+            let (used, free) = (human(used, &Unit::PERCENT), human(free, &Unit::BYTES));
+            format!("{used} used, {free} free{}{read_only}", full_in.unwrap_or_default())
         });
+        if kept && read_only && self.read_only.is_problem() {
+            report.find(self.read_only, format!("{} is read-only", escape_controls(name)));
+        }
+        is_news
     }
 }
+
+fn judge_paths(paths: &mut [PathBuf]) -> Result<(), Invalid> {
+    // `/srv/` and `/srv` are one path; mount points are listed without the slash at the end.
+    for path in paths.iter_mut() {
+        *path = path.components().collect();
+    }
+    if paths.is_empty() || paths.len() > MAX_PATHS {
+        return Err(Invalid::at(
+            "path",
+            format!("a check looks at 1 to {MAX_PATHS} paths, this one names {}", paths.len()),
+        ));
+    }
+    if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
+        return Err(Invalid::at("path", format!("`{}` does not begin with `/`", path.display())));
+    }
+    let twice = paths.iter().enumerate().find(|(index, path)| paths.iter().take(*index).any(|other| other == *path));
+    match twice {
+        Some((index, path)) => Err(Invalid::at(
+            "path",
+            format!("`{}` stands here twice, the second time as number {}", path.display(), index + 1),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn texts(mount: &Mount) -> [(&'static str, Value<'_>); 3] {
+    [
+        ("type", Value::Text(&mount.kind)),
+        ("device", Value::Text(&mount.device)),
+        ("options", Value::Text(&mount.options)),
+    ]
+}
+
+async fn read_mounts(context: &Context<'_>, limit: Duration) -> Result<Vec<Mount>, CheckError> {
+    let sysroot = context.sysroot.to_owned();
+    let key = host::under(&sysroot, Path::new(MOUNTINFO)).to_string_lossy().into_owned();
+    let text = MOUNTS.call(&key, limit, move || host::read(&sysroot, MOUNTINFO)).await;
+    let text = text.map_err(|why| CheckError::Unable(format!("reading `{MOUNTINFO}`: it {why}")))??;
+    Ok(mounts::all(&text))
+}
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 fn percent(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole * 100.0 } else { 0.0 }
@@ -161,22 +318,14 @@ fn percent(part: f64, whole: f64) -> f64 {
 /// What one path showed.
 enum Look {
     Space(StatVfs),
-    NotMounted,
     Missing,
     /// What failed and what that means.
     Failed(State, String),
 }
 
 /// Looks at a path; may hang.
-fn look(sysroot: &Path, path: &Path, mounted: bool) -> Look {
-    if mounted {
-        match host::read(sysroot, "/proc/self/mountinfo") {
-            Ok(text) if is_mount_point(&text, path) => {}
-            Ok(_) => return Look::NotMounted,
-            Err(error) => return Look::Failed(State::Unknown, error.to_string()),
-        }
-    }
-    match statvfs(host::under(sysroot, path)) {
+fn look(path: &Path) -> Look {
+    match statvfs(path) {
         Ok(space) => Look::Space(space),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Look::Missing,
         Err(errno) => {
@@ -186,19 +335,6 @@ fn look(sysroot: &Path, path: &Path, mounted: bool) -> Look {
             Look::Failed(state, format!("reading the file system: {}", io_text(&errno.into())))
         }
     }
-}
-
-/// Whether a path is the mount point of a line of `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`: the fifth word, with blanks, tabs,
-/// newlines and backslashes written as octal numbers).
-fn is_mount_point(mountinfo: &str, path: &Path) -> bool {
-    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).any(|word| Path::new(&unescape(word)) == path)
-}
-
-fn unescape(word: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")].into_iter().fold(
-        word.to_owned(),
-        |word, (written, meant)| if word.contains(written) { word.replace(written, meant) } else { word },
-    )
 }
 
 #[cfg(test)]
@@ -223,12 +359,20 @@ mod tests {
     }
 
     fn judged(space: StatVfs) -> Report {
-        let path = OneOrMore(vec![PathBuf::from("/srv")]);
-        let (warning, bad) = (Thresholds::default(), Thresholds::default());
-        let mut disk = Disk { path, mounted: false, read_only: State::Warning, warning, bad };
+        let mut disk = Disk {
+            path: None,
+            only: Filter::default(),
+            except: Filter::default(),
+            mounted: false,
+            read_only: State::Warning,
+            warning: Thresholds::default(),
+            bad: Thresholds::default(),
+        };
         disk.validate().unwrap();
         let mut report = Report::default();
-        disk.judge(&mut report, "/srv", Ok(Look::Space(space)));
+        let object = Object { name: "/srv".to_owned(), path: PathBuf::from("/srv"), mount: None };
+        let mut history = History { trends: Trends::default(), now: 0 };
+        disk.judge(&mut report, &object, Ok(Look::Space(space)), &mut history);
         report
     }
 
@@ -267,17 +411,7 @@ mod tests {
         let report = judged(StatVfs { f_flag: StatVfsMountFlags::RDONLY, ..space(450, 20) });
         assert_eq!(
             texts(&report),
-            [(State::Warning, "/srv is read-only"), (State::Okay, "/srv: 50% used, 1.76 MiB free, read-only")]
+            [(State::Okay, "/srv: 50% used, 1.76 MiB free, read-only"), (State::Warning, "/srv is read-only")]
         );
-    }
-
-    #[test]
-    fn mount_points() {
-        let text = "21 1 0:1 / / rw - ext4 /dev/a rw\n22 21 0:2 / /mnt/with\\040blank rw shared:1 - nfs s:/x rw\n23 21 0:3 / /back\\134040slash rw - tmpfs t rw\n";
-        for (path, is) in
-            [("/", true), ("/mnt/with blank", true), ("/mnt", false), ("/back\\040slash", true), ("/mnt/with", false)]
-        {
-            assert_eq!(is_mount_point(text, Path::new(path)), is, "{path}");
-        }
     }
 }

@@ -36,3 +36,80 @@ pub(crate) fn read(sysroot: &Path, path: &str) -> Result<String, CheckError> {
 pub(crate) fn malformed(path: &str, what: &str) -> CheckError {
     CheckError::Unable(format!("reading `{path}`: {what}"))
 }
+
+/// The paths of the host that a pattern stands for, sorted: in each of its parts `*` and `?` stand for characters, but `*` alone for no hidden
+/// name. What a pattern without them names is taken to be there. At most `max`, and as many entries of one directory are looked at.
+pub(crate) fn expand(sysroot: &Path, pattern: &Path, max: usize) -> Result<Vec<PathBuf>, CheckError> {
+    let mut found = vec![PathBuf::from("/")];
+    let mut has_wildcard = false;
+    for part in pattern.components().skip(1) {
+        let part = part.as_os_str().to_string_lossy();
+        if !part.contains(['*', '?']) {
+            for path in &mut found {
+                path.push(&*part);
+            }
+            if has_wildcard {
+                found.retain(|path| under(sysroot, path).symlink_metadata().is_ok());
+            }
+            continue;
+        }
+        has_wildcard = true;
+        let mut deeper = Vec::new();
+        for directory in &found {
+            for name in names_in(sysroot, directory, max)? {
+                if monchero_core::text::glob(&part, &name) && (part.starts_with('.') || !name.starts_with('.')) {
+                    deeper.push(directory.join(name));
+                }
+            }
+        }
+        deeper.truncate(max);
+        found = deeper;
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The names in a directory; none if it is no directory.
+fn names_in(sysroot: &Path, directory: &Path, max: usize) -> Result<Vec<String>, CheckError> {
+    let failed =
+        |error: std::io::Error| CheckError::new(format!("reading the directory `{}`", directory.display()), &error);
+    match std::fs::read_dir(under(sysroot, directory)) {
+        Ok(entries) => {
+            let names = entries.take(max).map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            names.collect::<std::io::Result<_>>().map_err(failed)
+        }
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["etc/live/a/cert.pem", "etc/live/b/cert.pem", "etc/live/.c/cert.pem", "etc/live/README"] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        for (pattern, paths) in [
+            ("/etc/live/*/cert.pem", "/etc/live/a/cert.pem /etc/live/b/cert.pem"),
+            ("/etc/l?ve/.*/cert.pem", "/etc/live/.c/cert.pem"),
+            ("/etc/*/*", "/etc/live/README /etc/live/a /etc/live/b"),
+            ("/etc/live/*/other.pem", ""),
+            ("/no/*", ""),
+            ("/etc/live/README/*", ""),
+            ("/etc/none.pem", "/etc/none.pem"),
+        ] {
+            let found = expand(root.path(), Path::new(pattern), 100).unwrap();
+            let found: Vec<&str> = found.iter().map(|path| path.to_str().unwrap()).collect();
+            assert_eq!(found.join(" "), paths, "{pattern}");
+        }
+        assert_eq!(expand(root.path(), Path::new("/etc/live/*"), 1).unwrap().len(), 1);
+    }
+}

@@ -3,11 +3,14 @@
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::host;
+use crate::net::Deadline;
+use crate::pressure::{self, Pressure};
+use crate::proc::{self, Process};
 
 const FIELDS: &[Field<'static>] = &[
     Field::number("used", "%", "The share that programs cannot get: what is not available."),
@@ -17,6 +20,12 @@ const FIELDS: &[Field<'static>] = &[
         "What programs can still get without swapping; caches that can be dropped are part of it.",
     ),
     Field::number("swap", "%", "The share of the swap space that is in use; not measured where there is none."),
+    Field::number("pressure", "%", "The share of the last minute in which some program waited for memory."),
+    Field::number(
+        "pressure_full",
+        "%",
+        "The share of the last minute in which all programs waited for memory: the host thrashes.",
+    ),
 ];
 
 const LIMITS: &[Limit] = &[Limit { field: "used", warning: "> 80%", bad: "> 90%" }];
@@ -26,14 +35,17 @@ const LIMITS: &[Limit] = &[Limit { field: "used", warning: "> 80%", bad: "> 90%"
 /// What counts as used is what programs cannot get: on a host, all that the kernel does not call available (`MemAvailable` in
 /// `/proc/meminfo`); in a control group, its memory without the file pages that the kernel would drop first. In a container with a
 /// memory limit of its own (cgroup v2), the container is measured against that limit, otherwise the host.
+///
+/// When it is not okay, the message names the three processes with the most memory, and the further output the ten, with their number,
+/// resident memory, share of the whole and age.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Memory {
     /// A control group (cgroup v2) to look at instead, as a path below `/sys/fs/cgroup`: `/system.slice/nginx.service`. Without a limit
     /// of its own it is measured against the memory of the host.
     cgroup: Option<String>,
-    /// When it is a warning. A single range is about `used`; a map has ranges for `used` (percent), `available` (bytes) and `swap`
-    /// (percent). Without a word about it, `used` is a warning above 80%.
+    /// When it is a warning. A single range is about `used`; a map has ranges for `used`, `swap`, `pressure`, `pressure_full`
+    /// (percent) and `available` (bytes). Without a word about it, `used` is a warning above 80%.
     #[serde(default)]
     warning: Thresholds,
     /// When it is bad, written as `warning` is. Without a word about it, `used` is bad above 90%.
@@ -56,29 +68,48 @@ impl CheckKind for Memory {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
+        let deadline = Deadline::of(context);
         let host = of_host(&host::read(context.sysroot, MEMINFO)?)?;
-        let usage = match &self.cgroup {
-            Some(path) => of_cgroup(context, path, host.total)?.ok_or_else(|| {
-                CheckError::Unable(format!(
-                    "reading `{CGROUPS}/{}`: there is no such control group",
-                    path.trim_matches('/')
-                ))
-            })?,
-            None => of_container(context, &host)?.unwrap_or(host),
+        let (usage, pressure) = match &self.cgroup {
+            Some(path) => {
+                let usage = of_cgroup(context, path, host.total)?.ok_or_else(|| {
+                    CheckError::Unable(format!(
+                        "reading `{CGROUPS}/{}`: there is no such control group",
+                        path.trim_matches('/')
+                    ))
+                })?;
+                (usage, file(path, "memory.pressure"))
+            }
+            None => match of_container(context, &host)? {
+                Some(usage) => (usage, file("", "memory.pressure")),
+                None => (host, PRESSURE.to_owned()),
+            },
         };
         let mut report = context.report();
-        self.judge(&mut report, &usage);
+        self.judge(&mut report, &usage, pressure::read(context, &pressure));
+        if matches!(report.worst(), State::Warning | State::Bad) {
+            self.name_biggest(context, &mut report, usage.total, deadline).await;
+        }
         Ok(report)
     }
 }
 
 impl Memory {
-    fn judge(&self, report: &mut Report, usage: &Usage) {
+    fn judge(&self, report: &mut Report, usage: &Usage, pressure: Result<Pressure, CheckError>) {
         let available = usage.available.min(usage.total);
         let used = share(usage.total - available, usage.total);
         let mut values = vec![("used", used), ("available", available)];
         let swap = usage.swap.map(|(used, total)| share(used, total));
         values.extend(swap.map(|swap| ("swap", swap)));
+        match pressure {
+            Ok(Pressure { some, full }) => {
+                values.push(("pressure", some));
+                values.extend(full.map(|full| ("pressure_full", full)));
+            }
+            Err(why) => {
+                pressure::miss(report, [&self.warning, &self.bad], &["pressure", "pressure_full"], &why);
+            }
+        }
         let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         judge.item(report, "", &values, || {
             let percent = |value| human(value, &Unit::PERCENT);
@@ -86,6 +117,54 @@ impl Memory {
             format!("{} of {} used{}, {swap}", percent(used), human(usage.total, &Unit::BYTES), usage.of)
         });
     }
+
+    /// Says who has the memory.
+    async fn name_biggest(&self, context: &Context<'_>, report: &mut Report, total: f64, deadline: Deadline) {
+        let state = report.worst();
+        let mut snapshot = match proc::list(context, deadline).await {
+            Ok(snapshot) => snapshot,
+            Err(why) => {
+                report.output = format!("(it is not known who has it: {why})");
+                return;
+            }
+        };
+        let candidates = proc::biggest(&snapshot.processes, MAX_CANDIDATES).into_iter().filter(|process| {
+            process.rss > 0 && self.cgroup.as_deref().is_none_or(|group| is_in(context, process.pid, group))
+        });
+        let biggest: Vec<Process> = candidates.take(MAX_LISTED).cloned().collect();
+        // With their names complete, unless that takes too long.
+        snapshot.processes = match proc::details(context, deadline, biggest.clone(), &[]).await {
+            Ok((processes, hung)) => processes.into_iter().chain(hung).collect(),
+            Err(_) => biggest,
+        };
+        let bytes = |process: &Process| human(process.rss as f64, &Unit::BYTES);
+        let biggest = proc::biggest(&snapshot.processes, MAX_LISTED);
+        let named: Vec<String> = biggest
+            .iter()
+            .take(MAX_NAMED)
+            .map(|process| format!("{} {}", proc::label(process), bytes(process)))
+            .collect();
+        if !named.is_empty() {
+            report.find(state, format!("most is used by {}", named.join(", ")));
+        }
+        for process in biggest {
+            let share = share(process.rss as f64, total);
+            let age = human(snapshot.age(process), &Unit::SECONDS);
+            let line = format!("{}: {} ({share:.1}%), started {age} ago\n", proc::label(process), bytes(process));
+            report.output.push_str(&line);
+        }
+    }
+}
+
+/// Whether a process belongs to a control group or to one below it.
+fn is_in(context: &Context<'_>, pid: u32, group: &str) -> bool {
+    let groups =
+        host::read_if_exists(context.sysroot, &format!("/proc/{pid}/cgroup")).ok().flatten().unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let below = |own: &str| {
+        own.strip_prefix(group.trim_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    own.is_some_and(below)
 }
 
 /// Bytes in use and to be had.
@@ -102,6 +181,13 @@ fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole * 100.0 } else { 0.0 }
 }
 
+/// How many processes are looked through for those of a control group.
+const MAX_CANDIDATES: usize = 1_000;
+/// How many processes the further output lists, and how many the message names.
+const MAX_LISTED: usize = 10;
+const MAX_NAMED: usize = 3;
+
+const PRESSURE: &str = "/proc/pressure/memory";
 const MEMINFO: &str = "/proc/meminfo";
 const SELF_CGROUP: &str = "/proc/self/cgroup";
 const CGROUPS: &str = "/sys/fs/cgroup";

@@ -2,6 +2,8 @@
 
 mod checkmk;
 mod exit;
+#[cfg(test)]
+mod fuzz_native;
 mod native;
 mod settings;
 #[cfg(test)]
@@ -81,9 +83,9 @@ pub(crate) struct Plugin {
     env: BTreeMap<String, String>,
     /// The user that the program runs as, with that user's groups. Only a daemon that runs as root can change the user. The default is the
     /// user of the daemon.
-    run_as: Option<String>,
+    run_as: Option<Box<str>>,
     /// The directory that the program is started in, as a whole path. The default is `/`.
-    directory: Option<PathBuf>,
+    directory: Option<Box<Path>>,
     /// How much of standard output is kept, from 1KiB to 1MiB; the default is 64KiB. The rest is read and thrown away, the result says so,
     /// and a metric at the cut is dropped. With the format `native`, output that is longer has no result.
     #[serde(default = "default_max_output")]
@@ -101,17 +103,17 @@ pub(crate) struct Plugin {
     insecure_permissions: InsecurePermissions,
     /// For the format `exit-code`: the exit statuses that mean okay. 0 does in any case, unless another list has it.
     #[serde(default)]
-    okay: Vec<u8>,
+    okay: Box<[u8]>,
     /// For the format `exit-code`: the exit statuses that mean warning. The default is none.
     #[serde(default)]
-    warning: Vec<u8>,
+    warning: Box<[u8]>,
     /// For the format `exit-code`: the exit statuses that mean bad. If neither this list nor `warning` has one, every status means bad that
     /// is not 0 and stands in no list; otherwise such a status means unknown.
     #[serde(default)]
-    bad: Vec<u8>,
+    bad: Box<[u8]>,
     /// For the format `exit-code`: the exit statuses that mean unknown. The default is none.
     #[serde(default)]
-    unknown: Vec<u8>,
+    unknown: Box<[u8]>,
 }
 
 fn default_max_output() -> Size {
@@ -142,7 +144,7 @@ impl CheckKind for Plugin {
         if self.directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
             return Err(Invalid::at("directory", "the directory must be a whole path".to_owned()));
         }
-        if self.run_as.as_ref().is_some_and(String::is_empty) {
+        if self.run_as.as_deref().is_some_and(str::is_empty) {
             return Err(Invalid::at("run_as", "the name of the user is empty".to_owned()));
         }
         if !OUTPUT_SIZES.contains(&self.max_output.0) {
@@ -186,12 +188,12 @@ impl Plugin {
 
     /// The file name of the program, for messages.
     fn file_name(&self) -> &str {
-        let path = self.command.words.first().map_or("", String::as_str);
+        let path = self.command.words.first().map_or("", |word| word);
         Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
     }
 
     fn program(&self, context: &Context<'_>) -> Program {
-        let mut argv: Vec<OsString> = self.command.words.iter().map(OsString::from).collect();
+        let mut argv: Vec<OsString> = self.command.words.iter().map(|word| OsString::from(&**word)).collect();
         if let Some(first) = argv.first_mut()
             && let Some(path) = find_plugin(context.sysroot, Path::new(first))
         {
@@ -199,8 +201,8 @@ impl Plugin {
         }
         Program {
             env: self.environment(context),
-            directory: self.directory.clone(),
-            run_as: self.run_as.clone(),
+            directory: self.directory.as_deref().map(PathBuf::from),
+            run_as: self.run_as.as_deref().map(str::to_owned),
             kill_grace: self.kill_grace,
             max_output: self.max_output.0,
             allow_background: self.allow_background,
@@ -406,14 +408,13 @@ fn count_services(report: &mut Report) {
     report.find(State::Okay, if count == 1 { "1 service".to_owned() } else { format!("{count} services") });
 }
 
-/// The range that alerts below `lower`, and at or above `upper`: how Checkmk means its levels. [`Range`] has closed bounds, so the upper one
-/// is the number just below.
+/// The range that alerts below `lower`, and at or above `upper`: how Checkmk means its levels.
 fn outside_half_open(lower: Option<f64>, upper: Option<f64>) -> Option<Range> {
     match (lower, upper) {
         (None, None) => None,
         (Some(lower), None) => Some(Range::outside(lower, f64::INFINITY)),
         (None, Some(upper)) => Some(Range::inside(upper, f64::INFINITY)),
-        (Some(lower), Some(upper)) if lower < upper => Some(Range::outside(lower, upper.next_down())),
+        (Some(lower), Some(upper)) if lower < upper => Some(Range::outside(lower, upper).without_end()),
         // Every number is below the one or above the other.
         (Some(_), Some(_)) => Some(Range::inside(f64::NEG_INFINITY, f64::INFINITY)),
     }

@@ -70,6 +70,11 @@ pub(crate) enum TextMatch {
 }
 
 impl TextMatch {
+    /// A match of a regular expression.
+    pub(crate) fn regex(text: &str) -> Result<Self, String> {
+        compile(text).map(Self::Regex)
+    }
+
     /// Whether the text is as it must be.
     pub(crate) fn matches(&self, text: &str) -> bool {
         match self {
@@ -115,13 +120,39 @@ impl<'de> Deserialize<'de> for TextMatch {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatch, A::Error> {
                 let setting = RegexSetting::deserialize(MapAccessDeserializer::new(map))?;
-                let regex = regex::RegexBuilder::new(&setting.regex).size_limit(MAX_REGEX).build();
-                regex.map(TextMatch::Regex).map_err(|why| {
-                    de::Error::custom(format!("the regular expression cannot be used: {}", last_line(&why)))
-                })
+                TextMatch::regex(&setting.regex).map_err(de::Error::custom)
             }
         }
         deserializer.deserialize_str(Visit)
+    }
+}
+
+fn compile(text: &str) -> Result<Regex, String> {
+    let regex = regex::RegexBuilder::new(text).size_limit(MAX_REGEX).build();
+    regex.map_err(|why| format!("the regular expression cannot be used: {}", last_line(&why)))
+}
+
+/// A regular expression that must match somewhere in a text.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern(pub(crate) Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Err(de::Error::custom("an empty regular expression matches everything"));
+        }
+        compile(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Pattern {
+    fn schema_name() -> Cow<'static, str> {
+        "Pattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A regular expression that must match somewhere in the text." })
     }
 }
 
@@ -154,6 +185,63 @@ impl JsonSchema for TextMatch {
                 },
             ],
         })
+    }
+}
+
+/// One or several texts or regular expressions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TextMatches(Vec<TextMatch>);
+
+impl std::ops::Deref for TextMatches {
+    type Target = [TextMatch];
+
+    fn deref(&self) -> &[TextMatch] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for TextMatches {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> Visitor<'de> for Visit {
+            type Value = TextMatches;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, `{ regex: .. }` or a list of these")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<TextMatches, E> {
+                TextMatch::deserialize(de::value::StrDeserializer::new(text)).map(|one| TextMatches(vec![one]))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextMatches, A::Error> {
+                TextMatch::deserialize(MapAccessDeserializer::new(map)).map(|one| TextMatches(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TextMatches, A::Error> {
+                let mut all = Vec::new();
+                while let Some(one) = list.next_element()? {
+                    all.push(one);
+                }
+                Ok(TextMatches(all))
+            }
+        }
+        deserializer.deserialize_str(Visit)
+    }
+}
+
+impl JsonSchema for TextMatches {
+    fn schema_name() -> Cow<'static, str> {
+        "TextMatches".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<TextMatch>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
     }
 }
 

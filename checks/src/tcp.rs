@@ -9,8 +9,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
-use crate::net::{Deadline, Failure, Family, Peer, Stream, TlsSettings, io_text, open};
-use crate::settings::{TextMatch, excerpt};
+use crate::net::{Deadline, Failure, Family, Payload, Peer, Reply, Stream, TlsSettings, io_text, open, said};
 
 const FIELDS: &[Field<'static>] = &[
     Field::number(
@@ -40,14 +39,15 @@ pub(crate) struct Tcp {
     /// Which addresses of the host are used: `any`, `ipv4` or `ipv6`. Default: `any`.
     #[serde(default)]
     family: Family,
-    /// Whether TLS is spoken: `true`, or a map of settings (`server_name`, `ca`, `verify`). Default: `false`.
+    /// Whether TLS is spoken: `true`, or a map of `server_name`, `ca`, `verify`, `certificate` and `key`. Default: `false`.
     #[serde(default, deserialize_with = "TlsSettings::read")]
     #[schemars(schema_with = "TlsSettings::schema")]
     tls: Option<TlsSettings>,
-    /// A text that is sent once connected. In double quotes, `\r\n` ends a line.
-    send: Option<String>,
-    /// What the service must say: a text, or `{ regex: .. }`. The first 64 KiB of the reply are looked at, until it is found.
-    expect: Option<TextMatch>,
+    /// What is sent once connected: a text, or bytes as `{ hex: .. }`. In double quotes, `\r\n` ends a line.
+    send: Option<Payload>,
+    /// What the service must say: a text, `{ regex: .. }`, or bytes as `{ hex: .. }`. The first 64 KiB of the reply are looked at, until
+    /// it is found.
+    expect: Option<Reply>,
     /// When it is a warning. A single range is about `time`; a map has ranges for `time` (seconds) and `certificate` (seconds left).
     /// Without a word about it, a certificate that is
     /// verified is a warning below 14 days.
@@ -67,7 +67,7 @@ impl CheckKind for Tcp {
 
     fn validate(&mut self) -> Result<(), Invalid> {
         if let Some(tls) = &self.tls {
-            tls.validate().map_err(|why| ("tls.server_name", why))?;
+            tls.validate().map_err(|why| ("tls", why))?;
         }
         let limits = if self.tls.as_ref().is_some_and(|tls| tls.verify) { LIMITS } else { &[] };
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
@@ -86,10 +86,10 @@ impl Tcp {
         let start = Instant::now();
         let deadline = Deadline::of(context);
         let mut channel = open(&self.address, self.family, self.tls.as_ref(), &[], deadline).await?;
-        if let Some(text) = &self.send {
+        if let Some(payload) = &self.send {
             let writing = async {
                 let sent = async {
-                    channel.stream.write_all(text.as_bytes()).await?;
+                    channel.stream.write_all(payload.bytes()).await?;
                     channel.stream.flush().await
                 };
                 sent.await.map_err(|error| Failure::Bad(format!("sending to {}: {}", self.address, io_text(&error))))
@@ -122,12 +122,8 @@ impl Tcp {
     }
 
     /// Reads until what is expected has come.
-    async fn wait_for(&self, expected: &TextMatch, stream: &mut dyn Stream, deadline: Deadline) -> Result<(), Failure> {
+    async fn wait_for(&self, expected: &Reply, stream: &mut dyn Stream, deadline: Deadline) -> Result<(), Failure> {
         let mut reply = Vec::new();
-        let said = |reply: &[u8]| match reply {
-            [] => "nothing".to_owned(),
-            reply => format!("`{}`", excerpt(&String::from_utf8_lossy(reply))),
-        };
         for _ in 0..MAX_PIECES {
             let mut piece = [0; 4096];
             let read = match timeout(deadline.left(), stream.read(&mut piece)).await {
@@ -152,7 +148,7 @@ impl Tcp {
                 )));
             }
             reply.extend(piece.iter().take(read));
-            if expected.matches(&String::from_utf8_lossy(&reply)) {
+            if expected.matches(&reply) {
                 return Ok(());
             }
             if reply.len() >= MAX_REPLY {

@@ -5,7 +5,7 @@
 //! | `check.yaml` | the settings; `{port}` is that of the scripted service |
 //! | `root/` | the host's files |
 //! | `dialogue.txt` | a TCP service: see [`dialogue`] |
-//! | `program.txt` | what every program answers: `exit N`, then its standard output |
+//! | `program.txt` | what every program answers: `exit N`, then its standard output; see [`Recorded`] for several |
 //! | `timeout.txt` | how long the run may take; `5s` if there is none |
 //! | `memory.json` | what the last run remembered; nothing if there is none |
 //! | `filters.txt` | lines `REGEX => TEXT` for what differs from run to run, besides times |
@@ -137,13 +137,25 @@ fn filter(text: String, filters: &str) -> String {
     })
 }
 
-/// Programs that all say the same.
+/// Programs that all say the same, or answers by their command lines: each behind a line `=== PART`, of which the first counts whose
+/// part stands in the command line.
 struct Recorded(Option<String>);
+
+impl Recorded {
+    fn answer(&self, program: &Program) -> Option<&str> {
+        let text = self.0.as_deref()?;
+        let Some(sections) = text.strip_prefix("=== ") else { return Some(text) };
+        let line: Vec<_> = program.argv.iter().map(|word| word.to_string_lossy()).collect();
+        let line = line.join(" ");
+        let answers = sections.split("\n=== ").filter_map(|section| section.split_once('\n'));
+        answers.into_iter().find(|(part, _)| line.contains(part)).map(|(_, answer)| answer)
+    }
+}
 
 impl Spawner for Recorded {
     fn run(&self, program: Program) -> BoxFuture<'_, Result<RunEnd, RunError>> {
         Box::pin(async move {
-            let Some(text) = &self.0 else { return common::NoPrograms.run(program).await };
+            let Some(text) = self.answer(&program) else { return common::NoPrograms.run(program).await };
             let (first, stdout) = text.split_once('\n').unwrap_or((text, ""));
             let status = first
                 .strip_prefix("exit ")

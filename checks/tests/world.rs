@@ -7,8 +7,12 @@ mod hang;
 mod hostile;
 #[path = "world/server.rs"]
 mod server;
+#[path = "world/starttls.rs"]
+mod starttls;
 #[path = "world/tls.rs"]
 mod tls;
+#[path = "world/udp.rs"]
+mod udp;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -123,6 +123,7 @@ pub fn message(kind: NoticeKind, event: Event) -> Message {
         missed: Vec::new(),
         last_action: None,
         digest: Vec::new(),
+        missed_more: 0,
         attempt: 1,
         late: None,
     }

@@ -21,8 +21,8 @@ pub(super) struct HistoryArgs {
     /// Only from then on: a span back from now (`2h`, `7d`) or a moment (`2026-01-31`, `2026-01-31T12:00`).
     #[arg(long, default_value = "7d", value_name = "WHEN")]
     since: String,
-    /// At most so many lines, the newest.
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    /// At most so many lines, the newest; 2000 is the most, with `--metric` 10000.
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// The values of this metric instead of what happened; needs the name of a check.
     #[arg(long, value_name = "LABEL", requires = "check")]

@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use monchero_api::Client;
 use monchero_api::types::{AcknowledgementRequest, Downtime, DowntimePlanned, DowntimeRequest};
 
+use super::child;
 use super::exit::{Ended, Failed};
 use super::history::span;
 use super::screen::{self, Screen};
@@ -19,10 +18,6 @@ use super::table::{Cell, Column, Narrow, Table};
 const TOLD: usize = 5;
 /// A downtime that begins so soon begins now: the daemon's now is a little later than ours.
 const SOON: jiff::SignedDuration = jiff::SignedDuration::from_secs(5);
-/// The exit status of a shell for a command that is not there.
-const NOT_STARTED: u8 = 127;
-/// What a shell adds to the number of the signal that ended a command.
-const BY_SIGNAL: i32 = 128;
 
 /// Options of `monchero ack`.
 #[derive(Args, Debug)]
@@ -217,13 +212,13 @@ async fn run(client: &Client, args: RunArgs) -> Ended {
         comment: args.comment.unwrap_or_else(|| shell_words::join(&words)),
     };
     let id = client.add_downtime(&request).await?.value()?.downtime.id;
-    let ended = supervise(&args.command).await;
+    let ended = child::supervise(&args.command, None).await;
     let status = match ended {
-        Ok(status) => exit_code(status),
+        Ok(status) => child::exit_status(status),
         Err(error) => {
             let failed = Failed::new(format!("cannot run `{}`: {error}", words.join(" ")));
             client.end_downtime(id).await?;
-            return Err(Failed { exit: NOT_STARTED, ..failed });
+            return Err(Failed { exit: child::not_started(&error), ..failed });
         }
     };
     if let Err(error) = client.end_downtime(id).await {
@@ -231,40 +226,7 @@ async fn run(client: &Client, args: RunArgs) -> Ended {
         let failed = Failed::from(error);
         super::complain(&Failed { error: format!("downtime {id} could not be ended: {}", failed.error), ..failed });
     }
-    Ok(status)
-}
-
-/// The command with our own standard streams, to its end.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the user's own command on the user's own terminal: no deadline, and nothing to capture"
-)]
-async fn supervise(command: &[OsString]) -> std::io::Result<ExitStatus> {
-    use tokio::signal::unix::{SignalKind, signal};
-    // The terminal sends SIGINT to the command as well; who ends us with SIGTERM means both.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let Some((program, arguments)) = command.split_first() else { return Err(std::io::ErrorKind::InvalidInput.into()) };
-    let mut child = Command::new(program).args(arguments).spawn()?;
-    let pid = rustix::process::Pid::from_child(&child);
-    let ended = tokio::task::spawn_blocking(move || child.wait());
-    tokio::pin!(ended);
-    loop {
-        tokio::select! {
-            status = &mut ended => return status.unwrap_or_else(|error| Err(std::io::Error::other(error))),
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {
-                // It may have ended a moment ago, which is what was wanted.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
-        }
-    }
-}
-
-/// As a shell would say it.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| BY_SIGNAL + signal)).unwrap_or(BY_SIGNAL);
-    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+    Ok(status.into())
 }
 
 #[cfg(test)]
@@ -303,14 +265,5 @@ ID  CHECKS  FROM                 UNTIL                AUTHOR        COMMENT
         assert_eq!(told(&screen(None), &planned), "downtime 7 until 2027-01-15 08:30:00: raid/0, raid/1\n");
         let many = DowntimePlanned { downtime: downtime(), covers: names(9) };
         assert!(told(&screen(None), &many).ends_with("raid/4 and 4 more\n"));
-    }
-
-    #[tokio::test]
-    async fn the_status_of_the_command_counts() {
-        let run = async |words: &[&str]| supervise(&words.iter().map(OsString::from).collect::<Vec<_>>()).await;
-        let code = |status: ExitStatus| format!("{:?}", exit_code(status));
-        assert_eq!(code(run(&["sh", "-c", "exit 7"]).await.unwrap()), format!("{:?}", ExitCode::from(7)));
-        assert_eq!(code(run(&["sh", "-c", "kill -9 $$"]).await.unwrap()), format!("{:?}", ExitCode::from(137)));
-        assert!(run(&["/no/such/program"]).await.is_err());
     }
 }

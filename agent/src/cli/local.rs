@@ -140,6 +140,7 @@ fn kind_json(kind: &KindReference) -> serde_json::Value {
         "example": kind.example,
         "short_for": kind.short_for,
         "settings": kind.settings.iter().map(setting).collect::<Vec<_>>(),
+        "fields": kind.fields.iter().map(|field| json!({ "name": field.name, "unit": field.unit, "help": field.help })).collect::<Vec<_>>(),
     })
 }
 

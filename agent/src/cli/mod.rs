@@ -1,11 +1,15 @@
 //! The command line: a client of the daemon's API, and a few commands that need no daemon. The only room that prints.
 
+mod child;
+mod discover;
 mod exit;
+mod explain;
 mod history;
 mod holds;
 mod local;
 mod once;
 mod operate;
+mod ping;
 mod screen;
 mod show;
 mod status;
@@ -80,6 +84,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Hand in a result that somebody else found.
     Submit(operate::SubmitArgs),
+    /// Tell a check that waits for a job how the job is doing, or run the job and tell it.
+    Ping(ping::PingArgs),
     /// Acknowledge a problem: its notices wait until it is over or changes.
     Ack(holds::AckArgs),
     /// Plan, list and end downtimes, or run a command in one.
@@ -90,6 +96,8 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(local::ConfigCommand),
+    /// Look at this host, and propose checks for what no check looks at yet.
+    Discover(discover::DiscoverArgs),
     /// Explain the kinds of checks and actions.
     Kinds(local::KindsArgs),
     /// Print a JSON schema, for editors.
@@ -109,9 +117,12 @@ pub fn main() -> ExitCode {
         Some("exec-as") => return status_of(monchero_exec::exec_as_main(arguments.into_iter().skip(2))),
         _ => {}
     }
-    let ended = match Cli::try_parse_from(arguments) {
-        Ok(cli) => dispatch(cli),
-        Err(error) => misuse(&error),
+    let ended = match daemon::started_again(&arguments) {
+        Some((overrides, reset_state)) => agent(&overrides, reset_state),
+        None => match Cli::try_parse_from(arguments) {
+            Ok(cli) => dispatch(cli),
+            Err(error) => misuse(&error),
+        },
     };
     ended.unwrap_or_else(|failed| {
         complain(&failed);
@@ -134,24 +145,30 @@ pub fn definition() -> clap::Command {
     Cli::command()
 }
 
+fn agent(overrides: &Overrides, reset_state: bool) -> Ended {
+    let paths = Paths::from_process(overrides)?;
+    daemon::run(&paths, reset_state).map_err(|error| Failed::new(format!("{error:#}")))
+}
+
 fn dispatch(cli: Cli) -> Ended {
-    let paths = Paths::from_process(&Overrides { config: cli.config, state_dir: cli.state_dir, socket: cli.socket })?;
+    let overrides = Overrides { config: cli.config, state_dir: cli.state_dir, socket: cli.socket };
+    let paths = Paths::from_process(&overrides)?;
     let screen = Screen::stdout(cli.color);
     let client = |paths: Paths| Client::new(paths.for_client().socket.path);
     match cli.command {
-        Command::Agent { reset_state } => {
-            daemon::run(&paths, reset_state).map_err(|error| Failed::new(format!("{error:#}")))
-        }
+        Command::Agent { reset_state } => agent(&overrides, reset_state),
         Command::Status(args) => wait(status::status(&client(paths), &screen, args)),
         Command::Show(args) => wait(show::show(&client(paths), &screen, args)),
         Command::Run(args) => wait(operate::run(&client(paths), &screen, args)),
         Command::Once(args) => wait(once::once(&paths, &screen, args)),
         Command::History(args) => wait(history::history(&client(paths), &screen, args)),
         Command::Submit(args) => wait(operate::submit(&client(paths), args)),
+        Command::Ping(args) => wait(ping::ping(&client(paths), args)),
         Command::Ack(args) => wait(holds::ack(&client(paths), &screen, args)),
         Command::Downtime(command) => wait(holds::downtime(&client(paths), &screen, command)),
         Command::Reload(args) => wait(operate::reload(&client(paths), args)),
         Command::Config(command) => local::config(&paths.for_client(), &screen, &command),
+        Command::Discover(args) => discover::discover(&paths.for_client(), &args),
         Command::Kinds(args) => local::kinds(&screen, &args),
         Command::Schema(args) => local::schema(&args),
         Command::Paths(args) => local::paths(&paths.for_client(), &screen, &args),

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::exit::{Ended, Failed};
+use super::explain::{self, Explanation};
 use super::screen::{self, Progress, Screen};
 use super::status::{self, HoldMark};
 use crate::config::Paths;
@@ -37,6 +38,9 @@ pub(super) struct OnceArgs {
     /// Print JSON, in the shape of `monchero status --json`.
     #[arg(long)]
     json: bool,
+    /// Show every item that the checks look at, with all values, also what `only` and `except` leave out, and what each field means.
+    #[arg(long, requires = "patterns", conflicts_with = "problems")]
+    explain: bool,
 }
 
 /// Runs `monchero once`.
@@ -47,9 +51,13 @@ pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ende
     let executor = Executor::start(&options).map_err(|error| Failed::new(error.to_string()))?;
     let configuration = Configurations::new(paths.clone(), executor.clone()).read().await.configuration;
     let checks = chosen(&configuration, &args.patterns)?;
-    let found = run_all(&configuration, checks, Arc::new(executor.clone())).await;
+    let mut found = run_all(&configuration, checks, Arc::new(executor.clone()), args.explain).await;
     executor.stop().await;
-    let mut rows: Vec<Row> = found;
+    if args.explain {
+        found.sort_by(|a, b| a.run.result.check.cmp(&b.run.result.check));
+        return explained(&configuration, screen, args.json, found);
+    }
+    let mut rows: Vec<Row> = found.into_iter().flat_map(Found::rows).collect();
     if args.patterns.is_empty() {
         rows.extend(configuration.problems.iter().map(|problem| broken(&problem.file, &problem.line)));
     }
@@ -68,6 +76,24 @@ pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ende
         let screen = Screen { now: Clock::system().now(), ..screen.clone() };
         let mut shown: Vec<status::Row<'_>> = checks.iter().map(shown).collect();
         screen::print(&status::page(&screen, &mut shown, args.problems, usize::MAX))?;
+    }
+    Ok(super::exit::of(CheckState::from(worst)))
+}
+
+/// A run and what its rows need.
+struct Found {
+    run: Explanation,
+    labels: Arc<std::collections::BTreeMap<String, String>>,
+}
+
+fn explained(configuration: &Configuration, screen: &Screen, json: bool, found: Vec<Found>) -> Ended {
+    let runs: Vec<Explanation> = found.into_iter().map(|found| found.run).collect();
+    let worst = runs.iter().map(|run| run.result.result.state).max().unwrap_or_default();
+    if json {
+        let json = serde_json::to_vec(&explain::json(&configuration.host, &runs));
+        screen::print_json(&json.map_err(|error| Failed::new(format!("cannot write JSON: {error}")))?)?;
+    } else {
+        screen::print(&explain::page(screen, &runs))?;
     }
     Ok(super::exit::of(CheckState::from(worst)))
 }
@@ -103,7 +129,12 @@ fn chosen<'a>(configuration: &'a Configuration, patterns: &[String]) -> Result<V
 }
 
 /// Runs checks, as many at once as the daemon would.
-async fn run_all(configuration: &Configuration, checks: Vec<&Definition>, spawner: Arc<dyn Spawner>) -> Vec<Row> {
+async fn run_all(
+    configuration: &Configuration,
+    checks: Vec<&Definition>,
+    spawner: Arc<dyn Spawner>,
+    explain: bool,
+) -> Vec<Found> {
     let places = Arc::new(Semaphore::new(configuration.concurrency.max(1)));
     let all = checks.len();
     let progress = Progress::new(&format!("0 of {all} checks have run"));
@@ -118,10 +149,12 @@ async fn run_all(configuration: &Configuration, checks: Vec<&Definition>, spawne
                 (check.name.clone(), Arc::clone(&check.labels), check.kind, check.on_timeout);
             let begin = Instant::now();
             // A task of its own: a panic in there is this check's, nobody else's (R59).
-            let answer = tokio::spawn(async move { run(&check, &host, &sysroot, &*spawner).await }).await;
-            let answer = answer.unwrap_or_else(|error| Err(CheckError::Unable(format!("the check panicked: {error}"))));
-            let result = CheckResult::new(name, Clock::system().now(), begin.elapsed(), answer, on_timeout);
-            result.map(|result| rows(result, kind, &labels)).unwrap_or_default()
+            let answer = tokio::spawn(async move { run(&check, &host, &sysroot, &*spawner, explain).await }).await;
+            let mut answer =
+                answer.unwrap_or_else(|error| Err(CheckError::Unable(format!("the check panicked: {error}"))));
+            let items = answer.as_mut().map(|report| std::mem::take(&mut report.items)).unwrap_or_default();
+            let result = CheckResult::new(name, Clock::system().now(), begin.elapsed(), answer, on_timeout)?;
+            Some(Found { run: Explanation { result, kind, items }, labels })
         });
     }
     let mut found = Vec::new();
@@ -129,7 +162,7 @@ async fn run_all(configuration: &Configuration, checks: Vec<&Definition>, spawne
     while let Some(ended) = runs.join_next().await {
         over += 1;
         progress.show(&format!("{over} of {all} checks have run"));
-        found.extend(ended.unwrap_or_default());
+        found.extend(ended.ok().flatten());
     }
     found
 }
@@ -139,6 +172,7 @@ async fn run(
     host: &str,
     sysroot: &std::path::Path,
     spawner: &dyn Spawner,
+    explain: bool,
 ) -> Result<Report, CheckError> {
     let context = Context {
         check: check.name.as_str(),
@@ -150,20 +184,23 @@ async fn run(
         env: &check.env,
         memory: None,
         peers: &monchero_core::check::NoPeers,
-        explain: false,
+        explain,
     };
     let run = tokio::time::timeout(check.timeout + BACKSTOP, check.check.run(&context));
     run.await.unwrap_or(Err(CheckError::TimedOut(check.timeout)))
 }
 
-/// The rows of a check and of the services that it reported. One run is all there is, so it confirms itself.
-fn rows(result: CheckResult, kind: &'static str, labels: &Arc<std::collections::BTreeMap<String, String>>) -> Vec<Row> {
-    let CheckResult { check, at, duration, result, services, .. } = result;
-    let own = row(check.clone(), kind, result, at, duration);
-    let services = services
-        .into_iter()
-        .map(|(name, result)| Row { parent: Some(check.clone()), ..row(name, kind, result, at, duration) });
-    std::iter::once(own).chain(services).map(|row| Row { labels: Arc::clone(labels), ..row }).collect()
+impl Found {
+    /// The rows of a check and of the services that it reported. One run is all there is, so it confirms itself.
+    fn rows(self) -> Vec<Row> {
+        let Self { run: Explanation { result, kind, .. }, labels } = self;
+        let CheckResult { check, at, duration, result, services, .. } = result;
+        let own = row(check.clone(), kind, result, at, duration);
+        let services = services
+            .into_iter()
+            .map(|(name, result)| Row { parent: Some(check.clone()), ..row(name, kind, result, at, duration) });
+        std::iter::once(own).chain(services).map(|row| Row { labels: Arc::clone(&labels), ..row }).collect()
+    }
 }
 
 fn row(name: Name, kind: &'static str, result: ServiceResult, at: Timestamp, duration: Duration) -> Row {

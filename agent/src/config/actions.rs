@@ -1,16 +1,22 @@
 //! One entry of `actions:` to the action that is done.
 
+use std::time::Duration;
+
 use monchero_core::action::ActionKind;
 use monchero_core::definition::{ActionDefinition, Trigger};
 use monchero_core::hold::QuietHours;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value};
 use monchero_core::text::quote;
 
-use super::load::{Loader, Sort, form, listed, unknown_key};
+use super::load::{Loader, Reference, Sort, form, listed, unknown_key};
 use super::read::read_all;
 use super::secrets::Fetcher;
 use super::settings::{ActionSettings, DEFAULT_TIMEOUT};
 use super::show::Shown;
+
+/// How long new trouble waits for more, and how many messages a minute a person can read (R43).
+const DEFAULT_GROUP: Duration = Duration::from_secs(10);
+const DEFAULT_RATE: u32 = 20;
 
 impl Loader<'_> {
     /// Takes an entry of `actions:`: its definition, or its mistakes.
@@ -51,6 +57,11 @@ impl Loader<'_> {
             self.report(Some(subject), error);
         }
         let (Some(name), Some(general), Some(action), true) = (name, general, action, fine) else { return };
+        if let (Some(fallback), Some(node)) = (&general.fallback, own.get("fallback")) {
+            let reference = Reference { span: node.span, subject: Some(subject.to_owned()) };
+            let fallback = self.pool.name(fallback);
+            self.wanted_actions.entry(fallback).or_default().push(reference);
+        }
         let print = &mut self.fingerprint;
         print.clear();
         print.bytes(kind.name.as_bytes());
@@ -63,6 +74,11 @@ impl Loader<'_> {
             action,
             wants: general.wants(),
             quiet: general.quiet.as_ref().map(QuietHours::from),
+            delay: general.delay,
+            after: general.after,
+            group: general.group.unwrap_or(DEFAULT_GROUP),
+            rate: general.rate.unwrap_or(DEFAULT_RATE),
+            fallback: general.fallback.as_deref().map(|text| self.pool.name(text)),
             on: general.on.clone().unwrap_or_else(|| vec![Trigger::Bad]),
             timeout: general.timeout.unwrap_or(DEFAULT_TIMEOUT),
             cooldown: general.cooldown,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use monchero_core::Name;
 use monchero_core::check::Kind;
-use monchero_core::definition::Definition;
+use monchero_core::definition::{Definition, Place, Settings};
 use monchero_core::flapping::FlappingPolicy;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value};
 use monchero_core::state::State;
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) name: Name,
     pub(crate) kind: &'static Kind,
     pub(crate) settings: Node,
-    pub(crate) source: Arc<str>,
+    pub(crate) source: Place,
     pub(crate) fate: Fate,
 }
 
@@ -95,7 +95,7 @@ impl Loader<'_> {
         // What cannot be made without the values of a broken `for_each` would only give more errors.
         let (Some((kind, settings)), Ok(each)) = (entry.kind, each) else { return };
         let name = name.unwrap_or_else(|| Name::new(&key.name));
-        let source: Arc<str> = self.sources.place(key.span).into();
+        let source = self.sources.at(key.span);
         let global = self.global.clone();
         let layers = [&own, file, &*global];
         match each {
@@ -255,16 +255,15 @@ impl Loader<'_> {
             self.report_at(None, plan.settings.span, format!("there are more than {MAX_CHECKS} checks"), None);
             return;
         }
-        let Resolved { interval, retry_interval, timeout, policy, on_timeout } = Resolved::new(layers);
-        let labels = self.labels(layers);
-        let actions = layers.iter().find_map(|layer| layer.actions.clone()).unwrap_or_else(|| self.pool.list(&[]));
-        let depends_on = self.dependencies(&plan.name, layers);
+        let general = self.general(&plan.name, layers);
+        let Settings { interval, retry_interval, timeout, policy, on_timeout, labels, depends_on, actions, env: _ } =
+            &*general;
         let print = &mut self.fingerprint;
         print.clear();
         print.bytes(plan.kind.name.as_bytes());
         print.node(&plan.settings);
         secrets.taken().iter().for_each(|secret| print.bytes(secret.as_bytes()));
-        for span in [interval, retry_interval, timeout] {
+        for span in [*interval, *retry_interval, *timeout] {
             print.number(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
         }
         for count in [policy.max_attempts, policy.recover_after] {
@@ -278,7 +277,7 @@ impl Loader<'_> {
             print.bytes(key.as_bytes());
             print.bytes(value.as_bytes());
         });
-        for names in [&actions, &depends_on] {
+        for names in [actions, depends_on] {
             print.number(names.len() as u64);
             names.iter().for_each(|name| print.bytes(name.as_str().as_bytes()));
         }
@@ -287,15 +286,7 @@ impl Loader<'_> {
             name: plan.name,
             kind: plan.kind.name,
             check,
-            interval,
-            retry_interval,
-            timeout,
-            policy,
-            on_timeout,
-            labels,
-            depends_on,
-            actions,
-            env: self.env.clone(),
+            settings: general,
             source: plan.source,
             fingerprint: self.fingerprint.finish(),
         };
@@ -306,6 +297,33 @@ impl Loader<'_> {
         if plan.fate == Fate::Runs {
             self.checks.push(definition);
         }
+    }
+
+    /// The general settings of a check after all layers.
+    fn general(&mut self, name: &Name, layers: [&Layer; 3]) -> Arc<Settings> {
+        fn nearest<T>(layers: [&Layer; 3], get: impl Fn(&CheckSettings) -> Option<T>) -> Option<T> {
+            layers.into_iter().find_map(|layer| get(&layer.settings))
+        }
+        let interval = nearest(layers, |s| s.interval).unwrap_or(DEFAULT_INTERVAL);
+        let retries = nearest(layers, |s| s.retries).unwrap_or(DEFAULT_RETRIES);
+        let flapping = nearest(layers, |s| s.flapping.clone()).unwrap_or(Flapping(Some(FlappingPolicy::default())));
+        let actions = layers.iter().find_map(|layer| layer.actions.clone());
+        let settings = Settings {
+            interval,
+            retry_interval: nearest(layers, |s| s.retry_interval).unwrap_or(interval.min(MAX_DEFAULT_RETRY_INTERVAL)),
+            timeout: nearest(layers, |s| s.timeout).unwrap_or(DEFAULT_TIMEOUT),
+            policy: Policy {
+                max_attempts: retries.saturating_add(1),
+                recover_after: nearest(layers, |s| s.recover_after).unwrap_or(1),
+                flapping: flapping.0,
+            },
+            on_timeout: nearest(layers, |s| s.on_timeout).unwrap_or(State::Unknown),
+            labels: self.labels(layers),
+            depends_on: self.dependencies(name, layers),
+            actions: actions.unwrap_or_else(|| self.pool.list(&[])),
+            env: Arc::clone(&self.env),
+        };
+        self.pool.settings(settings)
     }
 
     /// What a check depends on. A default does not apply to the checks that it names: they would depend on themselves.
@@ -324,36 +342,5 @@ impl Loader<'_> {
             labels.extend(layer.settings.labels.iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
         }
         self.pool.labels(labels)
-    }
-}
-
-/// The general settings of a check after all layers.
-struct Resolved {
-    interval: Duration,
-    retry_interval: Duration,
-    timeout: Duration,
-    policy: Policy,
-    on_timeout: State,
-}
-
-impl Resolved {
-    fn new(layers: [&Layer; 3]) -> Self {
-        fn nearest<T>(layers: [&Layer; 3], get: impl Fn(&CheckSettings) -> Option<T>) -> Option<T> {
-            layers.into_iter().find_map(|layer| get(&layer.settings))
-        }
-        let interval = nearest(layers, |s| s.interval).unwrap_or(DEFAULT_INTERVAL);
-        let retries = nearest(layers, |s| s.retries).unwrap_or(DEFAULT_RETRIES);
-        let flapping = nearest(layers, |s| s.flapping.clone()).unwrap_or(Flapping(Some(FlappingPolicy::default())));
-        Self {
-            interval,
-            retry_interval: nearest(layers, |s| s.retry_interval).unwrap_or(interval.min(MAX_DEFAULT_RETRY_INTERVAL)),
-            timeout: nearest(layers, |s| s.timeout).unwrap_or(DEFAULT_TIMEOUT),
-            policy: Policy {
-                max_attempts: retries.saturating_add(1),
-                recover_after: nearest(layers, |s| s.recover_after).unwrap_or(1),
-                flapping: flapping.0,
-            },
-            on_timeout: nearest(layers, |s| s.on_timeout).unwrap_or(State::Unknown),
-        }
     }
 }

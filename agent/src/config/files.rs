@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use monchero_core::definition::Place;
 use monchero_core::node::Span;
 
 use super::yaml::MAX_FILE;
@@ -21,7 +24,7 @@ const READS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Source {
     /// As it is shown: relative to the configuration directory.
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     /// The text; empty if there is none to show.
     pub(crate) text: String,
     /// Whether other users may read it: then no secret may stand in it.
@@ -33,7 +36,7 @@ impl Source {
     pub(crate) fn new(name: String, text: String) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(ends.map(|(at, _)| u32::try_from(at + 1).unwrap_or(u32::MAX))).collect();
-        Self { name, text, others_read: false, lines }
+        Self { name: name.into(), text, others_read: false, lines }
     }
 
     /// The number of the line, from 1, that a byte is in, and where that line begins.
@@ -71,11 +74,15 @@ impl Sources {
 
     /// `conf.d/web.yaml:12`.
     pub(crate) fn place(&self, span: Span) -> String {
-        match self.get(span.file) {
-            Some(source) if source.text.is_empty() => source.name.clone(),
-            Some(source) => format!("{}:{}", source.name, source.line_of(span.start).0),
-            None => String::new(),
-        }
+        self.at(span).to_string()
+    }
+
+    /// The same, in parts that checks of one file share.
+    pub(crate) fn at(&self, span: Span) -> Place {
+        let Some(source) = self.get(span.file) else { return Place { file: Arc::default(), line: None } };
+        let line = u32::try_from(source.line_of(span.start).0).unwrap_or(u32::MAX);
+        let has_lines = !source.text.is_empty();
+        Place { file: Arc::clone(&source.name), line: NonZeroU32::new(line).filter(|_| has_lines) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use monchero_core::Name;
 use monchero_core::action::Action;
-use monchero_core::definition::ActionDefinition;
+use monchero_core::definition::{ActionDefinition, Settings};
 use monchero_core::node::{SettingsError, Span, nearest};
 use monchero_core::text::escape_controls;
 
@@ -50,7 +50,8 @@ impl Loader<'_> {
                 let left: Vec<Name> = names.iter().filter(|name| running.contains(name)).cloned().collect();
                 self.pool.list(&left)
             });
-            check.actions = list.clone();
+            let settings = Settings { actions: list.clone(), ..Settings::clone(&check.settings) };
+            check.settings = self.pool.settings(settings);
         }
     }
 
@@ -90,7 +91,8 @@ impl Loader<'_> {
                 ));
             }
             let left: Vec<Name> = check.actions.iter().filter(|name| lacks(name).is_none()).cloned().collect();
-            check.actions = self.pool.list(&left);
+            let settings = Settings { actions: self.pool.list(&left), ..Settings::clone(&check.settings) };
+            check.settings = self.pool.settings(settings);
         }
         for (subject, error) in errors {
             self.report(Some(&subject), error);
@@ -116,7 +118,8 @@ impl Loader<'_> {
                 all.retain(|name| is_there(name) && seen.insert(name.clone()));
                 self.pool.list(&all)
             });
-            check.depends_on = list.clone();
+            let settings = Settings { depends_on: list.clone(), ..Settings::clone(&check.settings) };
+            check.settings = self.pool.settings(settings);
         }
     }
 
@@ -134,7 +137,8 @@ impl Loader<'_> {
                 circle.iter().filter_map(|i| self.checks.get(*i)).map(|check| check.name.clone()).collect();
             let Some(first) = names.first() else { continue };
             if let Some(check) = circle.first().and_then(|first| self.checks.get_mut(*first)) {
-                check.depends_on = self.pool.list(&[]);
+                let settings = Settings { depends_on: self.pool.list(&[]), ..Settings::clone(&check.settings) };
+                check.settings = self.pool.settings(settings);
             }
             // Each instance of a check closes the same circle.
             let mut members: Vec<String> = names.iter().map(|name| base(name.as_str()).to_owned()).collect();

@@ -445,6 +445,7 @@ impl<'a> Loader<'a> {
             zone: zone.unwrap_or_else(jiff::tz::TimeZone::system),
             concurrency: settings.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1).into(),
             sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
+            operators: settings.operators.clone().map(String::into_boxed_str),
             retention: Retention::from(&settings.retention),
             self_actions: self_actions.into(),
             checks: self.checks,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use monchero_core::definition::Place;
 use monchero_core::duration;
 use monchero_core::node::{Key, Node, Span, Value};
 use monchero_core::text::{escape_controls, quote};
@@ -107,7 +108,7 @@ fn program(loader: &mut Loader<'_>, format: &Node, path: &Path, layers: [&Layer;
     let command = Node { span, value: Value::List(vec![scalar(text, span)]) };
     let entries = [("command", command), ("format", format.clone())];
     let entries = entries.into_iter().map(|(key, node)| (Key { span, name: Box::from(key) }, node)).collect();
-    let source: Arc<str> = Arc::from(escape_controls(text));
+    let source = Place { file: Arc::from(escape_controls(text)), line: None };
     let plan = Plan { name, kind, settings: Node { span, value: Value::Map(entries) }, source, fate: Fate::Runs };
     let fetcher = loader.fetcher(span.file);
     let global = loader.global.clone();

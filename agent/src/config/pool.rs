@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use monchero_core::Name;
+use monchero_core::definition::Settings;
 use monchero_core::incident::stable_hash;
 use monchero_core::node::{Node, Value};
 
@@ -16,6 +17,7 @@ pub(crate) struct Pool {
     names: HashSet<Name>,
     lists: HashSet<Arc<[Name]>>,
     labels: HashSet<Arc<Labels>>,
+    settings: HashSet<Arc<Settings>>,
 }
 
 impl Pool {
@@ -43,6 +45,15 @@ impl Pool {
         }
         let shared = Arc::new(labels);
         self.labels.insert(shared.clone());
+        shared
+    }
+
+    pub(crate) fn settings(&mut self, settings: Settings) -> Arc<Settings> {
+        if let Some(known) = self.settings.get(&settings) {
+            return known.clone();
+        }
+        let shared = Arc::new(settings);
+        self.settings.insert(shared.clone());
         shared
     }
 }

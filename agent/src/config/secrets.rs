@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use monchero_core::node::{Node, SecretSource, Secrets, Span, Value, nearest};
 use serde_json::Value as Json;
@@ -34,7 +35,7 @@ pub struct SecretStore<'a> {
 pub(crate) struct Fetcher<'a> {
     store: &'a SecretStore<'a>,
     /// The path of the file, if every user can read it: then no secret may stand in it.
-    readable: Option<String>,
+    readable: Option<Arc<str>>,
     /// What was fetched since the last [`Fetcher::taken`].
     fetched: RefCell<Vec<String>>,
     /// Where secrets stand in the text of the file.
@@ -42,7 +43,7 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl<'a> Fetcher<'a> {
-    pub(crate) fn new(store: &'a SecretStore<'a>, readable: Option<String>) -> Self {
+    pub(crate) fn new(store: &'a SecretStore<'a>, readable: Option<Arc<str>>) -> Self {
         Self { store, readable, fetched: RefCell::default(), inline: RefCell::default() }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use monchero_core::decide::Wants;
 use monchero_core::definition::{Retention, Trigger};
 use monchero_core::duration;
+use monchero_core::duration::DurationText;
 use monchero_core::flapping::FlappingPolicy;
 use monchero_core::hold::QuietHours;
 use monchero_core::state::State;
@@ -108,23 +109,6 @@ impl CheckSettings {
     }
 }
 
-/// A span of time in the schema: a text with units.
-pub struct DurationText;
-
-impl JsonSchema for DurationText {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "duration", "examples": ["500ms", "30s", "5m", "4h", "1d", "1h30m"] })
-    }
-}
-
 /// When a check flaps; never if none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flapping(pub Option<FlappingPolicy>);
@@ -189,6 +173,11 @@ impl JsonSchema for Flapping {
     }
 }
 
+/// As many attempts to mend something are remembered.
+const MAX_AFTER: u32 = 10;
+/// The longest that trouble may wait for more of it.
+const MAX_GROUP: Duration = Duration::from_secs(3_600);
+
 /// What every action has besides its kind.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -204,6 +193,26 @@ pub struct ActionSettings {
     /// `{ from: "22:00", to: "07:00" }`.
     #[schemars(with = "Quiet")]
     pub quiet: Option<Quiet>,
+    /// For actions that tell somebody: how long a problem must stand before this one is told; if it is over by then, it is not. A second
+    /// action with a longer delay is an escalation: whoever acknowledges the problem stops it. At once by default.
+    #[serde(with = "duration::option")]
+    #[schemars(with = "DurationText")]
+    pub delay: Option<Duration>,
+    /// For actions that tell somebody: how many scripts must have run about a problem that still stands before this one is told, from 1 to 10.
+    /// None by default.
+    #[schemars(with = "u32")]
+    pub after: Option<u32>,
+    /// For actions that tell somebody: how long new trouble waits for more, once two messages went out, so that a storm is told in one
+    /// message with all names. Recoveries do not wait. `10s` by default, `0s` for a message each.
+    #[serde(with = "duration::option")]
+    #[schemars(with = "DurationText")]
+    pub group: Option<Duration>,
+    /// For actions that tell somebody: how many messages a minute at most; what is more is told together later. `20` by default.
+    #[schemars(with = "u32")]
+    pub rate: Option<u32>,
+    /// For actions that tell somebody: another such action that is told as well while this one cannot be reached. None by default.
+    #[schemars(with = "String")]
+    pub fallback: Option<String>,
     /// For scripts: what sets it off. `[bad]` by default.
     #[schemars(with = "Vec<Trigger>")]
     pub on: Option<Vec<Trigger>>,
@@ -222,7 +231,7 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// The settings that only make sense for actions that tell somebody, and those only for scripts.
-    const FOR_TARGETS: [&'static str; 3] = ["states", "remind", "quiet"];
+    const FOR_TARGETS: [&'static str; 8] = ["states", "remind", "quiet", "delay", "after", "group", "rate", "fallback"];
     const FOR_SCRIPTS: [&'static str; 3] = ["on", "cooldown", "limit"];
 
     /// The settings that an action of this sort cannot have.
@@ -251,8 +260,16 @@ impl ActionSettings {
                 wrong.push((name, format!("it is at least `{}`", duration::format(MIN_INTERVAL))));
             }
         }
-        if self.limit == Some(0) {
-            wrong.push(("limit", "it is at least 1".to_owned()));
+        for (name, value) in [("limit", self.limit), ("rate", self.rate)] {
+            if value == Some(0) {
+                wrong.push((name, "it is at least 1".to_owned()));
+            }
+        }
+        if self.after.is_some_and(|count| !(1..=MAX_AFTER).contains(&count)) {
+            wrong.push(("after", format!("it is from 1 to {MAX_AFTER}")));
+        }
+        if self.group.is_some_and(|group| group > MAX_GROUP) {
+            wrong.push(("group", format!("it is at most `{}`", duration::format(MAX_GROUP))));
         }
         if self.quiet.as_ref().is_some_and(|quiet| quiet.from == quiet.to) {
             wrong.push(("quiet", "`from` and `to` are the same time".to_owned()));
@@ -324,6 +341,11 @@ pub struct Settings {
     /// Where the files of the host stand that is looked at, as seen from here. `/` by default; in a container, where the host is mounted.
     #[schemars(with = "String")]
     pub sysroot: Option<PathBuf>,
+    /// The group whose members may change something through the control socket, as root and the daemon's own user may: acknowledge, plan
+    /// downtimes, run checks, reload. It stands in `/etc/group`. By default `monchero` for the socket of the system, if there is such a group,
+    /// and nobody for any other, whose directory has to let the group in. In force from the start of the daemon.
+    #[schemars(with = "String")]
+    pub operators: Option<String>,
     /// What to do about files of the configuration that other users could write: `refuse` them (default) or `allow` them, with a warning that
     /// stays. `monchero.yaml` itself must be safe, or this is not believed.
     pub insecure_permissions: InsecurePermissions,

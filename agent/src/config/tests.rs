@@ -4,6 +4,7 @@ mod bad_files;
 mod bounds;
 mod good_files;
 mod kinds;
+mod nonsense;
 mod places;
 
 use std::collections::HashMap;

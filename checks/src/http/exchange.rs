@@ -8,14 +8,15 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::HeaderMap;
+use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use monchero_core::quantity::{Unit, human};
 use tokio::time::Instant;
 
+use super::proxy::Proxy;
 use super::url::Url;
-use crate::net::{Channel, Deadline, Failure, Family, Secured, TlsSettings, io_text, open};
+use crate::net::{Address, Channel, Deadline, Failure, Family, Handshake, Secured, TlsSettings, connect, io_text};
 
 /// How large the head of an answer may be, in bytes (R73).
 const MAX_HEAD: usize = 64 * 1024;
@@ -23,11 +24,32 @@ const MAX_HEAD: usize = 64 * 1024;
 /// How one request is made, whatever it asks for.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
+    /// Where the host of the first URL is found, if not where its name leads.
+    pub(super) resolve: Option<(&'a Url, &'a Address)>,
+    pub(super) proxy: Option<&'a Proxy>,
     pub(super) family: Family,
     pub(super) tls: &'a TlsSettings,
     /// How many bytes of a body are kept.
     pub(super) max_body: usize,
     pub(super) deadline: Deadline,
+}
+
+impl Way<'_> {
+    /// A channel on which a URL can be asked.
+    async fn reach(self, url: &Url) -> Result<Channel, Failure> {
+        let channel = match (self.proxy, self.resolve) {
+            (Some(proxy), _) => proxy.reach(url, self.family, self.deadline).await?,
+            (None, Some((first, address))) if first.peer.host == url.peer.host => {
+                connect(&address.peer(url.peer.port), self.family, self.deadline).await?.into()
+            }
+            (None, _) => connect(&url.peer, self.family, self.deadline).await?.into(),
+        };
+        if !url.tls {
+            return Ok(channel);
+        }
+        let handshake = Handshake { protocols: &[b"http/1.1"], tolerant: false };
+        channel.secure(&url.peer, self.tls, handshake, self.deadline).await
+    }
 }
 
 /// What is asked.
@@ -57,6 +79,19 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Where it sends us, if it is a redirect that says so.
+    pub(super) fn location(&self) -> Option<String> {
+        const REDIRECTS: [StatusCode; 5] = [
+            StatusCode::MOVED_PERMANENTLY,
+            StatusCode::FOUND,
+            StatusCode::SEE_OTHER,
+            StatusCode::TEMPORARY_REDIRECT,
+            StatusCode::PERMANENT_REDIRECT,
+        ];
+        let location = self.headers.get(header::LOCATION).filter(|_| REDIRECTS.contains(&self.status))?;
+        Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+    }
+
     /// How much of the body was kept, for people.
     pub(super) fn kept(&self) -> String {
         human(self.body.len() as f64, &Unit::BYTES)
@@ -74,12 +109,13 @@ pub(super) struct Times {
 /// Asks and waits for the whole answer.
 pub(super) async fn exchange(question: Question, way: Way<'_>) -> Result<Answer, Failure> {
     let Question { url, method, headers, body } = question;
-    let tls = url.tls.then_some(way.tls);
-    let channel = open(&url.peer, way.family, tls, &[b"http/1.1"], way.deadline).await?;
-    let Channel { stream, address, resolving, connecting, tls } = channel;
-    let mut request = Request::builder().method(method).uri(url.path.as_str()).body(Full::new(body));
+    let Channel { stream, address, resolving, connecting, tls } = way.reach(&url).await?;
+    let to_proxy = way.proxy.filter(|_| !url.tls);
+    let target = if to_proxy.is_some() { url.to_string() } else { url.path.clone() };
+    let mut request = Request::builder().method(method).uri(target).body(Full::new(body));
     if let Ok(request) = &mut request {
         *request.headers_mut() = headers;
+        request.headers_mut().extend(to_proxy.map(Proxy::headers).unwrap_or_default());
     }
     let request = request.map_err(|error| Failure::Unable(format!("asking {url}: {error}")))?;
     let mut builder = http1::Builder::new();

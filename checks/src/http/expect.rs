@@ -12,89 +12,144 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 use super::exchange::Answer;
-use super::json::{self, Found};
-use crate::settings::{TextMatch, excerpt};
+use super::json::{self, Found, Path, Unreadable};
+use super::url::Url;
+use super::wanted::Wanted;
+use crate::settings::{TextMatch, TextMatches, excerpt};
 
 /// What an answer must be like. Each thing that it is not like is bad.
 #[derive(Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
-    /// The status: a number, a range such as `200-299`, or a list of these. Default: `200-399`.
+    /// The status: a number, a class such as `2xx`, a range such as `200-299`, or a list of these. Default: `200-399`.
     #[serde(default)]
     status: Statuses,
-    /// What the body must hold: a text, or `{ regex: .. }`.
-    body: Option<TextMatch>,
-    /// What the body must say as JSON: a map from paths to values. A path is a list of keys and of positions in lists (from 0), joined
-    /// by dots: `status.code: 0`, `items.0.name: first`. Texts, numbers, `true`, `false` and `null` are compared as they are written.
+    /// What the body must hold: a text, `{ regex: .. }`, or a list of these, all of which must be there.
     #[serde(default)]
-    json: BTreeMap<String, json::Scalar>,
+    body: TextMatches,
+    /// What the body must not hold: a text, `{ regex: .. }`, or a list of these, none of which may be there.
+    #[serde(default)]
+    without: TextMatches,
+    /// What the body must say as JSON: a map from paths to values. A path is a list of keys and of positions in lists (from 0), joined
+    /// by dots (`status.code: 0`, `items.0.name: first`), or a JSON path of RFC 9535 (`$.nodes[*].state: up`); if that finds several
+    /// values, each must be as expected. A value is compared as it is written, texts with `*` and `?` and a `!` in front for what must
+    /// not be, any of a list, numbers with comparisons (`"< 10"`, `"!= 0"`, `"@10:20"` for 10 to 20), or with `{ regex: .. }`. A comparison with a list or an object is
+    /// about how many entries it has.
+    #[serde(default)]
+    json: BTreeMap<String, Wanted>,
+    /// The keys of `json`: made by `validate`.
+    #[serde(skip)]
+    paths: Vec<Path>,
     /// What headers must hold: a map from names to a text or `{ regex: .. }`. Of a header that comes several times, one must hold it.
     #[serde(default)]
     header: BTreeMap<String, TextMatch>,
+    /// Where the answer must redirect to: the whole URL, with `*` and `?`, or `{ regex: .. }`. The redirect is not followed then.
+    pub(super) redirect: Option<Wanted>,
 }
 
 impl Expect {
     /// What cannot be meant.
-    pub(super) fn validate(&self) -> Result<(), Invalid> {
-        if let Some(path) = self.json.keys().find(|path| path.split('.').any(str::is_empty)) {
-            return Err(Invalid::at("expect.json", format!("`{path}` is no path: keys are joined by single dots")));
-        }
+    pub(super) fn validate(&mut self) -> Result<(), Invalid> {
+        let paths: Result<Vec<Path>, String> = self.json.keys().map(|path| path.parse()).collect();
+        self.paths = paths.map_err(|why| Invalid::at("expect.json", why))?;
         match self.header.keys().find(|name| hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err()) {
             Some(name) => Err(Invalid::at("expect.header", format!("`{name}` is no name of a header"))),
             None => Ok(()),
         }
     }
 
-    /// Everything that is not as expected.
-    pub(super) fn judge(&self, answer: &Answer) -> Vec<(State, String)> {
+    /// Everything that is not as expected of what was answered at a URL.
+    pub(super) fn judge(&self, url: &Url, answer: &Answer) -> Vec<(State, String)> {
         let mut wrong = Vec::new();
         if !self.status.holds(answer.status) {
             wrong.push((State::Bad, format!("{}, expected {}", status_text(answer.status), self.status)));
         }
+        wrong.extend(self.judge_redirect(url, answer).map(|why| (State::Bad, why)));
         for (name, expected) in &self.header {
             wrong.extend(judge_header(name, expected, &answer.headers).map(|why| (State::Bad, why)));
         }
-        if let Some(expected) = &self.body
-            && !expected.matches(&String::from_utf8_lossy(&answer.body))
-        {
-            // What was not looked at may hold it: then monchero does not know.
-            wrong.push(if answer.is_cut {
-                let kept = answer.kept();
-                (State::Unknown, format!("the first {kept} of the body do not contain {expected}: raise `max_body`"))
-            } else {
-                (State::Bad, format!("the body does not contain {expected}"))
-            });
-        }
+        self.judge_body(answer, &mut wrong);
         if !self.json.is_empty() {
             self.judge_json(answer, &mut wrong);
         }
         wrong
     }
 
-    fn judge_json(&self, answer: &Answer, wrong: &mut Vec<(State, String)>) {
-        if answer.is_cut {
-            return wrong.push((
-                State::Unknown,
-                format!("the body is larger than {} and cannot be read as JSON: raise `max_body`", answer.kept()),
-            ));
-        }
-        let paths: Vec<&str> = self.json.keys().map(String::as_str).collect();
-        let found = match json::pick(&answer.body, &paths) {
-            Ok(found) => found,
-            Err(why) => return wrong.push((State::Bad, format!("the body is not JSON: {why}"))),
+    fn judge_redirect(&self, url: &Url, answer: &Answer) -> Option<String> {
+        let wanted = self.redirect.as_ref()?;
+        let Some(location) = answer.location() else {
+            return Some(format!("{} redirects nowhere, expected to {wanted}", status_text(answer.status)));
         };
-        for ((path, expected), found) in self.json.iter().zip(found) {
-            let path = excerpt(path);
-            match found {
-                Found::Nothing => wrong.push((State::Bad, format!("`{path}` is missing, expected `{expected}`"))),
-                Found::Whole(what) => wrong.push((State::Bad, format!("`{path}` is {what}, expected `{expected}`"))),
-                Found::Scalar(value) if !expected.equals(&value) => {
-                    wrong.push((State::Bad, format!("`{path}` is `{}`, expected `{expected}`", excerpt(&value))));
-                }
-                Found::Scalar(_) => {}
+        match url.redirect(&location) {
+            Ok(target) if wanted.fits(&target.to_string()) => None,
+            Ok(target) => Some(format!("it redirects to `{}`, expected {wanted}", excerpt(&target.to_string()))),
+            Err(why) => Some(format!("it {why}")),
+        }
+    }
+
+    /// What was not read of a body may hold anything: then monchero does not know.
+    fn judge_body(&self, answer: &Answer, wrong: &mut Vec<(State, String)>) {
+        if self.body.is_empty() && self.without.is_empty() {
+            return;
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        let first = if answer.is_cut { format!("the first {} of the body do", answer.kept()) } else { String::new() };
+        for expected in self.body.iter().filter(|expected| !expected.matches(&text)) {
+            wrong.push(if answer.is_cut {
+                (State::Unknown, format!("{first} not contain {expected}: raise `max_body`"))
+            } else {
+                (State::Bad, format!("the body does not contain {expected}"))
+            });
+        }
+        for unwanted in self.without.iter() {
+            if unwanted.matches(&text) {
+                wrong.push((State::Bad, format!("the body contains {unwanted}")));
+            } else if answer.is_cut {
+                wrong.push((
+                    State::Unknown,
+                    format!("{first} not contain {unwanted}, the rest was not read: raise `max_body`"),
+                ));
             }
         }
     }
+
+    fn judge_json(&self, answer: &Answer, wrong: &mut Vec<(State, String)>) {
+        let paths: Vec<&Path> = self.paths.iter().collect();
+        let found = match values(answer, &paths) {
+            Ok(found) => found,
+            Err(why) => return wrong.push(why),
+        };
+        for ((path, expected), found) in self.paths.iter().zip(self.json.values()).zip(found) {
+            if found.is_empty() {
+                wrong.push((State::Bad, format!("{path} is missing, expected {expected}")));
+            }
+            for one in found {
+                let is = match one {
+                    Found::Scalar(value) if expected.fits(&value) => continue,
+                    Found::Scalar(value) => format!("`{}`", excerpt(&value)),
+                    Found::Whole(_, count) if expected.counts(count) => continue,
+                    Found::Whole(what, count) => format!("{what} of {count}"),
+                };
+                wrong.push((State::Bad, format!("{path} is {is}, expected {expected}")));
+            }
+        }
+    }
+}
+
+/// What stands at each of the paths in the body of an answer, or what is to be said instead.
+pub(super) fn values(answer: &Answer, paths: &[&Path]) -> Result<Vec<Vec<Found>>, (State, String)> {
+    if answer.is_cut {
+        let kept = answer.kept();
+        let why = format!("the body is larger than {kept} and cannot be read as JSON: raise `max_body`");
+        return Err((State::Unknown, why));
+    }
+    json::look(&answer.body, paths).map_err(|why| match why {
+        Unreadable::NotJson(why) => (State::Bad, format!("the body is not JSON: {why}")),
+        Unreadable::TooLarge => (
+            State::Unknown,
+            "the body has too many values for a path of RFC 9535: name it by keys, as in `queue.length`".to_owned(),
+        ),
+    })
 }
 
 fn judge_header(name: &str, expected: &TextMatch, headers: &HeaderMap) -> Option<String> {
@@ -148,11 +203,16 @@ impl std::str::FromStr for StatusRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Some(class @ '1'..='9') = text.strip_suffix("xx").and_then(|class| class.parse().ok()) {
+            let first = u16::try_from(class.to_digit(10).unwrap_or(0)).unwrap_or(0) * 100;
+            return Ok(Self(first, first + 99));
+        }
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let number = |text: &str| text.trim().parse::<u16>().ok().filter(|status| (100..=999).contains(status));
         match (number(first), number(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Self(first, last)),
-            _ => Err(format!("`{text}` is no status of HTTP and no range of them, as in `200` or `200-299`")),
+            _ => Err(format!("`{text}` is no status of HTTP and no range of them, as in `200`, `2xx` or `200-299`")),
         }
     }
 }
@@ -170,7 +230,7 @@ impl<'de> Deserialize<'de> for Statuses {
             type Value = Statuses;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a status, a range such as `200-299`, or a list of these")
+                f.write_str("a status, a class such as `2xx`, a range such as `200-299`, or a list of these")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Statuses, E> {
@@ -201,7 +261,7 @@ impl JsonSchema for Statuses {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let one = json_schema!({ "type": ["integer", "string"] });
         json_schema!({
-            "description": "A status (`200`), a range (`200-299`), or a list of these.",
+            "description": "A status (`200`), a class (`2xx`), a range (`200-299`), or a list of these.",
             "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }],
         })
     }

@@ -12,7 +12,7 @@ use crate::settings::excerpt;
 
 /// An `http` or `https` URL without user, password and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Url {
+pub(crate) struct Url {
     /// Whether it is `https`.
     pub(super) tls: bool,
     pub(super) peer: Peer,
@@ -21,6 +21,12 @@ pub(super) struct Url {
 }
 
 impl Url {
+    /// The same with `path` behind its own; without its query.
+    pub(super) fn with(self, path: &str) -> Self {
+        let own = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
+        Self { path: format!("{own}{path}"), ..self }
+    }
+
     /// The value of the header `Host`.
     pub(super) fn host(&self) -> String {
         let peer = self.peer.to_string();

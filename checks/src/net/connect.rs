@@ -75,18 +75,65 @@ impl JsonSchema for Peer {
     }
 }
 
+/// A host, and a port if it is not the usual one: `mail.example.org`, `10.0.0.1:2525`, `[::1]:25`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Address {
+    /// The peer, at the usual port if none was named.
+    pub(crate) fn peer(&self, usual: u16) -> Peer {
+        Peer { host: self.host.clone(), port: self.port.unwrap_or(usual) }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Ok(Peer { host, port }) = text.parse() {
+            return Ok(Self { host, port: Some(port) });
+        }
+        // With any port behind it, a host alone is a peer; an IPv6 address alone needs brackets for that.
+        let host = if text.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{text}]:1") } else { format!("{text}:1") };
+        let Peer { host, .. } = host.parse().map_err(|_| {
+            format!("`{text}` is no host and no `host:port`, as in `mail.example.org`, `10.0.0.1:2525` or `[::1]:25`")
+        })?;
+        Ok(Self { host, port: None })
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Address {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Address".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A host, and a port if it is not the usual one: `mail.example.org`, `10.0.0.1:2525`, `[::1]:25`." })
+    }
+}
+
 /// A connection, and how long it took to get it.
-pub(super) struct Connection {
-    pub(super) stream: TcpStream,
-    pub(super) address: SocketAddr,
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: SocketAddr,
     /// The resolution of the name.
-    pub(super) resolving: Duration,
+    pub(crate) resolving: Duration,
     /// From then to the connection.
-    pub(super) connecting: Duration,
+    pub(crate) connecting: Duration,
 }
 
 /// Connects to the first address of the peer that answers.
-pub(super) async fn connect(peer: &Peer, family: Family, deadline: Deadline) -> Result<Connection, Failure> {
+pub(crate) async fn connect(peer: &Peer, family: Family, deadline: Deadline) -> Result<Connection, Failure> {
     let start = Instant::now();
     let addresses = resolve(peer, family, deadline).await?;
     let resolving = start.elapsed();
@@ -147,6 +194,22 @@ mod tests {
         for text in ["", "a", ":80", "a:", "a:0", "a:99999", "http://a:80", "a b:80", "[x]:80", "[::1:80", "user@a:80"]
         {
             assert!(text.parse::<Peer>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for (text, shown) in [
+            ("a.example", "a.example:25"),
+            ("a:26", "a:26"),
+            ("::1", "[::1]:25"),
+            ("[::1]", "[::1]:25"),
+            ("10.0.0.1", "10.0.0.1:25"),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|address| address.peer(25).to_string()).as_deref(), Ok(shown));
+        }
+        for text in ["", "a b", "a:0", "a:99999", "http://a", "a:b:c"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }
 

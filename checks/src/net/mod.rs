@@ -1,7 +1,11 @@
 //! What kinds that talk to a service have in common: finding it, connecting, TLS, and giving up in time.
 
 mod connect;
+mod lines;
+pub(crate) mod mail;
+mod payload;
 mod resolve;
+mod starttls;
 mod tls;
 
 use std::future::Future;
@@ -16,8 +20,13 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use connect::Peer;
-pub(crate) use tls::{Certificate, TlsSettings};
+use connect::Connection;
+pub(crate) use connect::{Address, Peer, connect};
+pub(crate) use lines::Lines;
+pub(crate) use payload::{Payload, Reply, said};
+pub(crate) use resolve::resolve;
+pub(crate) use starttls::{StartTls, reply};
+pub(crate) use tls::{Certificate, Handshake, TlsSettings};
 
 /// Why a service could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,8 +109,16 @@ pub(crate) struct Secured {
     pub(crate) took: Duration,
     /// The server's certificate, if it can be read.
     pub(crate) certificate: Option<Certificate>,
+    /// The certificates between it and an authority, as the server sends them.
+    pub(crate) issuers: Vec<Certificate>,
     /// Whether the certificate was verified.
     pub(crate) verified: bool,
+    /// Why it was refused, if the handshake was to go on all the same.
+    pub(crate) fault: Option<String>,
+    /// `TLS 1.2` or `TLS 1.3`.
+    pub(crate) protocol: &'static str,
+    /// The name of the cipher suite.
+    pub(crate) cipher: &'static str,
 }
 
 /// Opens a channel to a service. `protocols` are offered by ALPN.
@@ -112,13 +129,43 @@ pub(crate) async fn open(
     protocols: &[&[u8]],
     deadline: Deadline,
 ) -> Result<Channel, Failure> {
-    let connect::Connection { stream, address, resolving, connecting } =
-        connect::connect(peer, family, deadline).await?;
-    let Some(settings) = tls else {
-        return Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: None });
-    };
-    let (stream, secured) = tls::handshake(stream, peer, settings, protocols, deadline).await?;
-    Ok(Channel { stream: Box::new(stream), address, resolving, connecting, tls: Some(secured) })
+    let channel = Channel::from(connect(peer, family, deadline).await?);
+    match tls {
+        Some(settings) => channel.secure(peer, settings, Handshake { protocols, tolerant: false }, deadline).await,
+        None => Ok(channel),
+    }
+}
+
+impl From<Connection> for Channel {
+    fn from(Connection { stream, address, resolving, connecting }: Connection) -> Self {
+        Self { stream: Box::new(stream), address, resolving, connecting, tls: None }
+    }
+}
+
+impl Channel {
+    /// Makes the channel speak TLS with `peer`.
+    pub(crate) async fn secure(
+        self,
+        peer: &Peer,
+        settings: &TlsSettings,
+        way: Handshake<'_>,
+        deadline: Deadline,
+    ) -> Result<Self, Failure> {
+        let (stream, secured) = secure(self.stream, peer, settings, way, deadline).await?;
+        Ok(Self { stream, tls: Some(secured), ..self })
+    }
+}
+
+/// Makes a stream to `peer` speak TLS.
+pub(crate) async fn secure(
+    stream: Box<dyn Stream>,
+    peer: &Peer,
+    settings: &TlsSettings,
+    way: Handshake<'_>,
+    deadline: Deadline,
+) -> Result<(Box<dyn Stream>, Secured), Failure> {
+    let (stream, secured) = tls::handshake(stream, peer, settings, way, deadline).await?;
+    Ok((Box::new(stream), secured))
 }
 
 /// Which addresses of a host are used.

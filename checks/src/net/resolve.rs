@@ -14,7 +14,7 @@ static RESOLVER: Blocking = Blocking::new("monchero-name", 256 * 1024);
 
 /// The addresses of a peer, in the order in which they are to be tried: IPv6 and IPv4 in turn, beginning with what the system prefers
 /// (RFC 8305, section 4).
-pub(super) async fn resolve(peer: &Peer, family: Family, deadline: Deadline) -> Result<Vec<SocketAddr>, Failure> {
+pub(crate) async fn resolve(peer: &Peer, family: Family, deadline: Deadline) -> Result<Vec<SocketAddr>, Failure> {
     let wanted = |address: &IpAddr| match family {
         Family::Any => true,
         Family::Ipv4 => address.is_ipv4(),

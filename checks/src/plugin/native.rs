@@ -233,7 +233,7 @@ fn band(metric: &Node, names: &[&str]) -> Result<Option<Range>, Fault> {
         let range = match (inside, low, high) {
             (_, None, None) => continue,
             (false, Some(low), None) => Range::inside(low, f64::INFINITY),
-            (false, Some(low), Some(high)) if low < high => Range::inside(low, high.next_down()),
+            (false, Some(low), Some(high)) if low < high => Range::inside(low, high).without_end(),
             (false, ..) => {
                 return Err(Fault::Useless(format!(
                     "`{max}` never alerts without a smaller `{min}`; did you mean `{mode}: inside`?"

@@ -60,7 +60,7 @@ pub(crate) enum InsecurePermissions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     /// The program and its arguments; empty only before validation.
-    pub(super) words: Vec<String>,
+    pub(super) words: Box<[Box<str>]>,
     /// Whether the words come from one text, in which shell syntax is a mistake.
     pub(super) split: bool,
 }
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Command {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Command, E> {
                 let words = shell_words::split(text)
                     .map_err(|_| E::custom("a quote is opened in the command and never closed"))?;
-                Ok(Command { words, split: true })
+                Ok(Command { words: words.into_iter().map(String::into_boxed_str).collect(), split: true })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Command, A::Error> {
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Command {
                 while let Some(word) = list.next_element()? {
                     words.push(word);
                 }
-                Ok(Command { words, split: false })
+                Ok(Command { words: words.into_boxed_slice(), split: false })
             }
         }
         deserializer.deserialize_any(CommandVisitor)
@@ -123,7 +123,7 @@ impl Command {
         if program.contains('/') && !program.starts_with('/') {
             return Err(format!("`{program}` is a relative path: write the whole path, or the bare name of a program"));
         }
-        if let Some(sign) = self.words.iter().filter(|_| self.split).find(|word| SHELL_SIGNS.contains(&word.as_str())) {
+        if let Some(sign) = self.words.iter().filter(|_| self.split).find(|word| SHELL_SIGNS.contains(&&***word)) {
             return Err(format!(
                 "`{sign}` means something to a shell only, and none runs this: write `[sh, -c, \"..\"]`, or a list of words if it is an argument"
             ));

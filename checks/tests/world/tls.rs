@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use monchero_core::State;
 use monchero_core::report::ServiceResult;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
+    NameConstraints, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::{answer, serve};
 use crate::{run, value};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A certificate for `names`, valid for the whole of the years `from` to before `until`.
-fn params(names: &[&str], (from, until): (i32, i32), is_ca: bool) -> CertificateParams {
+pub(crate) fn params(names: &[&str], (from, until): (i32, i32), is_ca: bool) -> CertificateParams {
     let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
     params.not_before = date_time_ymd(from, 1, 1);
     params.not_after = date_time_ymd(until, 1, 1);
@@ -59,12 +62,21 @@ async fn https(certificate: CertificateDer<'static>, key: &KeyPair) -> u16 {
     https_that_says(certificate, key, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await
 }
 
-async fn https_that_says(certificate: CertificateDer<'static>, key: &KeyPair, text: &'static str) -> u16 {
+/// What a server needs to speak TLS.
+pub(crate) fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
+    acceptor_with(vec![certificate], key)
+}
+
+fn acceptor_with(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> TlsAcceptor {
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn https_that_says(certificate: CertificateDer<'static>, key: &KeyPair, text: &'static str) -> u16 {
+    let acceptor = acceptor(certificate, key);
     serve(move |stream| {
         let acceptor = acceptor.clone();
         async move { answer(acceptor.accept(stream).await?, text).await }
@@ -148,11 +160,12 @@ async fn an_unknown_issuer_is_named() {
     // The stranger's name is the same, its key is not.
     let result = get("localhost", port, &trusting(&stranger)).await;
     assert_eq!(result.state, State::Bad);
-    assert!(result.message.starts_with(&format!("the certificate of localhost:{port} is ")), "{}", result.message);
+    let expected = "was not signed by the one it names as its issuer (CN=Test Authority)";
+    assert_eq!(&*result.message, format!("the certificate of localhost:{port} {expected}"));
     // Nor does the system trust it, if it trusts anybody.
     let result = get("localhost", port, "").await;
     let expected = format!(
-        "the certificate of localhost:{port} is signed by an unknown issuer (CN=Test Authority): name it in `ca` to trust it"
+        "the certificate of localhost:{port} is signed by an unknown issuer (CN=Test Authority): name it in `ca` to trust it, or let the server send the certificates between, if it is no authority"
     );
     assert!(
         *result.message == expected || result.message.contains("trusts no certificate authority"),
@@ -240,4 +253,66 @@ async fn a_redirect_does_not_give_up_tls() {
         "{}",
         result.message
     );
+}
+
+/// R79: whatever is wrong with a certificate, nothing is said to whoever shows it.
+#[tokio::test]
+async fn nothing_is_said_to_a_server_that_is_not_trusted() {
+    let authority = Authority::new();
+    let good = || params(&["localhost"], (2000, 2090), false);
+    let mut for_clients = good();
+    for_clients.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let mut address = params(&["10.9.8.7"], (2000, 2090), false);
+    address.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    let mut limited = params(&[], (2000, 2090), true);
+    limited.distinguished_name.push(rcgen::DnType::CommonName, "Limited Authority");
+    limited.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![GeneralSubtree::DnsName("example".to_owned())],
+        excluded_subtrees: vec![],
+    });
+    let limited_key = KeyPair::generate().unwrap();
+    let limited_certificate = limited.signed_by(&limited_key, &authority.issuer).unwrap();
+    let limited = Issuer::new(limited, limited_key);
+    let stranger = Authority::new();
+    let years = |from, until| params(&["localhost"], (from, until), false);
+    let cases = [
+        ("expired on 2001-01-01T00:00:00Z", years(1999, 2001), &authority.issuer),
+        ("is not valid before 2088-01-01T00:00:00Z", years(2088, 2090), &authority.issuer),
+        ("is for other.example, not for", params(&["other.example"], (2000, 2090), false), &authority.issuer),
+        ("is for 10.9.8.7, not for", address, &authority.issuer),
+        ("must not be used by a server", for_clients, &authority.issuer),
+        ("is that of an authority, which must", params(&["localhost"], (2000, 2090), true), &authority.issuer),
+        ("was not signed by the one it names as its issuer (CN=Test Authority)", good(), &stranger.issuer),
+        ("is for a name that its issuer must not vouch for", good(), &limited),
+    ];
+    for (what, params, issuer) in cases {
+        let key = KeyPair::generate().unwrap();
+        let chain = vec![params.signed_by(&key, issuer).unwrap().der().clone(), limited_certificate.der().clone()];
+        let acceptor = acceptor_with(chain, &key);
+        let (heard, mut was_heard) = tokio::sync::mpsc::channel(1);
+        let port = serve(move |stream| {
+            let (acceptor, heard) = (acceptor.clone(), heard.clone());
+            async move {
+                let mut bytes = Vec::new();
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let _ = stream.read_to_end(&mut bytes).await;
+                }
+                let _ = heard.send(bytes).await;
+                Ok(())
+            }
+        })
+        .await;
+        let settings =
+            format!("url: https://localhost:{port}/\nfamily: ipv4\nbearer: t0ken\ntls: {{ {} }}", trusting(&authority));
+        let result = run("http", &settings, TIMEOUT).await;
+        assert_eq!(result.state, State::Bad, "{what}: {}", result.message);
+        let fault = format!("the certificate of localhost:{port} {what}");
+        assert!(result.message.starts_with(&fault), "{what}: {}", result.message);
+        assert_eq!(was_heard.recv().await.as_deref(), Some(&b""[..]), "{what}");
+        let settings = format!("address: localhost:{port}\nfamily: ipv4\n{}", trusting(&authority));
+        let told = run("tls", &settings, TIMEOUT).await;
+        assert_eq!(told.state, State::Bad, "{what}: {}", told.message);
+        assert!(told.message.starts_with(&*result.message), "{what}: {} / {}", told.message, result.message);
+        assert_eq!(was_heard.recv().await.as_deref(), Some(&b""[..]), "{what}");
+    }
 }

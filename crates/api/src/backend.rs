@@ -9,6 +9,7 @@ use monchero_store::{ReadError, Reader};
 
 use crate::error::ApiError;
 use crate::types::ReloadSummary;
+use crate::users::Operators;
 
 /// Reads the configuration again. It answers what changed, or what is wrong, each problem rendered with its place; the running set is
 /// untouched then.
@@ -21,6 +22,8 @@ pub struct Backend {
     pub engine: EngineHandle,
     /// The past.
     pub store: Reader,
+    /// Who may operate besides root and the daemon's own user.
+    pub operators: Option<Operators>,
     /// Reads the configuration again.
     pub reload: Reload,
     /// Tells the wall time.

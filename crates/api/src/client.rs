@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 
 use crate::types::{
     AcknowledgementRequest, Detail, Done, DowntimePlanned, DowntimeRequest, Downtimes, Failure, History, MetricHistory,
-    ReloadSummary, ResultRequest, RunAnswer, RunRequest, Status, Version,
+    ReloadSummary, ResultRequest, RunAnswer, RunRequest, SignalRequest, Status, Version,
 };
 
 /// How long an answer may take that only needs looking up.
@@ -187,6 +187,12 @@ impl Client {
         self.send(Method::POST, "/v1/result", &[], Some(result), DEADLINE).await
     }
 
+    /// Hands in what a job says about itself.
+    pub async fn signal(&self, check: &str, signal: &SignalRequest) -> Result<Answer<Done>, ClientError> {
+        let path = format!("/v1/checks/{}/signals", percent(check));
+        self.send(Method::POST, &path, &[], Some(signal), DEADLINE).await
+    }
+
     /// Acknowledges a problem.
     pub async fn acknowledge(&self, request: &AcknowledgementRequest) -> Result<Answer<Done>, ClientError> {
         self.send(Method::POST, "/v1/acknowledgement", &[], Some(request), DEADLINE).await
@@ -311,22 +317,20 @@ impl Client {
 
 /// A query, percent-encoded.
 fn encode(query: &[(&str, &str)]) -> String {
+    query.iter().map(|(key, value)| format!("{key}={}", percent(value))).collect::<Vec<_>>().join("&")
+}
+
+/// A text, percent-encoded.
+fn percent(text: &str) -> String {
     let mut out = String::new();
-    for (key, value) in query {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        out.push_str(key);
-        out.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-                _ => {
-                    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                    out.push('%');
-                    out.push(char::from(HEX[usize::from(byte >> 4)]));
-                    out.push(char::from(HEX[usize::from(byte & 15)]));
-                }
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                out.push('%');
+                out.push(char::from(HEX[usize::from(byte >> 4)]));
+                out.push(char::from(HEX[usize::from(byte & 15)]));
             }
         }
     }

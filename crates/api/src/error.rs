@@ -55,6 +55,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NoSuchCheck { name, near } => Self::no_such_check(&name, near.as_deref()),
+            refusal @ Refusal::TakesNoSignals(_) => Self::new(StatusCode::CONFLICT, refusal.to_string()).hint(
+                "`monchero kinds` tells which kinds wait for signals; `monchero submit` hands a result to any check",
+            ),
             Refusal::Senseless(why) => Self::new(StatusCode::CONFLICT, why),
             Refusal::Gone(gone) => gone.into(),
         }

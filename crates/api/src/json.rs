@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 
-/// The longest body of a request, in bytes: a result with as much output as is kept of a plugin does not need more.
-pub const MAX_BODY: usize = 64 * 1024;
+/// The longest body of a request, in bytes: as much output as is kept of a plugin or a job, and what JSON adds to it.
+pub const MAX_BODY: usize = 128 * 1024;
 /// How long a client may take to send a body that fits into a few packets.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -21,3 +21,4 @@ pub use json::{BODY_TIMEOUT, MAX_BODY};
 pub use routes::{Caller, Scope, openapi, routes};
 pub use serve::serve;
 pub use socket::{Socket, SocketError};
+pub use users::Operators;

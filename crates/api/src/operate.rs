@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use monchero_core::check::{MAX_RUN_ID, MAX_SIGNAL_OUTPUT, Signal, SignalKind as Said};
 use monchero_core::metric::{MAX_LABEL, MAX_METRICS};
 use monchero_core::quantity::Unit;
 use monchero_core::report::ServiceResult;
@@ -21,7 +22,7 @@ use crate::read;
 use crate::routes::{Caller, Subject};
 use crate::types::{
     AcknowledgementRequest, Done, DowntimePlanned, DowntimeRequest, Failure, ReloadSummary, ResultRequest, RunAnswer,
-    RunRequest, RunResult,
+    RunRequest, RunResult, SignalKind, SignalRequest,
 };
 use crate::users;
 
@@ -83,6 +84,47 @@ pub(crate) async fn submit(
     let state = report.worst();
     backend.engine.submit(check.clone(), report).await?;
     Ok(done(check.to_string(), &Done { done: format!("`{check}` took the result: {state}") }))
+}
+
+/// Hands in what a job says about itself. The answer comes when it is on disk.
+#[utoipa::path(
+    post, path = "/v1/checks/{name}/signals", request_body = SignalRequest,
+    params(("name" = String, Path, description = "The name of the check, percent-encoded")),
+    responses((status = 200, body = Done), (status = 404, description = "There is no such check", body = Failure), (status = 409, description = "It takes no signals", body = Failure)),
+)]
+pub(crate) async fn signal(
+    State(backend): State<Backend>,
+    Path(check): Path<String>,
+    Json(request): Json<SignalRequest>,
+) -> Result<Response, ApiError> {
+    let check = name(&check)?;
+    let word = request.kind;
+    let found = backend.engine.signal(check.clone(), heard(request)?).await?;
+    let subject = format!("{check} {word:?}");
+    Ok(done(subject, &Done { done: format!("`{check}` is {}: {}", found.state, found.message) }))
+}
+
+/// The signal that a request makes: bounded, its texts harmless.
+fn heard(request: SignalRequest) -> Result<Signal, ApiError> {
+    let kind = match (request.kind, request.exit_status) {
+        (SignalKind::Fail, status) => Said::Fail(status),
+        (_, Some(_)) => return Err(ApiError::bad_request("only `fail` has an `exit_status`")),
+        (SignalKind::Start, None) => Said::Start,
+        (SignalKind::Success, None) => Said::Success,
+        (SignalKind::Log, None) => Said::Log,
+    };
+    if let Some(run) = &request.run
+        && (run.is_empty() || run.len() > MAX_RUN_ID || run.chars().any(char::is_control))
+    {
+        return Err(ApiError::bad_request(format!("a `run` has 1 to {MAX_RUN_ID} bytes, and no control characters")));
+    }
+    if request.output.len() > MAX_SIGNAL_OUTPUT {
+        let most = MAX_SIGNAL_OUTPUT / 1024;
+        return Err(ApiError::bad_request(format!("a signal has at most {most} KiB of output: send its end")));
+    }
+    let took = request.duration.map(|text| monchero_core::duration::parse(&text)).transpose();
+    let took = took.map_err(|why| ApiError::bad_request(format!("`duration`: {why}")))?;
+    Ok(Signal { kind, run: request.run, output: text::clean(request.output.as_bytes()), took })
 }
 
 fn name(text: &str) -> Result<Name, ApiError> {

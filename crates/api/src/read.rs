@@ -90,6 +90,17 @@ pub(crate) async fn check(State(backend): State<Backend>, mut params: Params) ->
     Ok(json::response(StatusCode::OK, &Detail::from(detail.as_ref())))
 }
 
+/// What `limit` says. More than the store answers at once is refused, not cut in silence.
+fn limit(params: &mut Params, most: usize) -> Result<usize, ApiError> {
+    let limit = params.parsed("limit", "a number")?.unwrap_or(USUAL);
+    if (1..=most).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(ApiError::bad_request(format!("`limit` is from 1 to {most}, not {limit}"))
+            .hint("ask for a shorter time or for one check"))
+    }
+}
+
 /// What happened: transitions, notices, actions.
 #[utoipa::path(
     get, path = "/v1/history",
@@ -102,7 +113,7 @@ pub(crate) async fn check(State(backend): State<Backend>, mut params: Params) ->
 )]
 pub(crate) async fn history(State(backend): State<Backend>, mut params: Params) -> Result<Response, ApiError> {
     let (check, since) = (params.one("check")?, params.time("since")?);
-    let limit = params.parsed("limit", "a number")?.unwrap_or(USUAL).clamp(1, MAX_HISTORY);
+    let limit = limit(&mut params, MAX_HISTORY)?;
     params.done()?;
     let query = HistoryQuery { check, since, limit };
     let newest_first = backend.ask_store(move |store| store.history(&query)).await?;
@@ -127,7 +138,7 @@ pub(crate) async fn metric_history(State(backend): State<Backend>, mut params: P
     let day = jiff::SignedDuration::from_hours(24);
     let now = backend.clock.now();
     let since = params.time("since")?.unwrap_or_else(|| now.saturating_sub(day).unwrap_or_default());
-    let limit = params.parsed("limit", "a number")?.unwrap_or(USUAL).clamp(1, MAX_POINTS);
+    let limit = limit(&mut params, MAX_POINTS)?;
     params.done()?;
     let (of, label_of) = (check.clone(), label.clone());
     let points = backend.ask_store(move |store| store.metrics(&of, &label_of, since, now, limit)).await?;

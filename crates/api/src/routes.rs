@@ -7,10 +7,11 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{self, MethodRouter};
 use futures_util::FutureExt as _;
 use utoipa::openapi::extensions::ExtensionsBuilder;
-use utoipa::openapi::{HttpMethod, Info, License, OpenApi, OpenApiBuilder};
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
+use utoipa::openapi::{HttpMethod, Info, License, OpenApiBuilder};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::backend::Backend;
@@ -22,7 +23,7 @@ use crate::{operate, read};
 pub enum Scope {
     /// Look: everybody who can connect to the socket.
     Read,
-    /// Change something: root and the user that the daemon runs as.
+    /// Change something: root, the user that the daemon runs as, and the members of its group of operators.
     Operate,
 }
 
@@ -49,69 +50,75 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub(crate) struct Subject(pub(crate) String);
 
-fn table() -> Vec<(Scope, UtoipaMethodRouter<Backend>)> {
-    vec![
-        (Scope::Read, routes!(read::version)),
-        (Scope::Read, routes!(read::document)),
-        (Scope::Read, routes!(read::status)),
-        (Scope::Read, routes!(read::check)),
-        (Scope::Read, routes!(read::history)),
-        (Scope::Read, routes!(read::metric_history)),
-        (Scope::Read, routes!(read::downtimes)),
-        (Scope::Operate, routes!(operate::run)),
-        (Scope::Operate, routes!(operate::submit)),
-        (Scope::Operate, routes!(operate::acknowledge)),
-        (Scope::Operate, routes!(operate::unacknowledge)),
-        (Scope::Operate, routes!(operate::add_downtime)),
-        (Scope::Operate, routes!(operate::end_downtime)),
-        (Scope::Operate, routes!(operate::reload)),
-    ]
+/// A route: served by the daemon, described only when somebody asks for the document. Describing is a tree of schemas, which no daemon
+/// needs to hold.
+struct Route {
+    scope: Scope,
+    path: &'static str,
+    serve: fn() -> MethodRouter<Backend>,
+    describe: fn() -> UtoipaMethodRouter<Backend>,
 }
 
-/// The router, ready to serve, and the document that describes it.
-fn build() -> (Router<Backend>, OpenApi) {
+macro_rules! route {
+    ($scope:ident, $method:ident $path:literal, $($handler:tt)+) => {
+        Route {
+            scope: Scope::$scope,
+            path: $path,
+            serve: || routing::$method($($handler)+),
+            describe: || routes!($($handler)+),
+        }
+    };
+}
+
+const TABLE: [Route; 15] = [
+    route!(Read, get "/v1/version", read::version),
+    route!(Read, get "/v1/openapi.json", read::document),
+    route!(Read, get "/v1/status", read::status),
+    route!(Read, get "/v1/check", read::check),
+    route!(Read, get "/v1/history", read::history),
+    route!(Read, get "/v1/metric-history", read::metric_history),
+    route!(Read, get "/v1/downtime", read::downtimes),
+    route!(Operate, post "/v1/run", operate::run),
+    route!(Operate, post "/v1/result", operate::submit),
+    route!(Operate, post "/v1/checks/{name}/signals", operate::signal),
+    route!(Operate, post "/v1/acknowledgement", operate::acknowledge),
+    route!(Operate, delete "/v1/acknowledgement", operate::unacknowledge),
+    route!(Operate, post "/v1/downtime", operate::add_downtime),
+    route!(Operate, delete "/v1/downtime", operate::end_downtime),
+    route!(Operate, post "/v1/reload", operate::reload),
+];
+
+/// The router, with the guard of its scope around each route.
+pub(crate) fn router(backend: Backend) -> Router {
+    let router = TABLE.iter().fold(Router::new(), |router, route| {
+        let scope = route.scope;
+        let guarded =
+            (route.serve)().layer(middleware::from_fn(move |request: Request, next: Next| guard(scope, request, next)));
+        router.route(route.path, guarded)
+    });
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(catch_panic))
+        .with_state(backend)
+}
+
+/// The OpenAPI document, as it is checked in and as the daemon serves it: indented, the same for the same program.
+pub fn openapi() -> String {
     let mut info = Info::new("monchero", "v1");
     info.description = Some(
         "What a monchero daemon knows and does. The daemon serves it on its Unix socket: \
          `curl --unix-socket /run/monchero/monchero.sock http://localhost/v1/status`. \
          `x-scope` names what a caller must be allowed to do: `read` is for everybody who can connect to the socket, \
-         `operate` for root and the user that the daemon runs as."
+         `operate` for root, the user that the daemon runs as, and the members of the group `operators` of its settings."
             .to_owned(),
     );
     let mut license = License::new("MIT OR Apache-2.0");
     license.identifier = Some("MIT OR Apache-2.0".to_owned());
     info.license = Some(license);
     let empty = OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build());
-    let (router, document) = table()
-        .into_iter()
-        .fold(empty, |router, (scope, route)| router.routes(guarded(scope, route)))
-        .split_for_parts();
-    (
-        router
-            .fallback(no_such_route)
-            .method_not_allowed_fallback(no_such_method)
-            .layer(middleware::from_fn(catch_panic)),
-        document,
-    )
-}
-
-/// Puts the guard of its scope around a route, and the scope into its description.
-fn guarded(scope: Scope, mut route: UtoipaMethodRouter<Backend>) -> UtoipaMethodRouter<Backend> {
-    for item in route.1.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
-            operation.extensions = Some(ExtensionsBuilder::new().add("x-scope", scope.as_str()).build());
-        }
-    }
-    route.layer(middleware::from_fn(move |request: Request, next: Next| guard(scope, request, next)))
-}
-
-pub(crate) fn router(backend: Backend) -> Router {
-    build().0.with_state(backend)
-}
-
-/// The OpenAPI document, as it is checked in and as the daemon serves it: indented, the same for the same program.
-pub fn openapi() -> String {
-    let mut document = build().1.to_pretty_json().unwrap_or_else(|error| {
+    let document = TABLE.iter().fold(empty, |router, route| router.routes(described(route))).into_openapi();
+    let mut document = document.to_pretty_json().unwrap_or_else(|error| {
         debug_assert!(false, "the document is plain data: {error}");
         String::new()
     });
@@ -119,16 +126,28 @@ pub fn openapi() -> String {
     document
 }
 
-/// Every route: its method, its path and the scope that it needs.
+/// A route with its scope in its description.
+fn described(route: &Route) -> UtoipaMethodRouter<Backend> {
+    let mut described = (route.describe)();
+    for item in described.1.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+            operation.extensions = Some(ExtensionsBuilder::new().add("x-scope", route.scope.as_str()).build());
+        }
+    }
+    described
+}
+
+/// Every route as it is described: its method, its path and the scope that it needs.
 pub fn routes() -> Vec<(HttpMethod, String, Scope)> {
     let mut found = Vec::new();
-    for (scope, (_, paths, _)) in table() {
+    for route in &TABLE {
+        let (_, paths, _) = (route.describe)();
         for (path, item) in paths.paths {
             for (method, operation) in
                 [(HttpMethod::Get, item.get), (HttpMethod::Post, item.post), (HttpMethod::Delete, item.delete)]
             {
                 if operation.is_some() {
-                    found.push((method, path.clone(), scope));
+                    found.push((method, path.clone(), route.scope));
                 }
             }
         }
@@ -150,7 +169,7 @@ async fn guard(scope: Scope, request: Request, next: Next) -> Response {
             StatusCode::FORBIDDEN,
             format!("the user with id {} may look but not operate", uid.map_or("?".into(), |uid| uid.to_string())),
         )
-        .hint("root and the user that the daemon runs as may: try `sudo`")
+        .hint("root, the user that the daemon runs as and the members of its group of operators may: try `sudo`")
         .into_response();
     };
     let response = next.run(request).await;
@@ -205,6 +224,7 @@ mod tests {
         Backend {
             engine: EngineHandle::new().0,
             store: store.reader(),
+            operators: None,
             reload: Arc::new(|| Box::pin(async { Ok(ReloadSummary::default()) })),
             clock: Clock::system(),
             version: "0",
@@ -263,6 +283,7 @@ mod tests {
             "GET /v1/downtime",
             "POST /v1/run",
             "POST /v1/result",
+            "POST /v1/checks/{name}/signals",
             "POST /v1/acknowledgement",
             "DELETE /v1/acknowledgement",
             "POST /v1/downtime",
@@ -270,6 +291,8 @@ mod tests {
             "POST /v1/reload",
         ];
         assert_eq!(all, expected, "a new route is listed here on purpose");
+        let served: Vec<&str> = TABLE.iter().map(|route| route.path).collect();
+        assert!(listed.iter().map(|(_, path, _)| path.as_str()).eq(served), "served where it is described");
     }
 
     #[test]

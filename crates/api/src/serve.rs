@@ -27,6 +27,7 @@ use tower::ServiceExt as _;
 use crate::backend::Backend;
 use crate::routes::{self, Caller};
 use crate::socket::Socket;
+use crate::users::Operators;
 
 /// How many connections may be open at once: with 64 KiB of request each, the most that strangers can make the daemon hold is 2 MiB.
 pub const MAX_CONNECTIONS: usize = 32;
@@ -49,8 +50,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` is done, then lets requests that are being answered end for [`DRAIN`] at most.
 pub async fn serve(socket: Socket, backend: Backend, stop: impl Future<Output = ()>) {
+    let operators = backend.operators.clone();
     let router = routes::router(backend);
-    let mut slots = Slots { own: rustix::process::geteuid().as_raw(), connections: Vec::new() };
+    let mut slots = Slots { own: rustix::process::geteuid().as_raw(), operators, connections: Vec::new() };
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -81,19 +83,22 @@ struct Connection {
 struct Slots {
     /// The user that the daemon runs as.
     own: u32,
+    operators: Option<Operators>,
     connections: Vec<Connection>,
 }
 
 impl Slots {
     fn take(&mut self, stream: UnixStream, router: &Router) {
-        let uid = match stream.peer_cred() {
-            Ok(peer) => peer.uid(),
+        let (uid, gid) = match stream.peer_cred() {
+            Ok(peer) => (peer.uid(), peer.gid()),
             Err(error) => {
                 tracing::warn!(%error, "a connection without credentials was closed");
                 return;
             }
         };
-        let caller = Caller { uid, operates: uid == 0 || uid == self.own };
+        let may = |operators: &Operators| operators.admit(uid, gid);
+        let operates = uid == 0 || uid == self.own || self.operators.as_ref().is_some_and(may);
+        let caller = Caller { uid, operates };
         if !self.make_room(caller) {
             tracing::warn!(uid, "too many connections: one was refused");
             refuse(&stream);

@@ -352,6 +352,40 @@ pub struct ResultRequest {
     pub perfdata: String,
 }
 
+/// What a job says about itself to the check that waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRequest {
+    /// What it says.
+    pub kind: SignalKind,
+    /// With `fail`: the exit status, if it is known.
+    #[serde(default)]
+    pub exit_status: Option<i32>,
+    /// Which of several runs of the job says it, so that runs may overlap: the same at its start and at its end. At most 64 bytes.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// What the job printed, or what it has to tell; at most 64 KiB.
+    #[serde(default)]
+    pub output: String,
+    /// At its end: how long the run took, as in `conf.d` (`30s`, `1h30m`). Without it the time since its start is taken.
+    #[serde(default)]
+    pub duration: Option<String>,
+}
+
+/// What a job may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SignalKind {
+    /// It began.
+    Start,
+    /// It is done, and went well.
+    Success,
+    /// It is done, and failed.
+    Fail,
+    /// It has something to tell; this changes no state.
+    Log,
+}
+
 /// An acknowledgement to make.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

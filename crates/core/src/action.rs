@@ -104,6 +104,8 @@ pub struct Message {
     pub last_action: Option<String>,
     /// What else this message tells, if it speaks of many checks at once: one line each, worst first.
     pub digest: Vec<DigestLine>,
+    /// How many more there were than `missed` lists.
+    pub missed_more: u32,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// How late it is, because the target could not be reached.

@@ -71,6 +71,8 @@ pub trait Peers: Send + Sync {
 pub struct Peer {
     /// Its name.
     pub name: Name,
+    /// Its kind's key.
+    pub kind: &'static str,
     /// Its state as of the last result; none before the first.
     pub state: Option<State>,
     /// Whether that state is confirmed.
@@ -94,11 +96,18 @@ impl Peers for NoPeers {
 pub struct Signal {
     /// What it says.
     pub kind: SignalKind,
-    /// Which of several runs of the job says it; at most 64 bytes.
+    /// Which of several runs of the job says it; at most [`MAX_RUN_ID`].
     pub run: Option<String>,
-    /// What the job printed, shortened.
+    /// What the job printed; at most [`MAX_SIGNAL_OUTPUT`].
     pub output: String,
+    /// How long the run took, if the job says so: what was heard of its beginning may be lost.
+    pub took: Option<Duration>,
 }
+
+/// The longest name of a run, in bytes.
+pub const MAX_RUN_ID: usize = 64;
+/// The longest output that a signal brings, in bytes.
+pub const MAX_SIGNAL_OUTPUT: usize = 64 * 1024;
 
 /// What a job says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -156,7 +156,7 @@ impl Notice {
     }
 
     /// Whether there is nothing to worry about any more.
-    fn is_good_news(&self) -> bool {
+    pub fn is_good_news(&self) -> bool {
         self.state == State::Okay && self.kind != NoticeKind::FlappingStarted
     }
 }

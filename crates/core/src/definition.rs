@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::name::Name;
 use crate::state::{State, StateType};
 use crate::status::{Policy, Transition};
 
-/// One check of the running set. What many checks have alike is shared, not copied.
+/// One check of the running set. Its settings are those of many: they are shared, not copied.
 #[derive(Clone)]
 pub struct Definition {
     /// Its name.
@@ -24,6 +26,17 @@ pub struct Definition {
     pub kind: &'static str,
     /// What runs.
     pub check: Arc<dyn Check>,
+    /// What it has as every check does; read as fields of the definition itself.
+    pub settings: Arc<Settings>,
+    /// Where it is written.
+    pub source: Place,
+    /// Changes when anything about the definition changes: an unchanged check keeps its schedule over a reload (R54).
+    pub fingerprint: u64,
+}
+
+/// What every check has. Ten thousand checks of one file have mostly one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
     /// From slot to slot.
     pub interval: Duration,
     /// From run to run while the state is soft.
@@ -42,10 +55,32 @@ pub struct Definition {
     pub actions: Arc<[Name]>,
     /// The environment of its programs.
     pub env: Arc<[(OsString, OsString)]>,
-    /// Where it is written: `conf.d/web.yaml:12`.
-    pub source: Arc<str>,
-    /// Changes when anything about the definition changes: an unchanged check keeps its schedule over a reload (R54).
-    pub fingerprint: u64,
+}
+
+impl Deref for Definition {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// Where something is written: `conf.d/web.yaml:12`, or only who says it: `monchero`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<str>,
+    /// The line; none if there is none to name.
+    pub line: Option<NonZeroU32>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
 }
 
 impl fmt::Debug for Definition {
@@ -67,6 +102,16 @@ pub struct ActionDefinition {
     pub wants: Wants,
     /// For targets: when it is not to be disturbed, in the daemon's time zone.
     pub quiet: Option<QuietHours>,
+    /// For targets: how long a problem must stand before it is told of it.
+    pub delay: Option<Duration>,
+    /// For targets: how many scripts and remedies must have run about a problem that still stands before it is told of it.
+    pub after: Option<u32>,
+    /// For targets: how long new trouble waits for more of it, so that a storm is one message; zero for never.
+    pub group: Duration,
+    /// For targets: how many messages a minute; what is more is put together or waits.
+    pub rate: u32,
+    /// For targets: who is told instead while this one cannot be reached.
+    pub fallback: Option<Name>,
     /// For scripts: what sets it off.
     pub on: Vec<Trigger>,
     /// How long it may take.
@@ -143,6 +188,8 @@ pub struct Configuration {
     pub concurrency: usize,
     /// Where the host's files stand.
     pub sysroot: PathBuf,
+    /// The group whose members may operate; none if the settings name none.
+    pub operators: Option<Box<str>>,
     /// How long history is kept.
     pub retention: Retention,
     /// The checks, by name.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::text::quote;
@@ -122,6 +123,23 @@ pub mod option {
             Some(duration) => serializer.serialize_str(&super::format(*duration)),
             None => serializer.serialize_none(),
         }
+    }
+}
+
+/// A span of time in the schema: a text with units.
+pub struct DurationText;
+
+impl JsonSchema for DurationText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "duration", "examples": ["500ms", "30s", "5m", "4h", "1d", "1h30m"] })
     }
 }
 

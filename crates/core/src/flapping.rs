@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// When a check counts as flapping (R44): `enter` or more hard changes within `window`; it is over when at most `exit` are left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlappingPolicy {
     /// How far back changes count; ten minutes by default.
     pub window: Duration,
@@ -30,12 +30,17 @@ impl Default for FlappingPolicy {
     }
 }
 
-/// The hard changes of late.
+/// The hard changes of late. Most checks have none, and take no room for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Flapping(Option<Box<Changes>>);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Flapping {
+struct Changes {
     /// When hard changes happened, oldest first; never more than `enter`.
-    changes: Vec<Timestamp>,
+    #[serde(rename = "changes")]
+    times: Vec<Timestamp>,
     /// Since when it flaps, if it does.
     since: Option<Timestamp>,
 }
@@ -44,45 +49,59 @@ impl Flapping {
     /// Takes note of a hard change, if there was one, and forgets what is too old. Whether that began or ended flapping is seen by
     /// comparing [`Flapping::since`] before and after. To call it without a change, at any time, makes no difference later on.
     pub fn update(&mut self, changed: bool, policy: &FlappingPolicy, now: Timestamp) {
+        if self.0.is_none() && !changed {
+            return;
+        }
         let (enter, exit) = policy.limits();
         self.settle(now);
         let oldest = now.checked_sub(policy.window).unwrap_or(Timestamp::MIN);
-        self.changes.retain(|at| *at > oldest);
-        if self.changes.len() <= exit {
-            self.since = None;
+        let Changes { times, since } = &mut **self.0.get_or_insert_default();
+        times.retain(|at| *at > oldest);
+        if times.len() <= exit {
+            *since = None;
         }
         if changed {
-            self.changes.push(now);
-            let excess = self.changes.len().saturating_sub(enter);
-            self.changes.drain(..excess);
+            times.push(now);
+            let excess = times.len().saturating_sub(enter);
+            times.drain(..excess);
         }
-        if self.since.is_none() && self.changes.len() >= enter {
-            self.since = Some(now);
+        if since.is_none() && times.len() >= enter {
+            *since = Some(now);
+        }
+        if times.is_empty() && since.is_none() {
+            self.0 = None;
         }
     }
 
     /// After the wall clock stepped back: nothing lies in the future. That neither begins nor ends flapping (R18).
     pub(crate) fn settle(&mut self, now: Timestamp) {
-        for at in self.changes.iter_mut().chain(&mut self.since) {
-            *at = (*at).min(now);
+        if let Some(changes) = &mut self.0 {
+            for at in changes.times.iter_mut().chain(&mut changes.since) {
+                *at = (*at).min(now);
+            }
         }
     }
 
     /// Forgets everything: flapping was switched off.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
+    }
+
+    /// Whether there is nothing to remember.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Since when it flaps.
     pub fn since(&self) -> Option<Timestamp> {
-        self.since
+        self.0.as_ref()?.since
     }
 
     /// When it will be over if nothing changes any more.
     pub fn ends(&self, policy: &FlappingPolicy) -> Option<Timestamp> {
-        self.since?;
-        let last_counting = self.changes.len().checked_sub(policy.limits().1 + 1)?;
-        self.changes.get(last_counting)?.checked_add(policy.window).ok()
+        let changes = self.0.as_ref().filter(|changes| changes.since.is_some())?;
+        let last_counting = changes.times.len().checked_sub(policy.limits().1 + 1)?;
+        changes.times.get(last_counting)?.checked_add(policy.window).ok()
     }
 }
 
@@ -131,7 +150,7 @@ mod tests {
         for i in 0..1_000 {
             flapping.update(true, &policy, at(i));
         }
-        assert!(flapping.changes.len() <= 6);
+        assert!(flapping.0.is_some_and(|changes| changes.times.len() <= 6));
         let policy = FlappingPolicy { enter: 0, exit: 9, window: Duration::from_mins(1) };
         let mut flapping = Flapping::default();
         flapping.update(false, &policy, at(0));

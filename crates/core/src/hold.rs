@@ -54,6 +54,18 @@ pub enum Hold {
         /// When they end.
         until: Timestamp,
     },
+    /// This target is told of problems only that last: it may be over before.
+    Delay {
+        /// When it has lasted long enough.
+        until: Timestamp,
+    },
+    /// This target is told of problems only that could not be mended.
+    Mending {
+        /// How many scripts and remedies have run.
+        tried: u32,
+        /// How many must.
+        of: u32,
+    },
 }
 
 /// What is known about a parent whose child has something to tell. A parent is whatever the child depends on.
@@ -75,8 +87,8 @@ impl Hold {
     pub fn until(&self) -> Option<Timestamp> {
         match self {
             Self::Acknowledgement { until, .. } | Self::Flapping { until, .. } => *until,
-            Self::Downtime { until, .. } | Self::QuietHours { until } => Some(*until),
-            Self::Dependency { .. } => None,
+            Self::Downtime { until, .. } | Self::QuietHours { until } | Self::Delay { until } => Some(*until),
+            Self::Dependency { .. } | Self::Mending { .. } => None,
         }
     }
 
@@ -94,6 +106,8 @@ impl Hold {
             Self::Dependency { .. } => "dependency",
             Self::Flapping { .. } => "flapping",
             Self::QuietHours { .. } => "quiet hours",
+            Self::Delay { .. } => "delay",
+            Self::Mending { .. } => "mending",
         }
     }
 }
@@ -113,6 +127,10 @@ impl fmt::Display for Hold {
             },
             Self::Flapping { .. } => f.write_str("flapping"),
             Self::QuietHours { .. } => f.write_str("quiet hours"),
+            Self::Delay { .. } => f.write_str("this target is told of problems only that last"),
+            Self::Mending { tried, of } => {
+                write!(f, "this target is told when it still stands after {of} attempts to mend it; there were {tried}")
+            }
         }
     }
 }

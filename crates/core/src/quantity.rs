@@ -90,6 +90,10 @@ impl fmt::Display for Dimension {
 
 fn scale(unit: &str) -> Option<(Dimension, f64)> {
     use Dimension::{Bytes, Percent, Seconds};
+    // A rate is compared as the amount of one second.
+    if let Some(amount) = unit.strip_suffix("/s") {
+        return scale(amount).filter(|(dimension, _)| *dimension == Bytes);
+    }
     Some(match unit {
         "%" => (Percent, 1.0),
         "ns" => (Seconds, 1e-9),
@@ -159,14 +163,15 @@ pub fn human(value: f64, unit: &Unit) -> String {
         _ if !base.is_finite() => format!("{} {unit}", trim(value)),
         Dimension::Percent => format!("{}%", trim(value)),
         Dimension::Bytes => {
+            let rate = if unit.as_str().ends_with("/s") { "/s" } else { "" };
             let mut scaled = base;
             for unit in ["B", "KiB", "MiB", "GiB"] {
                 if scaled.abs() < 1_024.0 {
-                    return format!("{} {unit}", trim(scaled));
+                    return format!("{} {unit}{rate}", trim(scaled));
                 }
                 scaled /= 1_024.0;
             }
-            format!("{} TiB", trim(scaled))
+            format!("{} TiB{rate}", trim(scaled))
         }
         Dimension::Seconds => {
             let magnitude = base.abs();
@@ -201,6 +206,14 @@ pub fn trim(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_of_bytes_are_bytes_of_a_second() {
+        let unit = Unit::new("B/s");
+        assert_eq!((unit.dimension(), human(3_145_728.0, &unit)), (Dimension::Bytes, "3 MiB/s".to_owned()));
+        assert_eq!(parse("2MiB/s"), Ok((2_097_152.0, Dimension::Bytes)));
+        assert_eq!(Unit::new("V/s").dimension(), Dimension::Plain);
+    }
 
     #[test]
     fn numbers_with_units() {

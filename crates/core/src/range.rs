@@ -17,6 +17,7 @@ use crate::text::quote;
 /// | `~:10` | above 10 |
 /// | `10:20` | below 10 or above 20 |
 /// | `@10:20` | from 10 to 20 |
+/// | `10:<20` | below 10, or 20 and above: `<` leaves the end itself out |
 ///
 /// or as a comparison that says when it alerts: `> 90%`, `>= 3`, `< 10GiB`, `<= 0`, `== 1`, `!= 1`.
 /// A number may have a unit: `%`, `ms`, `s`, `m`, `h`, `d`, `B`, `KB` .. `TB`, `KiB` .. `TiB`.
@@ -25,18 +26,20 @@ pub struct Range {
     start: f64,
     end: f64,
     alerts_inside: bool,
+    /// Whether the end itself is out of the range.
+    open: bool,
     dimension: Dimension,
 }
 
 impl Range {
     /// Alerts outside of `start..=end`, in base units.
     pub fn outside(start: f64, end: f64) -> Self {
-        Self { start, end, alerts_inside: false, dimension: Dimension::Plain }
+        Self { start, end, alerts_inside: false, open: false, dimension: Dimension::Plain }
     }
 
     /// Alerts inside of `start..=end`, in base units.
     pub fn inside(start: f64, end: f64) -> Self {
-        Self { start, end, alerts_inside: true, dimension: Dimension::Plain }
+        Self { start, end, alerts_inside: true, open: false, dimension: Dimension::Plain }
     }
 
     /// Alerts above `limit`, in base units: what built-in kinds and Checkmk levels need.
@@ -44,9 +47,16 @@ impl Range {
         Self::outside(f64::NEG_INFINITY, limit)
     }
 
+    /// The same without its end: of a range that alerts outside, the end alerts too.
+    #[must_use]
+    pub fn without_end(self) -> Self {
+        Self { open: true, ..self }
+    }
+
     /// Whether the value, given in the base unit, is one to alert about.
     pub fn alerts(&self, value: f64) -> bool {
-        (self.start <= value && value <= self.end) == self.alerts_inside
+        let before_end = if self.open { value < self.end } else { value <= self.end };
+        (self.start <= value && before_end) == self.alerts_inside
     }
 
     /// What the bounds measure; plain numbers fit everything.
@@ -54,9 +64,9 @@ impl Range {
         self.dimension
     }
 
-    /// The bounds and whether the range alerts inside of them.
+    /// The smallest and the largest number of the range, and whether it alerts inside of them.
     pub fn bounds(&self) -> (f64, f64, bool) {
-        (self.start, self.end, self.alerts_inside)
+        (self.start, if self.open { self.end.next_down() } else { self.end }, self.alerts_inside)
     }
 
     /// Reads a range, in either syntax.
@@ -73,18 +83,26 @@ impl Range {
             return Err("a range must not be empty: write e.g. `80`, `10:20` or `> 90%`".to_owned());
         }
         let (start, end) = match body.split_once(':') {
-            Some((start, end)) => (parse_start(start)?, parse_end(end)?),
-            None => ((0.0, Dimension::Plain), parse_end(body)?),
+            Some((start, end)) => (start, end),
+            None => ("", body),
         };
+        let (end, open) = match end.trim().strip_prefix('<') {
+            Some(end) => (end, true),
+            None => (end, false),
+        };
+        let (start, end) = (parse_start(start)?, parse_end(end)?);
+        if open && !end.0.is_finite() {
+            return Err(format!("{} leaves out an end that it does not have", quote(text)));
+        }
         let dimension = match (start.1, end.1) {
             (Dimension::Plain, dimension) | (dimension, Dimension::Plain) => dimension,
             (a, b) if a == b => a,
             (a, b) => return Err(format!("{} begins with {a} and ends with {b}", quote(text))),
         };
-        if start.0 > end.0 {
+        if start.0 > end.0 || open && start.0 >= end.0 {
             return Err(format!("{} starts above its end: write the smaller number first", quote(text)));
         }
-        Ok(Self { start: start.0, end: end.0, alerts_inside, dimension })
+        Ok(Self { start: start.0, end: end.0, alerts_inside, open, dimension })
     }
 
     /// When it alerts, in words that continue "is 93%,": `above 90%`, `outside of 10 .. 20`.
@@ -98,11 +116,13 @@ impl Range {
         let show = |value: f64| quantity::human(value, &base);
         let (low, high) = (self.start.is_finite(), self.end.is_finite());
         match (self.alerts_inside, low, high) {
+            (false, false, true) if self.open => format!("at or above {}", show(self.end)),
             (false, false, true) => format!("above {}", show(self.end)),
-            (false, true, true) if self.start == 0.0 => format!("above {}", show(self.end)),
+            (false, true, true) if self.start == 0.0 && !self.open => format!("above {}", show(self.end)),
             (false, true, false) => format!("below {}", show(self.start)),
             (false, true, true) => format!("outside of {} .. {}", show(self.start), show(self.end)),
             (true, true, false) => format!("at or above {}", show(self.start)),
+            (true, false, true) if self.open => format!("below {}", show(self.end)),
             (true, false, true) => format!("at or below {}", show(self.end)),
             (true, true, true) => format!("within {} .. {}", show(self.start), show(self.end)),
             (false, false, false) => "never".to_owned(),
@@ -159,12 +179,13 @@ impl fmt::Display for Range {
         if self.alerts_inside {
             f.write_str("@")?;
         }
+        let open = if self.open { "<" } else { "" };
         match (self.start, self.end) {
             (f64::NEG_INFINITY, f64::INFINITY) => f.write_str("~:"),
-            (f64::NEG_INFINITY, end) => write!(f, "~:{end}{unit}"),
+            (f64::NEG_INFINITY, end) => write!(f, "~:{open}{end}{unit}"),
             (start, f64::INFINITY) => write!(f, "{start}{unit}:"),
-            (0.0, end) => write!(f, "{end}{unit}"),
-            (start, end) => write!(f, "{start}{unit}:{end}{unit}"),
+            (0.0, end) if !self.open => write!(f, "{end}{unit}"),
+            (start, end) => write!(f, "{start}{unit}:{open}{end}{unit}"),
         }
     }
 }
@@ -214,6 +235,8 @@ mod tests {
             ("~:10", vec![10.1], vec![-1e9, 10.0]),
             ("10:20", vec![9.9, 20.1], vec![10.0, 20.0]),
             ("@10:20", vec![10.0, 15.0, 20.0], vec![9.9, 20.1]),
+            ("@10:<20", vec![10.0, 19.99], vec![9.9, 20.0]),
+            ("10:<20", vec![9.9, 20.0], vec![10.0, 19.99]),
         ] {
             for value in alerting {
                 assert!(alerts(text, value), "{text} alerts at {value}");
@@ -247,6 +270,8 @@ mod tests {
         assert_eq!(words("> 500ms", "s"), "above 500 ms");
         assert_eq!(words("10:", ""), "below 10");
         assert_eq!(words("@10:20", ""), "within 10 .. 20");
+        assert_eq!(words("@10:<20", ""), "within 10 .. 20");
+        assert_eq!(words("~:<20", ""), "at or above 20");
     }
 
     proptest! {
@@ -257,7 +282,8 @@ mod tests {
                 1 => (start, f64::INFINITY),
                 _ => (start, start + width),
             };
-            let range = Range { start, end, alerts_inside: inside, dimension: Dimension::Plain };
+            let open = open == 2 && end > start;
+            let range = Range { start, end, alerts_inside: inside, open, dimension: Dimension::Plain };
             prop_assert_eq!(Range::parse(&range.to_string()), Ok(range));
         }
 

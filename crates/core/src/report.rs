@@ -54,6 +54,8 @@ pub struct Report {
     pub interval: Option<Duration>,
     /// When to look again at the latest, if that is before the next slot: to confirm, or because a deadline ends then.
     pub again: Option<Duration>,
+    /// Whether nothing is left to confirm: a problem that this says is hard at once, however many `retries` the check has.
+    pub proven: bool,
     /// What the next run is to know ([`crate::check::Context::recall`]): at most [`MAX_MEMORY`]. None keeps what was known.
     pub memory: Option<Box<str>>,
     /// Which items were seen.
@@ -176,6 +178,12 @@ pub struct CheckResult {
     pub services: Vec<(Name, ServiceResult)>,
     /// The interval that a native plugin asks for.
     pub interval: Option<Duration>,
+    /// When the next run is due at the latest.
+    pub again: Option<Duration>,
+    /// What the next run is to know; none keeps what was known.
+    pub memory: Option<Box<str>>,
+    /// Whether a problem needs no further result to be hard.
+    pub proven: bool,
 }
 
 impl CheckResult {
@@ -193,7 +201,8 @@ impl CheckResult {
             Err(error @ CheckError::TimedOut(_)) => Report::of(on_timeout, error.to_string()),
             Err(error) => Report::of(State::Unknown, error.to_string()),
         };
-        let interval = report.interval;
+        let Report { interval, again, proven, .. } = report;
+        let memory = report.memory.take();
         let mut services = std::mem::take(&mut report.services);
         let dropped = services.len().saturating_sub(MAX_SERVICES);
         services.truncate(MAX_SERVICES);
@@ -202,7 +211,7 @@ impl CheckResult {
         }
         let services =
             services.into_iter().map(|(service, report)| (check.service(&service), report.judge())).collect();
-        Some(Self { at, duration, result: report.judge(), services, interval, check })
+        Some(Self { at, duration, result: report.judge(), services, interval, again, memory, proven, check })
     }
 }
 

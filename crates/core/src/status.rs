@@ -10,7 +10,7 @@ use crate::name::Name;
 use crate::state::{State, StateType};
 
 /// How a definition wants results to be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// How many problem results in a row make a problem hard (`retries + 1`); at least 1, 3 by default.
     pub max_attempts: u32,
@@ -48,10 +48,11 @@ pub struct CheckStatus {
     /// The open incident: there is one exactly while the hard state is a problem.
     pub incident: Option<Incident>,
     /// The incident that ended last: what a recovery that is told late is about.
-    pub last_incident: Option<Incident>,
+    pub last_incident: Option<Box<Incident>>,
     /// How many okay results in a row came while the hard state is a problem.
     pub recovering: u32,
     /// Hard changes of late.
+    #[serde(skip_serializing_if = "Flapping::is_quiet")]
     pub flapping: Flapping,
     /// Grows with every transition: orders what is told about this check.
     pub sequence: u64,
@@ -121,7 +122,7 @@ impl CheckStatus {
         for at in [&mut self.since, &mut self.hard_since, &mut self.last_check].into_iter().flatten() {
             *at = (*at).min(now);
         }
-        for incident in [&mut self.incident, &mut self.last_incident].into_iter().flatten() {
+        for incident in self.incident.as_mut().into_iter().chain(self.last_incident.as_deref_mut()) {
             incident.since = incident.since.min(now);
         }
         self.flapping.settle(now);
@@ -203,7 +204,9 @@ impl CheckStatus {
 
     fn update_incident(&mut self, check: &Name, now: Timestamp) {
         if !self.hard_state.is_problem() {
-            self.last_incident = self.incident.take().or(self.last_incident);
+            if let Some(ended) = self.incident.take() {
+                self.last_incident = Some(Box::new(ended));
+            }
             return;
         }
         let incident = self.incident.get_or_insert_with(|| Incident {

@@ -199,6 +199,7 @@ impl World<'_> {
             let passes = match hold {
                 Hold::Flapping { .. } => notice.kind == NoticeKind::FlappingStarted,
                 Hold::QuietHours { .. } => false,
+                Hold::Delay { .. } | Hold::Mending { .. } => unreachable!("the engine makes them, target by target"),
                 Hold::Acknowledgement { .. } | Hold::Downtime { .. } | Hold::Dependency { .. } => good_news,
             };
             assert!(passes, "{notice:?} in spite of {hold:?}");

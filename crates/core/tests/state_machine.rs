@@ -107,7 +107,7 @@ fn run(row: &Row, p: State, q: State) {
             Some(incident)
         }
         "ends" => {
-            assert!(status.incident.is_none() && status.last_incident == before.incident);
+            assert!(status.incident.is_none() && status.last_incident.as_deref() == before.incident.as_ref());
             before.incident
         }
         other => panic!("`{other}` is nothing that an incident does"),

@@ -1,17 +1,20 @@
 //! What others ask of the engine.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use monchero_core::check::Signal;
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::report::CheckResult;
 use monchero_core::{Name, Report, State, node};
 use monchero_store::Record;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::engine::Engine;
+use crate::engine::{Effect, Engine};
 use crate::entry::{Id, Phase, SELF_KIND};
-use crate::handle::{Command, Refusal};
+use crate::handle::{Command, Heard, Refusal};
 use crate::runs::Waiter;
 use crate::view::{Detail, Snapshot, TargetView};
 
@@ -26,6 +29,7 @@ impl Engine {
             Command::Show(name, answer) => drop(answer.send(self.show(&name))),
             Command::Run(name, answer) => self.run_for(&name, answer, now),
             Command::Submit(name, report, answer) => drop(answer.send(self.submit(&name, *report, now))),
+            Command::Signal(name, signal, answer) => self.signal(&name, &signal, answer, now),
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
                 let at = self.wall();
                 let acknowledgement = Acknowledgement { at, author, comment, until, sticky, state: State::Okay };
@@ -81,7 +85,7 @@ impl Engine {
             interval: entry.interval,
             retry_interval: entry.definition.retry_interval,
             timeout: entry.definition.timeout,
-            source: Arc::clone(&entry.definition.source),
+            source: entry.definition.source.clone(),
             depends_on: Arc::clone(&entry.definition.depends_on),
             actions: Arc::clone(&entry.definition.actions),
             targets: targets.collect(),
@@ -135,16 +139,50 @@ impl Engine {
         let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, Ok(report), on_timeout);
         let Some(result) = result else { return Ok(()) };
         if entry.row.parent.is_some() {
-            self.apply(id, &result.result, result.at, Duration::ZERO);
+            self.apply(id, &result.result, result.at, Duration::ZERO, false);
         } else {
-            let running = matches!(entry.phase, Phase::Running(_));
-            let waiters = if running { self.runs.waiters.remove(&id) } else { None };
-            self.take_result(id, result, now);
-            if let Some(waiters) = waiters {
-                self.runs.waiters.insert(id, waiters);
-            }
+            self.take_from_outside(id, result, now);
         }
         Ok(())
+    }
+
+    /// Takes a result that no run made. Who waits for a run goes on waiting for it.
+    fn take_from_outside(&mut self, id: Id, result: CheckResult, now: Instant) {
+        let running = self.entries.get(id).is_some_and(|entry| matches!(entry.phase, Phase::Running(_)));
+        let waiters = if running { self.runs.waiters.remove(&id) } else { None };
+        self.take_result(id, result, now);
+        if let Some(waiters) = waiters {
+            self.runs.waiters.insert(id, waiters);
+        }
+    }
+
+    fn signal(&mut self, name: &Name, signal: &Signal, answer: oneshot::Sender<Heard>, now: Instant) {
+        let heard = self.lookup(name.as_str()).and_then(|id| Ok((id, self.hear(id, name, signal)?)));
+        let (id, result) = match heard {
+            Ok(heard) => heard,
+            Err(refusal) => return drop(answer.send(Err(refusal))),
+        };
+        if let Some(Phase::Running(running)) = self.entries.get_mut(id).map(|entry| &mut entry.phase) {
+            running.overtaken = true;
+        }
+        let told = Box::new(result.result.clone());
+        self.take_from_outside(id, result, now);
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        entry.dirty = false;
+        let stored = Record::Check(Box::new(entry.stored()));
+        self.write_then(stored, Effect::Heard(answer, told));
+    }
+
+    /// What a check makes of a signal.
+    fn hear(&self, id: Id, name: &Name, signal: &Signal) -> Result<CheckResult, Refusal> {
+        let at = self.wall();
+        let heard = self.entries.get(id).filter(|entry| entry.is_scheduled()).and_then(|entry| {
+            let hear = || entry.definition.check.hear(signal, entry.memory.as_deref(), at);
+            // A kind that panics costs its own signal only (R59).
+            let report = std::panic::catch_unwind(AssertUnwindSafe(hear)).ok().flatten()?;
+            CheckResult::new(name.clone(), at, Duration::ZERO, Ok(report), entry.definition.on_timeout)
+        });
+        heard.ok_or_else(|| Refusal::TakesNoSignals(name.clone()))
     }
 
     fn acknowledge(&mut self, check: &Name, mut acknowledgement: Acknowledgement) -> Result<(), Refusal> {

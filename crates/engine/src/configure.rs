@@ -25,6 +25,7 @@ impl Engine {
         self.take_settings(&configuration);
         let problems = self.internal_definitions(&configuration);
         self.entries.reserve(configuration.checks.len() + problems.len());
+        self.schedule.reserve(configuration.checks.len());
         for definition in configuration.checks.into_iter().chain(problems) {
             let earlier = stored.remove(&definition.name);
             self.add(definition, earlier, now);
@@ -173,6 +174,9 @@ impl Engine {
         self.call_off(id);
         let definition = Arc::new(definition);
         let Some(entry) = self.entries.get_mut(id) else { return };
+        if entry.definition.kind != definition.kind {
+            entry.memory = None;
+        }
         let same_rhythm = entry.definition.interval == definition.interval && !entry.gone;
         let name = entry.row.name.clone();
         entry.gone = false;
@@ -207,6 +211,7 @@ impl Engine {
         }
         let name = entry.row.name.clone();
         entry.gone = true;
+        entry.memory = None;
         entry.place = entry.place.wrapping_add(1);
         let problem = entry.row.status.state.is_problem() || entry.row.status.hard_state.is_problem();
         let actions = self.outbox.knowing(id);
@@ -221,6 +226,7 @@ impl Engine {
                 &ServiceResult { state: State::Okay, message, ..ServiceResult::default() },
                 wall,
                 Duration::ZERO,
+                false,
             );
         }
         self.reconcile(id);

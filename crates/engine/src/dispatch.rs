@@ -13,7 +13,7 @@ use crate::engine::{Effect, Engine};
 use crate::entry::{Entry, Id};
 use crate::schedule::Grid;
 
-/// The shortest interval that a native plugin may ask for.
+/// The shortest interval, and the soonest next run, that a check may ask for.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// The most services that one check may have over its life.
 const MAX_SERVICES: usize = 2_000;
@@ -21,26 +21,33 @@ const MAX_SERVICES: usize = 2_000;
 impl Engine {
     /// Takes a result, whoever made it: a run, `submit`, the engine itself.
     pub(crate) fn take_result(&mut self, id: Id, result: CheckResult, now: Instant) {
-        let CheckResult { at, duration, result: own, services, interval, check } = result;
+        let CheckResult { at, duration, result: own, services, interval, again, memory, proven, check } = result;
         let could_look = own.state != State::Unknown || !services.is_empty();
         self.answer_waiters(id, || Ok(own.clone()));
         if let Some(interval) = interval {
             self.change_interval(id, interval.max(MIN_INTERVAL), now);
         }
-        self.apply(id, &own, at, duration);
+        if let (Some(memory), Some(entry)) = (memory, self.entries.get_mut(id)) {
+            entry.memory = Some(memory.into());
+            entry.dirty = true;
+        }
+        self.apply(id, &own, at, duration, proven);
         let had_services = self.entries.get(id).is_some_and(|entry| entry.has_services);
         if !services.is_empty() || (had_services && could_look) {
             self.take_services(id, &check, services, at, duration);
         }
-        self.schedule_retry(id, now);
+        self.schedule_again(id, again, now);
         self.recheck_dependents(id);
     }
 
     /// Applies one judged result to one entry.
-    pub(crate) fn apply(&mut self, id: Id, result: &ServiceResult, at: Timestamp, duration: Duration) {
+    pub(crate) fn apply(&mut self, id: Id, result: &ServiceResult, at: Timestamp, duration: Duration, proven: bool) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let name = entry.row.name.clone();
-        let policy = entry.definition.policy;
+        let mut policy = entry.definition.policy;
+        if proven {
+            policy.max_attempts = 1;
+        }
         let mut status = entry.row.status.clone();
         let first = status.is_pending();
         let transition = status.apply(&name, result.state, &policy, at);
@@ -72,7 +79,7 @@ impl Engine {
             }
             return;
         };
-        self.record_transition(id, &name, transition);
+        self.record_transition(id, &name, &transition);
     }
 
     fn keep(&mut self, id: Id) {
@@ -82,7 +89,7 @@ impl Engine {
         self.write_now(Record::Check(stored));
     }
 
-    fn record_transition(&mut self, id: Id, name: &Name, transition: monchero_core::Transition) {
+    fn record_transition(&mut self, id: Id, name: &Name, transition: &monchero_core::Transition) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.unpublished += 1;
         let message = entry.row.result.message.clone();
@@ -106,8 +113,10 @@ impl Engine {
         if let (true, Some(incident)) = (transition.is_recovery(), transition.incident) {
             self.note_end_of_incident(id, name, incident, transition.at);
         }
-        self.trigger_scripts(id, &transition);
-        self.write_then(Record::Transition { check: name.clone(), transition, message }, Effect::Publish(id));
+        // In this order, which is that of history within a millisecond: first what happened, then what is done about it.
+        let record = Record::Transition { check: name.clone(), transition: transition.clone(), message };
+        self.write_then(record, Effect::Publish(id));
+        self.trigger_scripts(id, transition);
     }
 
     /// A transition is on disk: others may see it, and targets are to know the truth.
@@ -120,8 +129,9 @@ impl Engine {
         self.reconcile(id);
     }
 
-    /// While a problem is soft, the next run comes after the retry interval, off the grid.
-    fn schedule_retry(&mut self, id: Id, now: Instant) {
+    /// While a problem is soft, the next run comes after the retry interval; a check may ask to be looked at before its next slot. Both
+    /// are off the grid and leave it as it is.
+    fn schedule_again(&mut self, id: Id, again: Option<Duration>, now: Instant) {
         let Some(entry) = self.entries.get(id) else { return };
         if !entry.is_scheduled() {
             return;
@@ -129,9 +139,15 @@ impl Engine {
         let is_soft = |entry: &Entry| entry.row.status.state_type == StateType::Soft;
         let service_is_soft =
             || self.entries.services(&entry.row.name).any(|id| self.entries.get(id).is_some_and(is_soft));
-        if is_soft(entry) || (entry.has_services && service_is_soft()) {
-            let retry = entry.definition.retry_interval;
-            self.schedule_at(id, now + retry, now);
+        let is_soft = is_soft(entry) || (entry.has_services && service_is_soft());
+        let retry = is_soft.then(|| now + entry.definition.retry_interval);
+        let slot = entry.grid.next_after(now, now).0;
+        let again = again.map(|again| now + again.max(MIN_INTERVAL)).filter(|again| is_soft || *again < slot);
+        if let Some(due) = retry.into_iter().chain(again).min() {
+            self.schedule_at(id, due, now);
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.dirty = true;
+            }
         }
     }
 
@@ -157,12 +173,12 @@ impl Engine {
         for (name, result) in services {
             let Some(service) = self.service_entry(id, check, &name) else { continue };
             missing.retain(|other| *other != service);
-            self.apply(service, &result, at, duration);
+            self.apply(service, &result, at, duration, false);
         }
         for service in missing {
             let message = Box::from("the last run of its check did not report it");
             let result = ServiceResult { state: State::Unknown, message, ..ServiceResult::default() };
-            self.apply(service, &result, at, duration);
+            self.apply(service, &result, at, duration, false);
         }
     }
 

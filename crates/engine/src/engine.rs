@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::Name;
+use monchero_core::check::Peers;
 use monchero_core::definition::{ActionDefinition, Configuration};
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::program::Spawner;
+use monchero_core::report::ServiceResult;
 use monchero_store::{Committed, Loaded, Record, Urgency};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::delivery::{Delivery, DeliveryEnd};
 use crate::entry::Id;
-use crate::handle::Command;
+use crate::handle::{Command, Heard};
 use crate::journal::Journal;
-use crate::outbox::{Delivery, DeliveryEnd, Outbox};
+use crate::outbox::Outbox;
 use crate::runs::{RUN_ENDS, RunEnd, Runs};
 use crate::schedule::Schedule;
 use crate::scripts::{ScriptEnd, ScriptRun, Scripts};
@@ -33,6 +36,9 @@ const ENDS: usize = 256;
 const RUNS_AT_ONCE: usize = 256;
 /// The loop turns at least this often, so that its beat can be watched.
 const TURN: Duration = Duration::from_secs(1);
+/// After a start the engine leaves results alone for this long, unless somebody waits for one or for a place: most have come by then,
+/// often together with the next start, and waking for each costs more than taking it.
+const REST: Duration = Duration::from_millis(50);
 /// How often results that changed no state go to the store.
 const PERSIST: Duration = Duration::from_secs(5);
 /// How long a stopping engine waits for the store and for deliveries under way.
@@ -58,6 +64,8 @@ pub struct Parts {
     pub runtime: Handle,
     /// The wall clock.
     pub clock: Clock,
+    /// What checks may ask about each other: the handle of this engine.
+    pub peers: Arc<dyn Peers>,
     /// The engine's end of [`crate::EngineHandle::new`].
     pub commands: mpsc::Receiver<Command>,
     /// Becomes true when the daemon stops.
@@ -73,6 +81,8 @@ pub(crate) enum Effect {
     Deliver(Box<Delivery>),
     /// A script starts.
     Script(Box<ScriptRun>),
+    /// Who sent a signal is told that it will not be forgotten.
+    Heard(oneshot::Sender<Heard>, Box<ServiceResult>),
 }
 
 /// The engine. [`Engine::run`] ends when it is told to stop.
@@ -86,6 +96,7 @@ pub struct Engine {
     pub(crate) checks: Handle,
     pub(crate) runtime: Handle,
     pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) peers: Arc<dyn Peers>,
     journal: Arc<dyn Journal>,
     pub(crate) committed: watch::Receiver<Committed>,
     commands: mpsc::Receiver<Command>,
@@ -115,6 +126,8 @@ pub struct Engine {
     next_persist: Instant,
     /// The wall time of the last turn, to see when it steps back.
     last_wall: Timestamp,
+    /// How long the machine had been suspended by then.
+    pub(crate) last_asleep: Duration,
 
     pub(crate) run_ends: mpsc::Sender<RunEnd>,
     run_ends_in: mpsc::Receiver<RunEnd>,
@@ -138,10 +151,12 @@ impl Engine {
             sysroot: Arc::from(parts.configuration.sysroot.as_path()),
             concurrency: parts.configuration.concurrency.max(1),
             starting: STARTING_PER_CPU * cpus,
+            last_asleep: parts.clock.asleep(),
             clock: parts.clock,
             checks: parts.checks,
             runtime: parts.runtime,
             spawner: parts.spawner,
+            peers: parts.peers,
             committed: parts.journal.committed(),
             journal: parts.journal,
             commands: parts.commands,
@@ -185,14 +200,15 @@ impl Engine {
         let mut ended = Vec::with_capacity(RUNS_AT_ONCE);
         loop {
             self.finish_turn();
-            let wake = self.next_wake();
+            let rests = self.rests();
+            let wake = self.next_wake(rests);
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => break,
                 _ = self.committed.changed() => {}
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
-                _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE) => {}
+                _ = self.run_ends_in.recv_many(&mut ended, RUNS_AT_ONCE), if !rests => {}
                 Some(command) = self.commands.recv() => self.command(command, Instant::now()),
                 () = tokio::time::sleep_until(wake) => {}
             }
@@ -201,6 +217,7 @@ impl Engine {
                 self.run_ended(end, now);
             }
             self.settle_clock();
+            self.notice_suspend(now);
             self.apply_committed();
             self.run_due(now);
             self.wake_targets();
@@ -211,9 +228,20 @@ impl Engine {
         self.shut_down().await;
     }
 
-    fn next_wake(&self) -> Instant {
+    /// Whether results may wait.
+    fn rests(&self) -> bool {
+        self.runs.are_patient() && self.runs.last_start.is_some_and(|start| start.elapsed() < REST)
+    }
+
+    fn next_wake(&self, rests: bool) -> Instant {
         let now = Instant::now();
-        let candidates = [self.schedule.next_due(), self.runs.next_place(), self.outbox.next_wake(&self.clock, now)];
+        let rested = self.runs.last_start.filter(|_| rests).map(|start| start + REST);
+        let candidates = [
+            self.schedule.next_due(),
+            self.runs.next_place(),
+            self.outbox.next_wake(&self.clock, now, &self.actions),
+            rested,
+        ];
         candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
     }
 
@@ -263,6 +291,8 @@ impl Engine {
                     Effect::Publish(id) => self.publish(id),
                     Effect::Deliver(delivery) => self.deliver(*delivery),
                     Effect::Script(run) => self.queue_script(*run),
+                    // Who went away needs no answer.
+                    Effect::Heard(answer, result) => drop(answer.send(Ok(*result))),
                 }
             }
         }
@@ -322,7 +352,7 @@ impl Engine {
                     break;
                 }
                 changed = self.committed.changed() => if changed.is_err() { break },
-                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(end, Instant::now()),
+                Some(end) = self.delivery_ends_in.recv() => self.delivery_ended(&end, Instant::now()),
                 Some(end) = self.script_ends_in.recv() => self.script_ended(end),
             }
             self.settle_last_turn();

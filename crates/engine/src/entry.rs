@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::definition::Definition;
+use monchero_core::definition::{Definition, Place, Settings};
 use monchero_core::{BoxFuture, Check, CheckError, Context, Name, Policy, Report, State};
 use monchero_store::StoredCheck;
 use tokio::task::AbortHandle;
@@ -45,6 +45,8 @@ pub(crate) struct Running {
     pub(crate) young: bool,
     /// Whether the whole daemon stood still meanwhile: its timeout proves nothing (R19).
     pub(crate) frozen: bool,
+    /// Whether a signal came meanwhile: it judges what is no longer so.
+    pub(crate) overtaken: bool,
 }
 
 /// A check or service.
@@ -74,6 +76,8 @@ pub(crate) struct Entry {
     pub(crate) place: u32,
     /// Where it is between two slots.
     pub(crate) phase: Phase,
+    /// What the next run is to know.
+    pub(crate) memory: Option<Arc<str>>,
     /// A process of it that cannot be ended: no further run until it is gone (R6).
     pub(crate) stuck: Option<i32>,
     /// Whether something changed that is not in the store yet.
@@ -97,6 +101,9 @@ impl Entry {
         now: Instant,
     ) -> Self {
         let stored_anchor = stored.as_ref().and_then(|stored| stored.anchor);
+        let next_check = stored.as_ref().and_then(|stored| stored.next_check);
+        let memory = stored.as_ref().and_then(|stored| stored.memory.clone());
+        let memory = memory.filter(|memory| *memory.kind == *definition.kind).map(|memory| memory.text);
         let (status, result, duration) =
             stored.map_or_else(Default::default, |s| (s.status, s.result, Duration::from_millis(s.duration_ms)));
         let interval = definition.interval;
@@ -107,7 +114,7 @@ impl Entry {
             max_attempts: definition.policy.max_attempts,
             result,
             duration,
-            next_check: None,
+            next_check,
             running: false,
             skipped: 0,
             holds: Vec::new(),
@@ -125,6 +132,7 @@ impl Entry {
             grid: Grid::new(now, interval),
             place: 0,
             phase: Phase::Idle,
+            memory,
             stuck: None,
             dirty: false,
             awaits_recheck: false,
@@ -162,6 +170,8 @@ impl Entry {
             duration_ms: u64::try_from(self.row.duration.as_millis()).unwrap_or(u64::MAX),
             anchor: self.anchor,
             parent: self.row.parent.clone(),
+            next_check: self.row.next_check,
+            memory: self.memory.clone().map(|text| monchero_store::Memory { kind: self.definition.kind.into(), text }),
         }
     }
 }
@@ -186,16 +196,18 @@ pub(crate) fn never_run(name: Name, kind: &'static str, actions: Arc<[Name]>) ->
         name,
         kind,
         check: Arc::new(Never),
-        interval: Duration::from_secs(60),
-        retry_interval: Duration::from_secs(60),
-        timeout: Duration::from_secs(60),
-        policy: Policy { max_attempts: 1, recover_after: 1, flapping: None },
-        on_timeout: State::Unknown,
-        labels: Arc::default(),
-        depends_on: Arc::from([]),
-        actions,
-        env: Arc::from([]),
-        source: Arc::from("monchero"),
+        settings: Arc::new(Settings {
+            interval: Duration::from_secs(60),
+            retry_interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
+            policy: Policy { max_attempts: 1, recover_after: 1, flapping: None },
+            on_timeout: State::Unknown,
+            labels: Arc::default(),
+            depends_on: Arc::from([]),
+            actions,
+            env: Arc::from([]),
+        }),
+        source: Place { file: Arc::from("monchero"), line: None },
         fingerprint: 0,
     }
 }

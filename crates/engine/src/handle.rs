@@ -1,10 +1,11 @@
 //! How everything outside of the engine talks to it: commands over one bounded queue, each answered once.
 
 use jiff::Timestamp;
+use monchero_core::check::{Peer, Peers, Signal};
 use monchero_core::definition::Configuration;
 use monchero_core::hold::Downtime;
 use monchero_core::report::ServiceResult;
-use monchero_core::{Name, Report};
+use monchero_core::{BoxFuture, Name, Report};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::view::{Detail, Snapshot};
@@ -30,6 +31,9 @@ pub enum Refusal {
         /// The nearest name that there is.
         near: Option<String>,
     },
+    /// It does not wait for what a job says.
+    #[error("`{0}` takes no signals: it looks for itself")]
+    TakesNoSignals(Name),
     /// It makes no sense now.
     #[error("{0}")]
     Senseless(String),
@@ -37,6 +41,9 @@ pub enum Refusal {
     #[error(transparent)]
     Gone(#[from] EngineGone),
 }
+
+/// What a signal means to its check.
+pub(crate) type Heard = Result<ServiceResult, Refusal>;
 
 /// What can be asked of the engine.
 #[derive(Debug)]
@@ -49,6 +56,8 @@ pub enum Command {
     Run(Name, oneshot::Sender<Result<ServiceResult, Refusal>>),
     /// A passive result for a check, or for a service that a check may report.
     Submit(Name, Box<Report>, oneshot::Sender<Result<(), Refusal>>),
+    /// What a job says about itself; answered with what that means as soon as it is on disk.
+    Signal(Name, Box<Signal>, oneshot::Sender<Heard>),
     /// Somebody works on a problem.
     Acknowledge {
         /// The check.
@@ -132,6 +141,11 @@ impl EngineHandle {
         ask!(self, answer => Command::Submit(check, Box::new(report), answer))
     }
 
+    /// Hands in what a job says about itself.
+    pub async fn signal(&self, check: Name, signal: Signal) -> Result<ServiceResult, Refusal> {
+        ask!(self, answer => Command::Signal(check, Box::new(signal), answer))
+    }
+
     /// Acknowledges a problem.
     pub async fn acknowledge(
         &self,
@@ -172,5 +186,23 @@ impl EngineHandle {
     /// Says that a reload failed, or that it is mended.
     pub async fn config_trouble(&self, trouble: Option<String>) -> Result<(), EngineGone> {
         self.commands.send(Command::ConfigTrouble(trouble)).await.map_err(|_| EngineGone)
+    }
+}
+
+/// Runs ask as everybody else does; the engine waits for no run, so it always comes to answer.
+impl Peers for EngineHandle {
+    fn all(&self) -> BoxFuture<'_, Vec<Peer>> {
+        Box::pin(async {
+            // An engine that has ended needs no verdict any more.
+            let Ok(snapshot) = self.snapshot().await else { return Vec::new() };
+            let peer = |row: &std::sync::Arc<crate::view::Row>| Peer {
+                name: row.name.clone(),
+                kind: row.kind,
+                state: (!row.status.is_pending()).then_some(row.status.state),
+                state_type: row.status.state_type,
+                labels: std::sync::Arc::clone(&row.labels),
+            };
+            snapshot.rows.iter().map(peer).collect()
+        })
     }
 }

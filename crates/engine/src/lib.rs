@@ -3,6 +3,7 @@
 mod clock;
 mod commands;
 mod configure;
+mod delivery;
 mod dispatch;
 mod engine;
 mod entry;
@@ -16,6 +17,7 @@ mod scripts;
 mod selfcheck;
 mod table;
 pub mod view;
+mod worker;
 
 pub use clock::Clock;
 pub use engine::{Engine, Parts};

@@ -5,37 +5,27 @@
 //! outage needs nothing but another look.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::action::{Action, ActionContext, Delivered, MAX_REFERENCE, Message};
+use monchero_core::action::Action;
 use monchero_core::decide::Hard;
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
-use monchero_core::incident::{IncidentId, stable_hash};
-use monchero_core::{Decision, DeliveryError, Hold, Name, Notice, NoticeKind, Told, decide};
+use monchero_core::incident::IncidentId;
+use monchero_core::{Decision, Hold, Name, Notice, Told, decide};
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::engine::{Effect, Engine};
+use crate::engine::Engine;
 use crate::entry::{Entry, Id};
-use crate::handle::RECENT;
+use crate::worker::{Pace, Trouble, Worker};
 
-/// The first pause after a failed delivery; it doubles up to [`MAX_BACKOFF`] (R39).
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest pause between tries.
-const MAX_BACKOFF: Duration = Duration::from_secs(300);
-/// The longest pause that a receiver may ask for (R40).
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
-/// How long a target rests that refused for good: nothing is lost meanwhile, and a reload wakes it (R40).
-const PARKED: Duration = Duration::from_secs(900);
-/// A message that is delivered this long after it became true says how late it is.
-const LATE: Duration = Duration::from_secs(60);
-/// A delivery that does not even end by its timeout is given up this much later.
-const BACKSTOP: Duration = Duration::from_secs(2);
+/// After so many failed tries in a row, about ten seconds, the fallback of a target is told too.
+const FALLBACK_TRIES: u32 = 4;
 
 /// What each target knows, and who is to be looked at.
 #[derive(Debug, Default)]
@@ -44,54 +34,11 @@ pub(crate) struct Outbox {
     workers: BTreeMap<Name, Worker>,
     wakes: BinaryHeap<Reverse<(Timestamp, Id)>>,
     wanted: HashMap<Id, Timestamp>,
-    recent: HashMap<Id, VecDeque<NoticeRow>>,
+    pub(crate) recent: HashMap<Id, VecDeque<NoticeRow>>,
     /// Messages that were delivered, ever.
     pub(crate) delivered: u64,
     /// Tries that failed, ever.
     pub(crate) failed: u64,
-}
-
-/// One target's worker: at most one delivery at a time, so the order of messages about a check is kept.
-#[derive(Debug, Default)]
-struct Worker {
-    queue: VecDeque<Id>,
-    queued: HashSet<Id>,
-    in_flight: bool,
-    trouble: Option<Trouble>,
-}
-
-/// Why a target's deliveries fail at present.
-#[derive(Clone, Debug)]
-pub(crate) struct Trouble {
-    /// How many tries failed in a row.
-    pub(crate) tries: u32,
-    /// When the next one is due.
-    pub(crate) until: Instant,
-    /// Whether the receiver refused for good.
-    pub(crate) parked: bool,
-    /// Why.
-    pub(crate) why: String,
-}
-
-/// A message on its way to a target.
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    id: Id,
-    target: Arc<ActionDefinition>,
-    notice: Notice,
-    message: Message,
-}
-
-/// The end of a delivery.
-#[derive(Debug)]
-pub(crate) struct DeliveryEnd {
-    id: Id,
-    target: Name,
-    notice: Notice,
-    delivery_id: String,
-    thread: String,
-    attempt: u32,
-    outcome: Result<Delivered, DeliveryError>,
 }
 
 impl Outbox {
@@ -131,6 +78,21 @@ impl Outbox {
         self.wanted.remove(&id);
     }
 
+    /// The targets that may begin a delivery now.
+    pub(crate) fn ready(&mut self, actions: &BTreeMap<Name, Arc<ActionDefinition>>, now: Instant) -> Vec<Name> {
+        let workers = self.workers.iter_mut();
+        let ready = workers.filter_map(|(target, worker)| {
+            let pace = pace(actions.get(target)?);
+            worker.is_ready(pace, now).then(|| target.clone())
+        });
+        ready.collect()
+    }
+
+    /// A target's worker, if it ever had something to do.
+    pub(crate) fn worker(&mut self, target: &Name) -> Option<&mut Worker> {
+        self.workers.get_mut(target)
+    }
+
     /// How many deliveries are under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.workers.values().filter(|worker| worker.in_flight).count()
@@ -139,6 +101,11 @@ impl Outbox {
     /// Whether a message to a target has to wait: for the one under way, or for the end of a rest.
     fn must_wait(&self, target: &Name) -> bool {
         self.workers.get(target).is_some_and(|worker| worker.in_flight || worker.trouble.is_some())
+    }
+
+    /// Whether a target could not be reached several times in a row.
+    fn is_unreachable(&self, target: &Name) -> bool {
+        self.trouble(target).is_some_and(|trouble| trouble.parked || trouble.tries >= FALLBACK_TRIES)
     }
 
     /// Why a target's deliveries fail at present.
@@ -164,18 +131,18 @@ impl Outbox {
     }
 
     /// When something has to be looked at although nothing happens.
-    pub(crate) fn next_wake(&self, clock: &Clock, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_wake(
+        &self,
+        clock: &Clock,
+        now: Instant,
+        actions: &BTreeMap<Name, Arc<ActionDefinition>>,
+    ) -> Option<Instant> {
         let wake = self.wakes.peek().map(|Reverse((at, _))| {
             let ahead = Duration::try_from(at.duration_since(clock.now())).unwrap_or_default();
             now + ahead
         });
-        let retry = self
-            .workers
-            .values()
-            .filter(|worker| !worker.in_flight && !worker.queue.is_empty())
-            .filter_map(|worker| worker.trouble.as_ref().map(|trouble| trouble.until))
-            .min();
-        wake.into_iter().chain(retry).min()
+        let turns = self.workers.iter().filter_map(|(target, worker)| worker.next_wake(pace(actions.get(target)?)));
+        wake.into_iter().chain(turns).min()
     }
 
     fn wake_at(&mut self, id: Id, at: Timestamp) {
@@ -185,20 +152,36 @@ impl Outbox {
         }
     }
 
-    fn enqueue(&mut self, target: &Name, id: Id) {
-        let worker = self.workers.entry(target.clone()).or_default();
-        if worker.queued.insert(id) {
-            worker.queue.push_back(id);
-        }
+    pub(crate) fn enqueue(&mut self, target: &Name, id: Id) {
+        self.workers.entry(target.clone()).or_default().enqueue(id);
     }
 }
 
+/// How a target wants many messages to be put together.
+pub(crate) fn pace(target: &ActionDefinition) -> Pace {
+    let digests = matches!(&target.action, Action::Target(action) if action.takes_digests());
+    Pace { group: target.group, rate: target.rate as usize, digests }
+}
+
 impl Engine {
-    /// The targets among an entry's actions.
+    /// The targets among an entry's actions, and those that stand in for one that cannot be reached or still owe the end of what they
+    /// told.
     pub(crate) fn targets_of(&self, id: Id) -> Vec<Arc<ActionDefinition>> {
         let Some(entry) = self.entries.get(id) else { return Vec::new() };
         let all = entry.definition.actions.iter().filter_map(|name| self.actions.get(name));
-        all.filter(|action| matches!(action.action, Action::Target(_))).cloned().collect()
+        let mut targets: Vec<_> = all.filter(|action| matches!(action.action, Action::Target(_))).cloned().collect();
+        let stand_in = |target: &Arc<ActionDefinition>| {
+            let name = target.fallback.as_ref()?;
+            let is_needed = self.outbox.is_unreachable(&target.name) || self.outbox.told(id, name).is_owed();
+            self.actions.get(name).filter(|_| is_needed).cloned()
+        };
+        let more: Vec<_> = targets.iter().filter_map(stand_in).collect();
+        for target in more {
+            if targets.iter().all(|known| known.name != target.name) {
+                targets.push(target);
+            }
+        }
+        targets
     }
 
     /// Compares the truth about a check with what each of its targets knows, and sees to the difference.
@@ -266,8 +249,19 @@ impl Engine {
         let hard = Hard { state: status.hard_state, since: status.hard_since, incident: status.incident };
         let quiet =
             target.quiet.and_then(|quiet| quiet.until(wall, &self.zone)).map(|until| Hold::QuietHours { until });
-        let holds: Vec<Hold> = self.holds_of(id).into_iter().chain(quiet).collect();
+        let waits = self.waits_of(id, target, &hard, &told, wall);
+        let holds: Vec<Hold> = self.holds_of(id).into_iter().chain(quiet).chain(waits).collect();
         Some(decide(&hard, &told, &holds, &target.wants, wall))
+    }
+
+    /// Why a target that does not know of a problem yet is not told of it now, although others may be.
+    fn waits_of(&self, id: Id, target: &ActionDefinition, hard: &Hard, told: &Told, wall: Timestamp) -> Vec<Hold> {
+        let Some(incident) = hard.incident.filter(|_| !told.state.is_problem()) else { return Vec::new() };
+        let until = target.delay.and_then(|delay| incident.since.checked_add(delay).ok()).filter(|until| *until > wall);
+        let tried = |of| (self.scripts.tried(id, incident.id), of);
+        let mending = target.after.map(tried).filter(|(tried, of)| tried < of);
+        let mending = mending.map(|(tried, of)| Hold::Mending { tried, of });
+        until.map(|until| Hold::Delay { until }).into_iter().chain(mending).collect()
     }
 
     /// What holds notices about a check, whatever the target.
@@ -369,187 +363,6 @@ impl Engine {
         entry.dirty = true;
     }
 
-    /// Starts what can be delivered: one message per target at a time, none while the target rests after a failure.
-    pub(crate) fn pump_outbox(&mut self, now: Instant) {
-        let ready: Vec<Name> = self
-            .outbox
-            .workers
-            .iter()
-            .filter(|(_, w)| !w.in_flight && !w.queue.is_empty() && w.trouble.as_ref().is_none_or(|t| t.until <= now))
-            .map(|(target, _)| target.clone())
-            .collect();
-        for target in ready {
-            while let Some(id) = self.next_in_queue(&target) {
-                if self.begin_delivery(id, &target) {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn next_in_queue(&mut self, target: &Name) -> Option<Id> {
-        let worker = self.outbox.workers.get_mut(target)?;
-        let id = worker.queue.pop_front()?;
-        worker.queued.remove(&id);
-        Some(id)
-    }
-
-    /// Decides again and, if there is something to tell, writes down that it is being told. Answers whether a delivery began.
-    fn begin_delivery(&mut self, id: Id, target: &Name) -> bool {
-        let Some(definition) = self.actions.get(target).cloned() else { return false };
-        if self.entries.get(id).is_none_or(|entry| entry.unpublished > 0) {
-            return false;
-        }
-        let Some(Decision::Tell(notice)) = self.decide_for(id, &definition) else { return false };
-        let Some(message) = self.message(id, target, &notice) else { return false };
-        let Some(entry) = self.entries.get(id) else { return false };
-        let status = &entry.row.status;
-        let hard = Hard { state: status.hard_state, since: status.hard_since, incident: status.incident };
-        let check = entry.row.name.clone();
-        let mut told = self.outbox.told(id, target);
-        told.attempted(&notice, &hard);
-        self.outbox.restore(id, target.clone(), told.clone());
-        if let Some(worker) = self.outbox.workers.get_mut(target) {
-            worker.in_flight = true;
-        }
-        let delivery = Delivery { id, target: definition, notice, message };
-        self.write_then(Record::Told { check, target: target.clone(), told }, Effect::Deliver(Box::new(delivery)));
-        true
-    }
-
-    fn message(&self, id: Id, target: &Name, notice: &Notice) -> Option<Message> {
-        let entry = self.entries.get(id)?;
-        let told = self.outbox.told(id, target);
-        let wall = self.wall();
-        let tries = self.outbox.trouble(target).map_or(0, |trouble| trouble.tries);
-        let since = notice.since.unwrap_or(wall);
-        let waited = Duration::try_from(wall.duration_since(since)).unwrap_or_default();
-        let reason = match notice.kind {
-            NoticeKind::Problem => "hard problem",
-            NoticeKind::Change => "the problem changed",
-            NoticeKind::Reminder => "reminder: the problem stands",
-            NoticeKind::Recovery => "recovery",
-            NoticeKind::Missed => "a problem came and went while this target could not be told",
-            NoticeKind::FlappingStarted => "it changes too often: nothing more is told until that ends",
-            NoticeKind::FlappingEnded => "it has stopped changing all the time",
-        };
-        let thread = format!(
-            "{}-{:016x}",
-            notice.incident.map_or(0, IncidentId::as_u64),
-            stable_hash(&[entry.row.name.as_str().as_bytes()])
-        );
-        let reference = told.reference.as_deref().filter(|(of, _)| *of == thread).map(|(_, name)| name.clone());
-        Some(Message {
-            kind: notice.kind,
-            delivery_id: notice.delivery_id(&self.host, &entry.row.name, target, &told),
-            thread,
-            reference,
-            event: self.event(id, notice.told, notice.incident, reason.to_owned())?,
-            missed: notice.missed.clone(),
-            last_action: self.last_action(id, notice.incident),
-            digest: Vec::new(),
-            attempt: tries + 1,
-            late: (tries > 0 && waited > LATE).then_some(waited),
-        })
-    }
-
-    /// Sends a message; what it needs goes with it.
-    pub(crate) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { id, target, notice, message } = delivery;
-        let (ends, spawner, host, zone) =
-            (self.delivery_ends.clone(), Arc::clone(&self.spawner), Arc::clone(&self.host), self.zone.clone());
-        self.runtime.spawn(async move {
-            let context = ActionContext { host: &host, spawner: &*spawner, zone: &zone };
-            let outcome = match &target.action {
-                Action::Target(deliver) => {
-                    let limit = target.timeout + BACKSTOP;
-                    match tokio::time::timeout(limit, crate::guarded(deliver.deliver(&message, &context))).await {
-                        Ok(Ok(outcome)) => outcome,
-                        Ok(Err(panic)) => {
-                            Err(DeliveryError::Transient { why: format!("the target panicked: {panic}"), after: None })
-                        }
-                        Err(_) => {
-                            let why = format!("no answer within {}", monchero_core::duration::human(limit));
-                            Err(DeliveryError::Transient { why, after: None })
-                        }
-                    }
-                }
-                Action::Script(_) => Err(DeliveryError::Permanent { why: "this action tells nobody".to_owned() }),
-            };
-            let Message { delivery_id, thread, attempt, .. } = message;
-            // The engine is gone only when everything stops: the message is then sent again after the next start.
-            let _ = ends
-                .send(DeliveryEnd { id, target: target.name.clone(), notice, delivery_id, thread, attempt, outcome })
-                .await;
-        });
-    }
-
-    /// Writes down how a delivery went, and looks again.
-    pub(crate) fn delivery_ended(&mut self, end: DeliveryEnd, now: Instant) {
-        let wall = self.wall();
-        let Some(worker) = self.outbox.workers.get_mut(&end.target) else { return };
-        worker.in_flight = false;
-        let mut reference = None;
-        let (delivered, detail) = match end.outcome {
-            Ok(taken) => {
-                worker.trouble = None;
-                reference = taken.reference.filter(|name| name.len() <= MAX_REFERENCE);
-                (true, taken.answer)
-            }
-            Err(error) => {
-                let tries = worker.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
-                let (pause, parked) = pause_after(&error, tries, &end.delivery_id);
-                worker.trouble = Some(Trouble { tries, until: now + pause, parked, why: error.to_string() });
-                (false, error.to_string())
-            }
-        };
-        self.outbox.delivered += u64::from(delivered);
-        self.outbox.failed += u64::from(!delivered);
-        let Some(entry) = self.entries.get(end.id) else { return };
-        let check = entry.row.name.clone();
-        let row = NoticeRow {
-            at: wall,
-            check: check.clone(),
-            target: end.target.clone(),
-            delivery_id: end.delivery_id,
-            kind: end.notice.kind,
-            state: end.notice.state,
-            incident: end.notice.incident,
-            delivered,
-            attempt: end.attempt,
-            detail: monchero_core::text::shorten(&detail, 1_000),
-        };
-        self.log_notice(end.id, &row);
-        if delivered {
-            let mut told = self.outbox.told(end.id, &end.target);
-            told.delivered(&end.notice, wall);
-            if let Some(name) = reference {
-                told.reference = Some(Box::new((end.thread, name)));
-            }
-            self.outbox.restore(end.id, end.target.clone(), told.clone());
-            self.write_now(Record::Told { check, target: end.target, told });
-            self.records.push(Record::Notice(Box::new(row)));
-            self.reconcile(end.id);
-        } else {
-            self.records.push(Record::Notice(Box::new(row)));
-            self.outbox.enqueue(&end.target, end.id);
-        }
-    }
-
-    fn log_notice(&mut self, id: Id, row: &NoticeRow) {
-        if row.delivered {
-            tracing::info!(check = %row.check, target = %row.target, kind = row.kind.as_str(), delivery = %row.delivery_id, "delivered");
-        } else {
-            tracing::warn!(check = %row.check, target = %row.target, kind = row.kind.as_str(), attempt = row.attempt,
-                error = %monchero_core::text::escape_controls(&row.detail), "delivery failed");
-        }
-        let recent = self.outbox.recent.entry(id).or_default();
-        recent.push_back(row.clone());
-        if recent.len() > RECENT {
-            recent.pop_front();
-        }
-    }
-
     /// An incident ended: targets that were never reached about it have missed it.
     pub(crate) fn note_end_of_incident(&mut self, id: Id, check: &Name, incident: IncidentId, at: Timestamp) {
         let Some(by_target) = self.outbox.told.get_mut(&id) else { return };
@@ -560,39 +373,5 @@ impl Engine {
             }
         }
         self.records.extend(changed);
-    }
-}
-
-/// How long to wait after a failure, and whether the receiver refused for good. The pause is jittered by a quarter.
-fn pause_after(error: &DeliveryError, tries: u32, salt: &str) -> (Duration, bool) {
-    match error {
-        DeliveryError::Permanent { .. } => (PARKED, true),
-        DeliveryError::Transient { after, .. } => {
-            let doubled = FIRST_BACKOFF.saturating_mul(1 << (tries - 1).min(16)).min(MAX_BACKOFF);
-            let jitter = stable_hash(&[salt.as_bytes(), &tries.to_be_bytes()]) % 250;
-            let pause = doubled.mul_f64(1.0 - jitter as f64 / 1_000.0);
-            (pause.max(after.unwrap_or_default().min(MAX_RETRY_AFTER)), false)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_bound_and_keep_what_the_receiver_asks() {
-        let error = DeliveryError::Transient { why: String::new(), after: None };
-        let mut last = Duration::ZERO;
-        for tries in 1..=9 {
-            let (pause, parked) = pause_after(&error, tries, "x");
-            assert!(!parked && pause <= MAX_BACKOFF);
-            assert!(pause > last, "try {tries}: {pause:?} after {last:?}");
-            last = pause;
-        }
-        assert!(pause_after(&error, 40, "x").0 >= MAX_BACKOFF.mul_f64(0.75));
-        let asked = DeliveryError::Transient { why: String::new(), after: Some(Duration::from_secs(7)) };
-        assert_eq!(pause_after(&asked, 1, "x").0, Duration::from_secs(7));
-        assert_eq!(pause_after(&DeliveryError::Permanent { why: String::new() }, 1, "x"), (PARKED, true));
     }
 }

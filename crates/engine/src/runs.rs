@@ -24,6 +24,8 @@ pub(crate) const RUN_ENDS: usize = 1_024;
 const YOUNG: Duration = Duration::from_millis(100);
 /// A definition's timeout is kept by the check or by `exec`; if both fail, the run is dropped this much later (promise 1).
 const BACKSTOP: Duration = Duration::from_millis(2_900);
+/// What is due this soon starts now, together with what is due: one wake for all of them. Far below what a schedule promises (10 ms).
+const TOGETHER: Duration = Duration::from_millis(5);
 /// A loop that wakes this much too late was stopped or frozen as a whole (SIGSTOP, a paused virtual machine).
 const GAP: Duration = Duration::from_secs(5);
 
@@ -32,6 +34,7 @@ const GAP: Duration = Duration::from_secs(5);
 pub(crate) struct RunEnd {
     pub(crate) id: Id,
     pub(crate) started: Instant,
+    pub(crate) ended: Instant,
     pub(crate) answer: Result<Report, CheckError>,
     pub(crate) panicked: bool,
 }
@@ -50,6 +53,8 @@ pub(crate) struct Runs {
     young: usize,
     /// When the youngest stop counting.
     ages: VecDeque<(Instant, Id)>,
+    /// When a run was last started.
+    pub(crate) last_start: Option<Instant>,
     /// Who asked for the result of the next or present run.
     pub(crate) waiters: HashMap<Id, Vec<Waiter>>,
     /// How late runs started since the last look of `self/scheduler`.
@@ -68,6 +73,11 @@ impl Runs {
     /// How many wait for a place.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether nobody waits for a place or for a result.
+    pub(crate) fn are_patient(&self) -> bool {
+        self.waiting.is_empty() && self.waiters.is_empty()
     }
 
     /// When a place will be free although nothing ends.
@@ -92,6 +102,9 @@ impl Engine {
             entry.grid = Grid::new(next, interval);
             let last = entry.row.status.last_check;
             let missed = last.is_none_or(|last| last > wall || wall.duration_since(last) > signed(interval));
+            // What an earlier daemon had planned off the grid: a retry, the end of a deadline. What has passed meanwhile is spread.
+            let planned = entry.row.next_check.map(|at| Duration::try_from(at.duration_since(wall)).unwrap_or(offset));
+            let next = planned.map_or(next, |planned| next.min(now + planned));
             if missed { next.min(now + offset) } else { next }
         } else {
             entry.anchor = wall.checked_add(offset).ok();
@@ -118,17 +131,17 @@ impl Engine {
 
     /// Queues all that is due, and starts what may.
     pub(crate) fn run_due(&mut self, now: Instant) {
-        let frozen = self.schedule.next_due().is_some_and(|due| now.saturating_duration_since(due) > GAP);
-        if frozen {
-            self.after_gap(now);
+        let late = self.schedule.next_due().map(|due| now.saturating_duration_since(due)).unwrap_or_default();
+        if late > GAP {
+            self.after_gap(now, late);
         }
-        while let Some((due, index, place)) = self.schedule.pop_due(now) {
+        while let Some((due, index, place)) = self.schedule.pop_due(now + TOGETHER) {
             let Some(entry) = self.entries.at_mut(index) else { continue };
             if entry.place != place {
                 continue;
             }
             let id = Id { index, life: entry.life };
-            let (next, passed) = entry.grid.next_after(due, now);
+            let (next, passed) = entry.grid.next_after(due, now.max(due));
             if matches!(entry.phase, Phase::Idle) {
                 entry.phase = Phase::Waiting;
                 self.runs.waiting.push_back((id, due));
@@ -142,9 +155,8 @@ impl Engine {
     }
 
     /// After the whole daemon stood still: one run per check, spread, and no verdict over runs that were frozen with it (R19).
-    fn after_gap(&mut self, now: Instant) {
-        self.runs.gaps += 1;
-        tracing::warn!("the daemon stood still; overdue checks are spread and frozen runs are not judged");
+    fn after_gap(&mut self, now: Instant, gap: Duration) {
+        self.note_gap("the daemon stood still", gap);
         let host = Arc::clone(&self.host);
         let mut overdue = Vec::new();
         while let Some((_, index, place)) = self.schedule.pop_due(now) {
@@ -156,6 +168,34 @@ impl Engine {
         for (id, due) in overdue {
             self.schedule_at(id, due, now);
         }
+    }
+
+    /// When the machine was suspended, the clock of the schedule stood still with it: what was due meanwhile by the wall clock is overdue.
+    pub(crate) fn notice_suspend(&mut self, now: Instant) {
+        let asleep = self.clock.asleep();
+        let gap = asleep.saturating_sub(std::mem::replace(&mut self.last_asleep, asleep));
+        if gap <= GAP {
+            return;
+        }
+        self.note_gap("the machine was suspended", gap);
+        let wall = self.wall();
+        let overdue: Vec<(Id, Instant)> = self
+            .entries
+            .names()
+            .filter_map(|(name, id)| Some((name, id, self.entries.get(id)?)))
+            .filter(|(_, _, entry)| entry.is_scheduled() && entry.row.next_check.is_some_and(|next| next <= wall))
+            .map(|(name, id, entry)| (id, now + splay(&self.host, name.as_str(), entry.interval)))
+            .collect();
+        for (id, due) in overdue {
+            self.schedule_at(id, due, now);
+        }
+    }
+
+    /// Runs that were frozen are not judged by their timeout.
+    fn note_gap(&mut self, what: &str, gap: Duration) {
+        self.runs.gaps += 1;
+        let gap = monchero_core::duration::human(gap);
+        tracing::warn!("clock gap {gap}: {what}; overdue checks are spread and frozen runs are not judged");
         for entry in self.entries.iter_mut() {
             if let Phase::Running(running) = &mut entry.phase {
                 running.frozen = true;
@@ -212,20 +252,23 @@ impl Engine {
             host: Arc::clone(&self.host),
             sysroot: Arc::clone(&self.sysroot),
             spawner: Arc::clone(&self.spawner),
+            peers: Arc::clone(&self.peers),
             now: self.clock.now(),
+            memory: entry.memory.clone(),
         };
         let ends = self.run_ends.clone();
         let task = async move {
             let (answer, panicked) = run.to_end().await;
             // The engine is gone only when everything stops: then nobody needs the result.
-            let _ = ends.send(RunEnd { id, started: now, answer, panicked }).await;
+            let _ = ends.send(RunEnd { id, started: now, ended: Instant::now(), answer, panicked }).await;
         };
         let abort = self.checks.spawn(task).abort_handle();
-        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false });
+        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false, overtaken: false });
         entry.row_mut().running = true;
         self.runs.alive += 1;
         self.runs.young += 1;
         self.runs.started += 1;
+        self.runs.last_start = Some(now);
         self.runs.ages.push_back((now + YOUNG, id));
     }
 
@@ -236,7 +279,8 @@ impl Engine {
         if running.started != end.started {
             return;
         }
-        let frozen = running.frozen && matches!(end.answer, Err(CheckError::TimedOut(_)));
+        let proves_nothing =
+            running.overtaken || (running.frozen && matches!(end.answer, Err(CheckError::TimedOut(_))));
         self.leave_run(end.id);
         if end.panicked {
             self.runs.panics += 1;
@@ -245,13 +289,15 @@ impl Engine {
         if let Err(CheckError::Stuck(pid)) = end.answer {
             entry.stuck = Some(pid);
         }
-        if frozen {
+        if proves_nothing {
             self.request_run(end.id, now);
             return;
         }
-        let duration = now.saturating_duration_since(end.started);
+        let duration = end.ended.saturating_duration_since(end.started);
         let (name, on_timeout) = (entry.row.name.clone(), entry.definition.on_timeout);
-        match CheckResult::new(name, self.clock.now(), duration, end.answer, on_timeout) {
+        let wall = self.clock.now();
+        let at = wall.checked_sub(signed(now.saturating_duration_since(end.ended))).unwrap_or(wall);
+        match CheckResult::new(name, at, duration, end.answer, on_timeout) {
             Some(result) => self.take_result(end.id, result, now),
             None => self.answer_waiters(end.id, || Err(Refusal::Senseless("the run was called off".to_owned()))),
         }
@@ -301,7 +347,9 @@ struct Run {
     host: Arc<str>,
     sysroot: Arc<std::path::Path>,
     spawner: Arc<dyn monchero_core::program::Spawner>,
+    peers: Arc<dyn monchero_core::check::Peers>,
     now: Timestamp,
+    memory: Option<Arc<str>>,
 }
 
 impl Run {
@@ -316,8 +364,8 @@ impl Run {
             sysroot: &self.sysroot,
             spawner: &*self.spawner,
             env: &self.definition.env,
-            memory: None,
-            peers: &monchero_core::check::NoPeers,
+            memory: self.memory.as_deref(),
+            peers: &*self.peers,
             explain: false,
         };
         let run = tokio::time::timeout(timeout + BACKSTOP, self.definition.check.run(&context));

@@ -60,6 +60,11 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// Makes room for so many more, and a few retries: a heap that doubles would keep half of itself empty.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.heap.reserve_exact(more + more / 8);
+    }
+
     /// Puts `id` at `due`.
     pub(crate) fn push(&mut self, due: Instant, id: u32, epoch: u32) {
         self.heap.push(Reverse((due, id, epoch)));

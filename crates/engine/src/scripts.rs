@@ -84,6 +84,14 @@ impl Scripts {
         Some(format!("{}: {word}{why}", row.action))
     }
 
+    /// How many scripts and remedies have run about an incident, as far as they are remembered ([`RECENT`]).
+    pub(crate) fn tried(&self, id: Id, incident: IncidentId) -> u32 {
+        let has_run = |outcome| matches!(outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted);
+        let rows = self.recent.get(&id).into_iter().flatten();
+        let count = rows.filter(|row| row.incident == Some(incident) && has_run(row.outcome)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     /// Takes up what an earlier daemon did.
     pub(crate) fn restore(&mut self, id: Id, row: ActionRow) {
         if matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted) {
@@ -290,6 +298,8 @@ impl Engine {
             }
         }
         self.note_action(id, row);
+        // Some targets are told only when mending has failed.
+        self.reconcile(id);
     }
 
     fn note_action(&mut self, id: Id, row: ActionRow) {
@@ -304,7 +314,7 @@ impl Engine {
         let entry = self.entries.get(id)?;
         let row = &entry.row;
         let now = self.wall();
-        let known = [row.status.incident, row.status.last_incident];
+        let known = [row.status.incident, row.status.last_incident.as_deref().copied()];
         let about = known.into_iter().flatten().find(|known| Some(known.id) == incident);
         Some(Event {
             host: self.host.to_string(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use monchero_core::definition::Place;
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::report::ServiceResult;
 use monchero_core::{CheckStatus, Decision, Hold, Name, Told};
@@ -77,7 +78,7 @@ pub struct Detail {
     /// How long a run may take.
     pub timeout: Duration,
     /// Where it is written.
-    pub source: Arc<str>,
+    pub source: Place,
     /// What it depends on.
     pub depends_on: Arc<[Name]>,
     /// Its actions.

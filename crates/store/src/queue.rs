@@ -204,7 +204,9 @@ fn weight(record: &Record) -> usize {
         + match record {
             Record::Check(check) => {
                 let metrics: usize = check.result.metrics.iter().map(|metric| 160 + metric.label.len()).sum();
-                480 + check.result.message.len() + check.result.output.len() + metrics
+                // The memory is shared with the check, and still it is here alone when the check has another one.
+                let memory = check.memory.as_ref().map_or(0, |memory| memory.text.len());
+                480 + check.result.message.len() + check.result.output.len() + metrics + memory
             }
             Record::Transition { message, .. } => message.len(),
             Record::Metrics { points, .. } => points.iter().map(|(label, unit, _)| 56 + label.len() + unit.len()).sum(),

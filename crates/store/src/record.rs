@@ -1,5 +1,7 @@
 //! What is written and what is read back.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use monchero_core::decide::{NoticeKind, Told};
 use monchero_core::hold::{Acknowledgement, Downtime};
@@ -83,6 +85,21 @@ pub struct StoredCheck {
     pub anchor: Option<Timestamp>,
     /// The check whose run reported this service, if it is one.
     pub parent: Option<Name>,
+    /// When the next run is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_check: Option<Timestamp>,
+    /// What the next run is to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+}
+
+/// What a check remembers from run to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The kind that wrote it: another one cannot read it.
+    pub kind: Box<str>,
+    /// What it wrote.
+    pub text: Arc<str>,
 }
 
 /// A message and how its delivery went.

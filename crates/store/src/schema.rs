@@ -17,7 +17,7 @@ const _: () = assert!(MIGRATIONS.len() == 1, "the version is the number of steps
 
 /// What a connection may keep in memory, in KiB. The state of ten thousand checks is touched all over, so more would help little, and
 /// the whole daemon is to fit into 12 MiB.
-const CACHE_KIB: i64 = 384;
+const CACHE_KIB: i64 = 256;
 /// How long a write waits for another program that holds the database (somebody with `sqlite3`).
 const BUSY: Duration = Duration::from_secs(5);
 /// The journal file is cut back to this when it starts over.

@@ -127,6 +127,14 @@ fn kinds_page(name: &str, checks: bool) -> String {
             paragraphs(&mut page, &format!("A bare text is short for `{setting}`."));
         }
         settings(&mut page, &kind.settings);
+        if !kind.fields.is_empty() {
+            page.control("PP", []).text([roman("Fields:")]);
+        }
+        for field in kind.fields {
+            page.control("TP", [])
+                .text([bold(field.name), roman(format!(" ({})", reference::unit(field)))])
+                .text(words(field.help));
+        }
     }
     see_also(&mut page, &["monchero(1)", "monchero-kinds(1)", "monchero.yaml(5)"]);
     page.to_roff()

@@ -77,7 +77,7 @@ fn what_people_write_is_within_the_bounds() {
     assert_eq!(checks.len(), 10_000);
     assert!(checks.iter().all(|check| std::sync::Arc::ptr_eq(&check.labels, &checks[0].labels)));
     assert!(checks.iter().all(|check| std::sync::Arc::ptr_eq(&check.actions, &checks[0].actions)));
-    assert_eq!(checks[9_999].source.as_ref(), format!("conf.d/a.yaml:{}", 2 + 3 * 9_999));
+    assert_eq!(checks[9_999].source.to_string(), format!("conf.d/a.yaml:{}", 2 + 3 * 9_999));
 }
 
 /// The budget of one load: 0.15 s of CPU for ten thousand checks. `cargo test --release -p monchero ten_thousand -- --ignored`.

@@ -120,7 +120,7 @@ fn defaults_of_the_manual() {
     );
     assert_eq!(check(&loaded, "slow").retry_interval, Duration::from_secs(30));
     assert_eq!((a.policy.max_attempts, a.policy.recover_after, a.on_timeout), (3, 1, State::Unknown));
-    assert_eq!(a.source.as_ref(), "conf.d/a.yaml:1");
+    assert_eq!(a.source.to_string(), "conf.d/a.yaml:1");
     let [script, target] = loaded.configuration.actions.as_slice() else { panic!("two actions") };
     assert_eq!(target.wants.states, [State::Warning, State::Unknown, State::Bad]);
     assert_eq!((target.wants.remind, target.quiet), (None, None));

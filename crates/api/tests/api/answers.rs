@@ -278,6 +278,8 @@ async fn requests_that_are_not_understood_are_told_so() {
         ("GET", "/v1/check?name=a&name=b", "", 400, "given 2 times"),
         ("GET", "/v1/history?since=yesterday", "", 400, "a moment such as"),
         ("GET", "/v1/history?limit=-1", "", 400, "a number"),
+        ("GET", "/v1/history?limit=2001", "", 400, "from 1 to 2000"),
+        ("GET", "/v1/metric-history?check=x&label=y&limit=0", "", 400, "from 1 to 10000"),
         ("POST", "/v1/run", "{", 400, "not what is expected"),
         ("POST", "/v1/run", "", 400, "not what is expected"),
         ("DELETE", "/v1/downtime?id=x", "", 400, "number of a downtime"),
@@ -319,4 +321,43 @@ async fn nobody_there_is_told_with_what_to_do() {
 #[test]
 fn plans_are_words() {
     assert_eq!(serde_json::to_string(&Plan::Held).unwrap(), "\"held\"");
+}
+
+#[tokio::test]
+async fn signals_are_bounded_and_reach_the_check_that_waits() {
+    let daemon = Daemon::start(rows());
+    let send = async |name: &str, body: serde_json::Value| {
+        daemon.request("POST", &format!("/v1/checks/{name}/signals"), &body.to_string()).await
+    };
+    let (status, body) = send(
+        "backup",
+        json!({ "kind": "fail", "exit_status": 3, "run": "r1", "output": "\u{1b}[2J no space", "duration": "1m30s" }),
+    )
+    .await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(
+        daemon.log(),
+        [
+            "signal backup Signal { kind: Fail(Some(3)), run: Some(\"r1\"), output: \"\u{fffd}[2J no space\", took: Some(90s) }"
+        ]
+    );
+    for wrong in [
+        json!({ "kind": "stop" }),
+        json!({ "kind": "success", "exit_status": 0 }),
+        json!({ "kind": "start", "run": "" }),
+        json!({ "kind": "start", "run": "x".repeat(65) }),
+        json!({ "kind": "start", "run": "a\nb" }),
+        json!({ "kind": "log", "output": "x".repeat(64 * 1024 + 1) }),
+        json!({ "kind": "success", "duration": "90" }),
+        json!({ "kind": "start", "state": "okay" }),
+    ] {
+        let (status, answer) = send("backup", wrong.clone()).await;
+        assert_eq!(status, 400, "{wrong} {answer}");
+    }
+    assert_eq!(send("backup", json!({ "kind": "log", "output": "x".repeat(64 * 1024) })).await.0, 200);
+    assert_eq!(send("nosuch", json!({ "kind": "start" })).await.0, 404);
+    let (status, answer) = send("raid%2Fmd0", json!({ "kind": "start" })).await;
+    assert_eq!(status, 409);
+    assert_eq!(answer["error"], "`raid/md0` takes no signals: it looks for itself");
+    assert!(answer["hint"].as_str().unwrap().contains("monchero kinds"), "{answer}");
 }

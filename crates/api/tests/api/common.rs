@@ -1,6 +1,7 @@
 //! A daemon's outside without its inside: the real socket, router and store over an engine that answers from a script.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Client, Socket, serve};
+use monchero_core::definition::Place;
 use monchero_core::hold::Downtime;
 use monchero_core::quantity::Unit;
 use monchero_core::report::ServiceResult;
@@ -110,6 +112,17 @@ async fn play(rows: Vec<Arc<Row>>, mut commands: mpsc::Receiver<Command>, log: L
                 ));
                 send(answer, found.map(drop));
             }
+            Command::Signal(name, signal, answer) => {
+                say(format!("signal {name} {signal:?}"));
+                let takes = |row: Arc<Row>| {
+                    if name.as_str() == "backup" {
+                        Ok(row.result.clone())
+                    } else {
+                        Err(Refusal::TakesNoSignals(name.clone()))
+                    }
+                };
+                send(answer, find(name.as_str()).and_then(takes));
+            }
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
                 say(format!("acknowledge {check} by {author}: {comment} until {until:?} sticky {sticky}"));
                 acknowledged.push(check);
@@ -157,7 +170,7 @@ pub(crate) fn detail(row: Arc<Row>) -> Detail {
         interval: Duration::from_secs(30),
         retry_interval: Duration::from_secs(5),
         timeout: Duration::from_secs(10),
-        source: "conf.d/web.yaml:12".into(),
+        source: Place { file: "conf.d/web.yaml".into(), line: NonZeroU32::new(12) },
         depends_on: Arc::new([Name::new("uplink")]),
         actions: Arc::new([Name::new("ops")]),
         targets: Vec::new(),
@@ -237,6 +250,7 @@ pub(crate) fn backend(engine: EngineHandle, dir: &Path, store: &Store) -> Backen
     Backend {
         engine,
         store: store.reader(),
+        operators: None,
         reload: Arc::new(move || {
             let broken = broken.exists();
             Box::pin(async move {

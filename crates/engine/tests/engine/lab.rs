@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_core::action::Target;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Delivered, Event, Message, Script};
-use monchero_core::check::{BoxFuture, Check, CheckError, Context};
+use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, SignalKind};
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ActionDefinition, Configuration, Definition, Retention, Trigger};
+use monchero_core::definition::{ActionDefinition, Configuration, Definition, Place, Retention, Settings, Trigger};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
 use monchero_core::{DeliveryError, Name, Policy, Report, State};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
@@ -25,6 +25,16 @@ pub(crate) enum Answer {
     State(State),
     TimesOut,
     Panics,
+    /// One more than what it remembers.
+    Counts,
+    /// Okay, and again after this.
+    Again(Duration),
+    /// A problem that needs no confirmation.
+    Proven,
+    /// Like its worst peer.
+    LikeWorst,
+    /// Like what it remembers, after half a second.
+    Slow,
 }
 
 /// Everything that outlives an engine.
@@ -38,6 +48,7 @@ pub(crate) struct Lab {
     pub(crate) handle: EngineHandle,
     configuration: Configuration,
     clock: Clock,
+    asleep: Arc<Mutex<Duration>>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -62,6 +73,16 @@ pub(crate) struct ScriptSpec {
 
 impl Lab {
     pub(crate) fn new(checks: &[CheckSpec], targets: &[(String, Wants)], scripts: &[ScriptSpec]) -> Self {
+        Self::adjusted(checks, targets, scripts, |_| {})
+    }
+
+    /// With actions that have more than the usual settings.
+    pub(crate) fn adjusted(
+        checks: &[CheckSpec],
+        targets: &[(String, Wants)],
+        scripts: &[ScriptSpec],
+        adjust: impl FnMut(&mut ActionDefinition),
+    ) -> Self {
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         let answers: Arc<Mutex<HashMap<String, Answer>>> = Arc::default();
         let runs: Arc<Mutex<HashMap<String, u32>>> = Arc::default();
@@ -83,11 +104,13 @@ impl Lab {
             made.cooldown = *cooldown;
             actions.push(made);
         }
+        actions.iter_mut().for_each(adjust);
         let configuration = Configuration {
             host: Arc::from("lab"),
             zone: jiff::tz::TimeZone::UTC,
             concurrency: 64,
             sysroot: PathBuf::from("/"),
+            operators: None,
             retention: Retention::default(),
             checks: definitions,
             actions,
@@ -95,7 +118,9 @@ impl Lab {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let clock = Clock::following_tokio(start);
+        let asleep: Arc<Mutex<Duration>> = Arc::default();
+        let slept = Arc::clone(&asleep);
+        let clock = Clock::following_tokio(start).on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
         let mut lab = Self {
             answers,
             runs,
@@ -106,6 +131,7 @@ impl Lab {
             handle: EngineHandle::new().0,
             configuration,
             clock,
+            asleep,
             stop: watch::channel(false).0,
             task: None,
         };
@@ -124,6 +150,7 @@ impl Lab {
             checks: tokio::runtime::Handle::current(),
             runtime: tokio::runtime::Handle::current(),
             clock: self.clock.clone(),
+            peers: Arc::new(handle.clone()),
             commands,
             stop: stopping,
         });
@@ -147,10 +174,29 @@ impl Lab {
         self.start();
     }
 
+    /// A check becomes one of another kind, or one with another definition.
+    pub(crate) async fn change(&mut self, name: &str, kind: &'static str) {
+        for check in self.configuration.checks.iter_mut().filter(|check| check.name.as_str() == name) {
+            check.kind = kind;
+            check.fingerprint += 1;
+        }
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The message of its last result.
+    pub(crate) async fn message(&self, check: &str) -> String {
+        self.handle.show(check).await.unwrap().row.result.message.to_string()
+    }
+
     /// A configuration without these checks takes force.
     pub(crate) async fn remove(&mut self, name: &str) {
         self.configuration.checks.retain(|check| check.name.as_str() != name);
         self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The machine sleeps for so long: the wall clock goes on, the monotonic one does not.
+    pub(crate) fn suspend(&self, length: Duration) {
+        *self.asleep.lock().unwrap() += length;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -197,16 +243,18 @@ fn definition(
         name: Name::new(&spec.name),
         kind: "fake",
         check: Arc::new(check),
-        interval: spec.interval,
-        retry_interval: spec.retry_interval,
-        timeout: Duration::from_secs(5),
-        policy: spec.policy,
-        on_timeout: State::Unknown,
-        labels: Arc::default(),
-        depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
-        actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
-        env: Arc::from([]),
-        source: Arc::from("lab"),
+        settings: Arc::new(Settings {
+            interval: spec.interval,
+            retry_interval: spec.retry_interval,
+            timeout: Duration::from_secs(5),
+            policy: spec.policy,
+            on_timeout: State::Unknown,
+            labels: Arc::default(),
+            depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
+            actions: spec.actions.iter().map(|name| Name::new(name)).collect(),
+            env: Arc::from([]),
+        }),
+        source: Place { file: Arc::from("lab"), line: None },
         fingerprint: 1,
     }
 }
@@ -218,6 +266,11 @@ fn action(name: &str, action: Action, wants: Wants) -> ActionDefinition {
         action,
         wants,
         quiet: None,
+        delay: None,
+        after: None,
+        group: Duration::from_secs(10),
+        rate: 20,
+        fallback: None,
         on: Vec::new(),
         timeout: Duration::from_secs(10),
         cooldown: None,
@@ -245,8 +298,41 @@ impl Check for FakeCheck {
                     Err(CheckError::TimedOut(context.timeout))
                 }
                 Answer::Panics => panic!("as told"),
+                Answer::Counts => {
+                    let count = context.recall().unwrap_or(0) + 1;
+                    let mut report = Report::of(State::Okay, format!("number {count}"));
+                    report.remember(&count);
+                    Ok(report)
+                }
+                Answer::Again(after) => Ok(Report { again: Some(after), ..Report::of(State::Okay, "soon again") }),
+                Answer::Proven => Ok(Report { proven: true, ..Report::of(State::Bad, "beyond doubt") }),
+                Answer::LikeWorst => {
+                    let peers = context.peers.all().await;
+                    let worst = peers.iter().filter(|peer| peer.name.as_str() != context.check && peer.kind == "fake");
+                    let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
+                    Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
+                }
+                Answer::Slow => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    let last: String = context.recall().unwrap_or_default();
+                    let mut report = Report::of(State::Okay, format!("last heard {last:?}"));
+                    report.remember(&last);
+                    Ok(report)
+                }
             }
         })
+    }
+
+    fn hear(&self, signal: &Signal, _: Option<&str>, _: Timestamp) -> Option<Report> {
+        let state = match signal.kind {
+            SignalKind::Log => return None,
+            SignalKind::Fail(_) => State::Bad,
+            SignalKind::Start | SignalKind::Success => State::Okay,
+        };
+        assert_ne!(signal.output, "panic", "as told");
+        let mut report = Report { proven: true, ..Report::of(state, signal.output.clone()) };
+        report.remember(&signal.output);
+        Some(report)
     }
 }
 
@@ -275,7 +361,21 @@ impl Target for FakeTarget {
                 message.event.check.name,
                 message.event.state
             );
-            self.messages.lock().unwrap().push(text);
+            let mut messages = self.messages.lock().unwrap();
+            let many = message.digest.len();
+            for line in &message.digest {
+                messages.push(format!(
+                    "{}: {} {} {} (of {many})",
+                    self.name,
+                    line.kind.as_str(),
+                    line.check,
+                    line.state
+                ));
+            }
+            if many == 0 {
+                messages.push(text);
+            }
+            drop(messages);
             Ok("taken".to_owned().into())
         })
     }

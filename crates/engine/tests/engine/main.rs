@@ -2,5 +2,7 @@
 
 mod delivery;
 mod lab;
+mod memory;
 mod scenarios;
 mod schedule;
+mod telling;

@@ -15,6 +15,9 @@ use monchero_core::flapping::FlappingPolicy;
 use monchero_core::hold::Downtime;
 use monchero_core::{Name, Policy, Report, State, duration};
 
+/// How long the engine may leave a result alone after a start.
+const REST: Duration = Duration::from_millis(50);
+
 struct Page {
     checks: Vec<CheckSpec>,
     targets: Vec<(String, Wants)>,
@@ -64,7 +67,9 @@ async fn play(page: &Page) -> Vec<String> {
                 }
             }
         }
-        now = times[index];
+        // Results are taken a moment after they come.
+        tokio::time::sleep(REST).await;
+        now = times[index] + REST;
         // Just before the next row, or a minute after the last one.
         let until = times
             .get(index + 1)

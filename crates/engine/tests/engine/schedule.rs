@@ -90,3 +90,16 @@ async fn a_restart_makes_no_transition() {
     }
     assert_eq!(*lab.journal.transitions.lock().unwrap(), before);
 }
+
+/// R19: what came due while the machine slept runs once, spread, and what did not keeps its time.
+#[tokio::test(start_paused = true)]
+async fn after_a_suspend_what_is_overdue_runs_once_and_soon() {
+    let lab = Lab::new(&[spec("daily", Duration::from_hours(24)), spec("weekly", Duration::from_hours(168))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((runs(&lab, "daily"), runs(&lab, "weekly")), (1, 1));
+    lab.suspend(Duration::from_hours(30));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((runs(&lab, "daily"), runs(&lab, "weekly")), (2, 1));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((runs(&lab, "daily"), runs(&lab, "weekly")), (2, 1));
+}

@@ -14,7 +14,7 @@ use monchero_core::quantity::Unit;
 use monchero_core::report::ServiceResult;
 use monchero_core::{CheckStatus, Metric, Name, State, StateType, Transition};
 use monchero_store::record::ActionState;
-use monchero_store::{ActionRow, Loaded, NoticeRow, Record, Store, StoreOptions, StoredCheck, Urgency};
+use monchero_store::{ActionRow, Loaded, Memory, NoticeRow, Record, Store, StoreOptions, StoredCheck, Urgency};
 
 /// The present of most tests, in milliseconds.
 pub(crate) const NOW: i64 = 1_800_000_000_000;
@@ -86,6 +86,10 @@ pub(crate) fn check(name: &str, sequence: u64) -> StoredCheck {
         duration_ms: 17,
         anchor: Some(at(-60_000)),
         parent: name.contains('/').then(|| Name::new(name.split('/').next().unwrap())),
+        next_check: Some(at(1_000)),
+        memory: sequence
+            .is_multiple_of(2)
+            .then(|| Memory { kind: "disk".into(), text: format!("[{sequence}]").into() }),
     }
 }
 

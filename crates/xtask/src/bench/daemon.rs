@@ -103,13 +103,16 @@ impl Daemon {
         Ok(output.0)
     }
 
-    /// The processes that belong to the daemon itself: its children of the same program.
+    /// The processes that belong to the daemon itself: its children of the same program. A child that has not yet become the plugin that
+    /// it will be is the daemon once more, which says so itself.
     fn guards(&self) -> Result<Vec<u32>> {
         let mut guards = Vec::new();
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
             let children = std::fs::read_to_string(task?.path().join("children")).unwrap_or_default();
             for child in children.split_whitespace().filter_map(|word| word.parse::<u32>().ok()) {
-                if std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == binary()) {
+                let is_ours = std::fs::read_link(format!("/proc/{child}/exe")).is_ok_and(|exe| exe == binary());
+                let arguments = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                if is_ours && arguments.split('\0').nth(1) != Some("agent") {
                     guards.push(child);
                 }
             }

@@ -1,0 +1,79 @@
+//! Lines of a file between two places, in bounded memory.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use tokio::time::Instant;
+
+/// How much of a line is looked at; the rest of a longer one is passed over.
+pub(super) const MAX_LINE: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
+
+pub(super) struct Lines<'a> {
+    pub(super) file: &'a File,
+    /// Where the file ended when it was opened; what comes later is read in the next run.
+    pub(super) end: u64,
+    /// Whether the end of the file ends the last line.
+    pub(super) is_ended: bool,
+    pub(super) deadline: Instant,
+}
+
+impl Lines<'_> {
+    /// Gives out all lines from `offset` on, and moves it behind the last one. `within` tells that it stands in a line that is to be passed
+    /// over. When the time is over, it stops.
+    pub(super) fn read(
+        &self,
+        offset: &mut u64,
+        within: &mut bool,
+        judge: &mut dyn FnMut(&[u8]),
+    ) -> std::io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        let mut line: Vec<u8> = Vec::new();
+        let mut at = *offset;
+        while at < self.end && Instant::now() < self.deadline {
+            let wanted = usize::try_from(self.end - at).map_or(CHUNK, |left| left.min(CHUNK));
+            let count = self.file.read_at(chunk.get_mut(..wanted).unwrap_or_default(), at)?;
+            if count == 0 {
+                // It was truncated a moment ago; the next run sees that.
+                return Ok(());
+            }
+            for piece in chunk.get(..count).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+                at += piece.len() as u64;
+                let ended = piece.ends_with(b"\n");
+                if *within {
+                    (*offset, *within) = (at, !ended);
+                    continue;
+                }
+                let room = MAX_LINE.saturating_sub(line.len());
+                line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+                if ended || line.len() >= MAX_LINE {
+                    give(&line, judge);
+                    line.clear();
+                    (*offset, *within) = (at, !ended);
+                }
+            }
+        }
+        if self.is_ended && at >= self.end && !line.is_empty() {
+            give(&line, judge);
+            *offset = at;
+        }
+        Ok(())
+    }
+}
+
+fn give(line: &[u8], judge: &mut dyn FnMut(&[u8])) {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    judge(line.strip_suffix(b"\r").unwrap_or(line));
+}
+
+/// The place behind the last end of a line; none if there is none in the last [`MAX_LINE`] bytes.
+pub(super) fn last_end(file: &File, size: u64) -> Option<u64> {
+    let start = size.saturating_sub(MAX_LINE as u64);
+    let mut bytes = vec![0; usize::try_from(size - start).ok()?];
+    file.read_exact_at(&mut bytes, start).ok()?;
+    match bytes.iter().rposition(|byte| *byte == b'\n') {
+        Some(place) => Some(start + place as u64 + 1),
+        None if start == 0 => Some(0),
+        None => None,
+    }
+}

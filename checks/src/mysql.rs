@@ -1,0 +1,290 @@
+//! `mysql`: whether a MySQL or MariaDB server answers, how it is, and what a query says.
+
+mod session;
+
+use std::collections::BTreeMap;
+
+use monchero_core::check::{CheckKind, Context};
+use monchero_core::items::{Field, Judge, Limit, Value};
+use monchero_core::quantity::{Unit, human};
+use monchero_core::{CheckError, Filter, Invalid, Report, Secret, Thresholds};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use self::session::{Session, run};
+use crate::net::{Deadline, Failure};
+use crate::rows::{self, Asked, Record};
+use crate::server::{Counters, Growth, Place, SECOND_READING, localhost};
+use crate::settings::excerpt;
+
+const FIELDS: &[Field<'static>] = &[
+    Field::number("time", "s", "The whole run: connecting, logging in, every answer."),
+    Field::number("connections", "", "Connections of clients."),
+    Field::number("connections_used", "%", "The share of `max_connections` in use."),
+    Field::number("running", "", "Connections that are executing something, this check's own included."),
+    Field::number("queries", "", "Statements per second since the last run."),
+    Field::number("slow", "", "Slow statements per second since the last run, slow by the server's `long_query_time`."),
+    Field::number("aborted", "", "Failed attempts to connect per second since the last run."),
+    Field::number("hits", "%", "The share of reads that InnoDB found in its buffer pool, since the last run."),
+    Field::number("lag", "s", "On a replica: how far it is behind; nothing while replication is stopped."),
+    Field::number("uptime", "s", "Since the server was started."),
+    Field::text("replication", "On a replica: `running`, or `stopped` if one of its two threads is."),
+    Field::text("version", "The server's version."),
+];
+
+const LIMITS: &[Limit] = &[
+    Limit { field: "connections_used", warning: "> 80%", bad: "> 90%" },
+    Limit { field: "lag", warning: "> 1m", bad: "> 10m" },
+    Limit { field: "replication", warning: "", bad: "stopped" },
+];
+
+/// The counters that are remembered from run to run.
+const COUNTERS: &[&str] =
+    &["questions", "slow_queries", "aborted_connects", "innodb_buffer_pool_reads", "innodb_buffer_pool_read_requests"];
+
+/// Whether a MySQL or MariaDB server lets us in, and how it is, or what a query of yours answers.
+///
+/// A server that refuses, does not answer, or does not let us in is bad. Sessions only read (`transaction_read_only`), and a
+/// statement ends with the run where the server can do that. Without `query`, connections, statements, InnoDB's buffer pool and
+/// replication are measured; for the last, the user needs `REPLICATION CLIENT` (MySQL) or `SLAVE MONITOR` (MariaDB). No TLS is spoken:
+/// a server elsewhere is asked through a tunnel, or by a monchero of its own.
+///
+/// With `query`, each column of the answer is measured under its name. If there are several rows, or the first column holds no number,
+/// the first column is the name of the row. A single range in `warning` and `bad` is about the first column that is measured; in maps the
+/// columns stand by their names, `rows` for their number and `time` for the whole run. An answer without rows is unknown unless there
+/// is a limit for `rows`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mysql {
+    /// The name or address of the host, or the path of the Unix socket (`/run/mysqld/mysqld.sock`). Default: `localhost`.
+    #[serde(default = "localhost")]
+    host: String,
+    /// The port. Default: `3306`.
+    #[serde(default = "usual_port")]
+    port: u16,
+    /// The user. The ways to log in that are known are `mysql_native_password` and `caching_sha2_password`.
+    user: String,
+    /// The password; it is not sent as it is. Default: none.
+    password: Option<Secret>,
+    /// The database. Default: none is chosen.
+    database: Option<String>,
+    /// A query (SQL). The first 200 rows and 50 columns of its answer are looked at.
+    query: Option<String>,
+    /// What the first column that is measured counts: `s`, `B` or `%`. Default: plain numbers.
+    #[serde(default)]
+    unit: String,
+    /// Which rows of the query count, by name or by the values of columns. Default: all.
+    #[serde(default)]
+    only: Filter,
+    /// Which rows of the query do not count. Default: none.
+    #[serde(default)]
+    except: Filter,
+    /// When it is a warning. Without `query`, a single range is about `time`, and without a word about them, a warning is
+    /// `connections_used` above 80% and `lag` above 1m.
+    #[serde(default)]
+    warning: Thresholds,
+    /// When it is bad, written as `warning` is. Without `query` and without a word about them, bad is `connections_used` above 90%, `lag`
+    /// above 10m and a `replication` that is stopped.
+    #[serde(default)]
+    bad: Thresholds,
+    /// Made by `validate`.
+    #[serde(skip)]
+    place: Place,
+}
+
+fn usual_port() -> u16 {
+    3306
+}
+
+impl CheckKind for Mysql {
+    const NAME: &'static str = "mysql";
+    const EXAMPLE: &'static str = "{ host: /run/mysqld/mysqld.sock, user: monitor, password: { env: MYSQL_PASSWORD }, warning: { slow: \"> 1\" } }";
+    const FIELDS: &'static [Field<'static>] = FIELDS;
+
+    fn validate(&mut self) -> Result<(), Invalid> {
+        self.place = Place::of(&self.host, self.port, None)?;
+        if self.user.is_empty() {
+            return Err(Invalid::at("user", "`user` must not be empty".to_owned()));
+        }
+        rows::validate(self.query.as_deref(), self.asked())?;
+        match self.query {
+            Some(_) => Ok(()),
+            None => Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS),
+        }
+    }
+
+    async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
+        let looked = match &self.query {
+            Some(query) => self.query(context, query.clone()).await?,
+            None => self.look(context).await,
+        };
+        match looked {
+            Ok(report) => Ok(report),
+            Err(failure) => failure.into_answer(),
+        }
+    }
+}
+
+impl Mysql {
+    fn asked(&self) -> Asked<'_> {
+        let Self { unit, only, except, warning, bad, .. } = self;
+        Asked { unit, only, except, warning, bad }
+    }
+
+    async fn query(&self, context: &Context<'_>, query: String) -> Result<Result<Report, Failure>, CheckError> {
+        let start = Instant::now();
+        let answer = run(self, Deadline::of(context), async move |session| session.ask(&query).await).await;
+        let table = match answer {
+            Ok(table) => table,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut report = context.report();
+        table.judge(&mut report, self.asked(), start.elapsed().as_secs_f64())?;
+        Ok(Ok(report))
+    }
+
+    async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
+        let start = Instant::now();
+        let deadline = Deadline::of(context);
+        let before: Option<Counters> = context.recall();
+        let begun = context.now;
+        let counters = move |status: &Record| Counters::of(begun + start.elapsed(), status, COUNTERS);
+        let looked = run(self, deadline, async move |session| {
+            let mut health = health(session).await?;
+            let replication = replication(session).await?;
+            let time = start.elapsed().as_secs_f64();
+            let mut now = counters(&health);
+            let growth = if let Some(before) = before {
+                now.since(&before)
+            } else {
+                tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
+                health = self::health(session).await?;
+                let first = std::mem::replace(&mut now, counters(&health));
+                now.since(&first)
+            };
+            Ok((health, replication, time, now, growth))
+        });
+        let (health, replication, time, now, growth) = looked.await?;
+        let mut report = context.report();
+        report.remember(&now);
+        self.judge(&mut report, time, &health, &replication, growth.as_ref());
+        Ok(report)
+    }
+
+    fn judge(
+        &self,
+        report: &mut Report,
+        time: f64,
+        health: &Record,
+        replication: &Replication,
+        growth: Option<&Growth>,
+    ) {
+        let number = |name: &str| health.get(name).and_then(|value| value.parse::<f64>().ok());
+        let text = |name: &str| health.get(name).map_or("", String::as_str);
+        let rate = |name: &str| growth.and_then(|growth| growth.rate(name));
+        let most = number("max_connections").filter(|most| *most > 0.0);
+        let used = number("threads_connected").zip(most).map(|(used, most)| 100.0 * used / most);
+        let (missed, reads) = ("innodb_buffer_pool_reads", "innodb_buffer_pool_read_requests");
+        let missed = growth.and_then(|growth| growth.by(missed).zip(growth.by(reads)));
+        let hits =
+            missed.filter(|(_, reads)| *reads > 0.0).map(|(missed, reads)| 100.0 * (1.0 - missed / reads).max(0.0));
+        let numbers = [
+            ("time", Some(time)),
+            ("connections", number("threads_connected")),
+            ("connections_used", used),
+            ("running", number("threads_running")),
+            ("queries", rate("questions")),
+            ("slow", rate("slow_queries")),
+            ("aborted", rate("aborted_connects")),
+            ("hits", hits),
+            ("lag", replication.lag()),
+            ("uptime", number("uptime")),
+        ];
+        let texts = [("replication", replication.state()), ("version", Some(text("version")))];
+        let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name, Value::Number(value?))));
+        let texts = texts.into_iter().filter_map(|(name, value)| Some((name, Value::Text(value?))));
+        let values: Vec<_> = numbers.chain(texts).collect();
+        if let Replication::Denied(why) = replication {
+            report.output = format!("replication is not measured: {why}");
+        }
+        Judge::new(FIELDS, &self.warning, &self.bad).item(report, "", &values, || {
+            let connections = format!("{} of {} connections", text("threads_connected"), text("max_connections"));
+            let why = replication.why().map(|why| format!(", replication: {}", excerpt(why))).unwrap_or_default();
+            format!("{} in {}, {connections}{why}", excerpt(text("version")), human(time, &Unit::SECONDS))
+        });
+    }
+}
+
+/// What is asked of some 500 values.
+const STATUS: &str = "show global status where variable_name in ('Threads_connected', 'Threads_running', 'Uptime', 'Questions', \
+    'Slow_queries', 'Aborted_connects', 'Innodb_buffer_pool_reads', 'Innodb_buffer_pool_read_requests')";
+
+/// What the server says about itself, by names in small letters.
+async fn health(session: &mut Session) -> Result<Record, Failure> {
+    let table = session.ask(STATUS).await?;
+    let pairs = table.rows.into_iter().filter_map(|row| {
+        let mut values = row.into_iter();
+        Some((values.next()??.to_lowercase(), values.next()??))
+    });
+    let mut status: Record = pairs.collect();
+    let variables = "select @@global.max_connections as max_connections, version() as version";
+    status.extend(session.ask(variables).await?.record());
+    Ok(status)
+}
+
+/// How a replica is.
+enum Replication {
+    /// It is none.
+    None,
+    /// By the names of the columns, in small letters.
+    Status(Record),
+    /// The user may not know.
+    Denied(String),
+}
+
+/// Access is denied to a statement.
+const DENIED: u16 = 1227;
+/// A statement cannot be understood: another version has another one.
+const SYNTAX: u16 = 1064;
+
+async fn replication(session: &mut Session) -> Result<Replication, Failure> {
+    for statement in ["show replica status", "show slave status"] {
+        match session.try_ask(statement).await? {
+            Ok(table) if table.rows.is_empty() => return Ok(Replication::None),
+            Ok(table) => {
+                let status = table.record().into_iter();
+                let status: BTreeMap<_, _> = status.map(|(name, value)| (name.to_lowercase(), value)).collect();
+                return Ok(Replication::Status(status));
+            }
+            Err(error) if error.code == SYNTAX => {}
+            Err(error) if error.code == DENIED => return Ok(Replication::Denied(excerpt(&error.message))),
+            Err(error) => return Err(session.failure(&error)),
+        }
+    }
+    Ok(Replication::None)
+}
+
+impl Replication {
+    /// The value under one of the names that the versions have for it.
+    fn get(&self, names: [&str; 2]) -> Option<&str> {
+        let Self::Status(status) = self else { return None };
+        names.iter().find_map(|name| status.get(*name)).map(String::as_str)
+    }
+
+    fn lag(&self) -> Option<f64> {
+        self.get(["seconds_behind_master", "seconds_behind_source"])?.parse().ok()
+    }
+
+    fn state(&self) -> Option<&'static str> {
+        let receiver = self.get(["slave_io_running", "replica_io_running"])?;
+        let applier = self.get(["slave_sql_running", "replica_sql_running"])?;
+        Some(if receiver == "Yes" && applier == "Yes" { "running" } else { "stopped" })
+    }
+
+    /// What went wrong last.
+    fn why(&self) -> Option<&str> {
+        let errors = [["last_io_error"; 2], ["last_sql_error"; 2]];
+        errors.into_iter().find_map(|names| self.get(names).filter(|why| !why.is_empty()))
+    }
+}

@@ -1,0 +1,148 @@
+//! What checks remember, when they want to be looked at again, what they hear and what they know of each other.
+
+use std::time::Duration;
+
+use monchero_core::check::{Signal, SignalKind};
+use monchero_core::{Name, Policy, State};
+use monchero_engine::Refusal;
+
+use crate::lab::{Answer, CheckSpec, Lab};
+
+fn lab(checks: &[(&str, u64, Answer)]) -> Lab {
+    let spec = |(name, interval, _): &(&str, u64, Answer)| CheckSpec {
+        name: (*name).to_owned(),
+        interval: Duration::from_secs(*interval),
+        retry_interval: Duration::from_secs(*interval),
+        policy: Policy::default(),
+        depends_on: Vec::new(),
+        actions: Vec::new(),
+    };
+    let lab = Lab::new(&checks.iter().map(spec).collect::<Vec<_>>(), &[], &[]);
+    for (name, _, answer) in checks {
+        lab.answer(name, *answer);
+    }
+    lab
+}
+
+async fn pass(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+fn runs(lab: &Lab, check: &str) -> u32 {
+    lab.runs.lock().unwrap().get(check).copied().unwrap_or_default()
+}
+
+async fn say(lab: &Lab, check: &str, kind: SignalKind, output: &str) -> Result<String, Refusal> {
+    let signal = Signal { kind, run: None, output: output.to_owned(), took: None };
+    Ok(lab.handle.signal(Name::new(check), signal).await?.message.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_outlives_failures_reloads_and_restarts() {
+    let mut lab = lab(&[("a", 10, Answer::Counts)]);
+    pass(25_000).await;
+    let before = runs(&lab, "a");
+    assert_eq!(lab.message("a").await, format!("number {before}"));
+    lab.answer("a", Answer::TimesOut);
+    pass(20_000).await;
+    lab.answer("a", Answer::Counts);
+    pass(15_000).await;
+    let failed = runs(&lab, "a") - before;
+    lab.restart().await;
+    pass(25_000).await;
+    lab.change("a", "fake").await;
+    pass(25_000).await;
+    let counted: u32 = lab.message("a").await.strip_prefix("number ").unwrap().parse().unwrap();
+    let all = runs(&lab, "a");
+    assert!(
+        counted < all && counted + failed >= all,
+        "{counted} of {all}, {failed} of which failed or came after that"
+    );
+    assert!(counted > before + 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_goes_with_its_kind_and_its_check() {
+    let mut lab = lab(&[("a", 10, Answer::Counts), ("b", 10, Answer::Counts)]);
+    pass(60_000).await;
+    lab.change("a", "other").await;
+    pass(11_000).await;
+    assert!(["number 1", "number 2"].contains(&&*lab.message("a").await), "{}", lab.message("a").await);
+    assert_ne!(lab.message("b").await, "number 1");
+    pass(60_000).await;
+    lab.change("a", "fake").await;
+    lab.kill().await;
+    pass(11_000).await;
+    assert!(["number 1", "number 2"].contains(&&*lab.message("a").await), "{}", lab.message("a").await);
+}
+
+/// A run that asks for the next one leaves the grid as it is, also over a restart.
+#[tokio::test(start_paused = true)]
+async fn a_check_is_looked_at_again_when_it_asks() {
+    let mut lab = lab(&[("a", 3_600, Answer::Again(Duration::from_secs(100)))]);
+    pass(31_000).await;
+    assert_eq!(runs(&lab, "a"), 1);
+    pass(100_000).await;
+    assert_eq!(runs(&lab, "a"), 2);
+    lab.kill().await;
+    pass(100_000).await;
+    assert_eq!(runs(&lab, "a"), 3, "what was planned is kept");
+    lab.answer("a", Answer::Again(Duration::ZERO));
+    pass(100_000).await;
+    let quick = runs(&lab, "a");
+    pass(1_000).await;
+    assert!((9..=11).contains(&(runs(&lab, "a") - quick)), "not more often than every 100 ms");
+    lab.answer("a", Answer::State(State::Okay));
+    pass(1_000).await;
+    let calm = runs(&lab, "a");
+    pass(7_200_000).await;
+    assert_eq!(runs(&lab, "a") - calm, 2, "the grid goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_proven_is_hard_at_once() {
+    let lab = lab(&[("a", 10, Answer::Proven), ("b", 10, Answer::State(State::Bad))]);
+    pass(11_000).await;
+    assert_eq!(lab.state("a").await, "bad hard");
+    assert!(lab.state("b").await.starts_with("bad soft"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_a_result_that_is_on_disk_when_it_is_answered() {
+    let mut lab = lab(&[("a", 3_600, Answer::Slow)]);
+    pass(31_000).await;
+    assert_eq!(say(&lab, "a", SignalKind::Fail(Some(1)), "no space left").await.unwrap(), "no space left");
+    lab.kill().await;
+    assert_eq!(lab.state("a").await, "bad hard");
+    assert_eq!(say(&lab, "a", SignalKind::Success, "done").await.unwrap(), "done");
+    assert_eq!(lab.state("a").await, "okay hard");
+    let refused = say(&lab, "a", SignalKind::Log, "?").await.unwrap_err();
+    assert_eq!(refused.to_string(), "`a` takes no signals: it looks for itself");
+    assert!(matches!(say(&lab, "b", SignalKind::Start, "").await, Err(Refusal::NoSuchCheck { .. })));
+    assert!(say(&lab, "self/store", SignalKind::Start, "").await.is_err());
+    assert!(say(&lab, "a", SignalKind::Start, "panic").await.is_err(), "it costs the signal only");
+    assert_eq!(lab.state("a").await, "okay hard");
+}
+
+/// What a run judges that a signal overtook is no longer so.
+#[tokio::test(start_paused = true)]
+async fn a_signal_overtakes_a_run() {
+    let lab = lab(&[("a", 3_600, Answer::Slow)]);
+    pass(31_000).await;
+    let handle = lab.handle.clone();
+    let run = tokio::spawn(async move { handle.run(Name::new("a")).await.unwrap().message.to_string() });
+    pass(100).await;
+    say(&lab, "a", SignalKind::Success, "meanwhile").await.unwrap();
+    assert_eq!(run.await.unwrap(), "last heard \"meanwhile\"");
+    assert_eq!(lab.message("a").await, "last heard \"meanwhile\"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_know_each_other() {
+    let lab = lab(&[("group", 10, Answer::LikeWorst), ("a", 10, Answer::State(State::Okay))]);
+    pass(11_000).await;
+    assert_eq!(lab.state("group").await, "okay hard");
+    lab.answer("a", Answer::State(State::Warning));
+    pass(60_000).await;
+    assert_eq!(lab.state("group").await, "warning hard");
+}

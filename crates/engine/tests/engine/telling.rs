@@ -1,0 +1,142 @@
+//! When targets are told, and how many messages that takes.
+
+use std::time::Duration;
+
+use monchero_core::decide::Wants;
+use monchero_core::definition::{ActionDefinition, Trigger};
+use monchero_core::{Name, Policy, State};
+
+use crate::lab::{Answer, CheckSpec, Lab, ScriptSpec};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn check(name: String, actions: &[&str]) -> CheckSpec {
+    CheckSpec {
+        name,
+        interval: SECOND,
+        retry_interval: SECOND,
+        policy: Policy { max_attempts: 1, ..Policy::default() },
+        depends_on: Vec::new(),
+        actions: actions.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn target(name: &str) -> (String, Wants) {
+    (name.to_owned(), Wants { states: vec![State::Warning, State::Unknown, State::Bad], remind: None })
+}
+
+/// One check and some targets.
+fn shop(targets: &[&str], scripts: &[ScriptSpec], adjust: impl FnMut(&mut ActionDefinition)) -> Lab {
+    let mut actions: Vec<&str> = targets.to_vec();
+    actions.extend(scripts.iter().map(|script| script.name.as_str()));
+    let targets: Vec<_> = targets.iter().map(|name| target(name)).collect();
+    Lab::adjusted(&[check("shop".to_owned(), &actions)], &targets, scripts, adjust)
+}
+
+async fn after(lab: &Lab, seconds: u64) -> Vec<String> {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    lab.take_messages()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_told_in_three_messages_and_so_is_its_end() {
+    let names: Vec<String> = (0..500).map(|number| format!("c{number:03}")).collect();
+    let checks: Vec<CheckSpec> = names.iter().map(|name| check(name.clone(), &["ops"])).collect();
+    let lab = Lab::new(&checks, &[target("ops")], &[]);
+    after(&lab, 3).await;
+    for name in &names {
+        lab.answer(name, Answer::State(State::Bad));
+    }
+    let told = after(&lab, 15).await;
+    // Lines of a digest say of how many; a message of its own does not.
+    let digests = told.iter().filter(|line| line.contains("(of")).count();
+    assert_eq!((told.len(), told.len() - digests), (500, 2), "{:?}", &told[..4]);
+    assert!(names.iter().all(|name| told.iter().any(|line| line.contains(&format!("problem {name} bad")))));
+    for name in &names {
+        lab.answer(name, Answer::State(State::Okay));
+    }
+    let told = after(&lab, 70).await;
+    assert!(names.iter().all(|name| told.iter().any(|line| line.contains(&format!("recovery {name} okay")))));
+    assert_eq!(told.len(), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_before_the_window_ends_is_not_told() {
+    let checks: Vec<CheckSpec> = ["a", "b", "c", "d"].iter().map(|name| check((*name).to_owned(), &["ops"])).collect();
+    let lab = Lab::new(&checks, &[target("ops")], &[]);
+    after(&lab, 3).await;
+    lab.answer("a", Answer::State(State::Bad));
+    after(&lab, 1).await;
+    lab.answer("b", Answer::State(State::Bad));
+    after(&lab, 1).await;
+    lab.answer("c", Answer::State(State::Bad));
+    lab.answer("d", Answer::State(State::Bad));
+    assert!(after(&lab, 2).await.is_empty(), "the third and fourth wait for more");
+    lab.answer("c", Answer::State(State::Okay));
+    let told = after(&lab, 10).await;
+    assert_eq!(told, ["ops: problem d bad"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_spares_what_passes_and_tells_what_stands() {
+    let lab = shop(&["ops"], &[], |action| action.delay = Some(60 * SECOND));
+    after(&lab, 3).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert!(after(&lab, 50).await.is_empty());
+    lab.answer("shop", Answer::State(State::Okay));
+    assert!(after(&lab, 120).await.is_empty(), "it passed");
+    lab.answer("shop", Answer::State(State::Warning));
+    after(&lab, 30).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 33).await, ["ops: problem shop bad"], "a change does not begin the delay anew");
+    lab.answer("shop", Answer::State(State::Okay));
+    assert_eq!(after(&lab, 2).await, ["ops: recovery shop okay"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_stops_an_escalation() {
+    let lab = shop(&["ops", "boss"], &[], |action| {
+        action.delay = (action.name.as_str() == "boss").then_some(60 * SECOND);
+    });
+    after(&lab, 3).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 20).await, ["ops: problem shop bad"]);
+    lab.handle.acknowledge(Name::new("shop"), "ann".to_owned(), String::new(), None, false).await.unwrap();
+    assert!(after(&lab, 120).await.is_empty(), "somebody works on it");
+    lab.answer("shop", Answer::State(State::Okay));
+    assert_eq!(after(&lab, 2).await, ["ops: recovery shop okay"], "who was told nothing hears of no end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_are_told_only_when_mending_has_failed() {
+    let mend =
+        ScriptSpec { name: "mend".to_owned(), on: vec![Trigger::Bad, Trigger::Warning], limit: None, cooldown: None };
+    let lab = shop(&["ops"], &[mend], |action| action.after = (action.name.as_str() == "ops").then_some(2));
+    after(&lab, 3).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert!(after(&lab, 10).await.is_empty(), "it was tried once");
+    assert_eq!(lab.take_scripts().len(), 1);
+    lab.answer("shop", Answer::State(State::Warning));
+    assert_eq!(after(&lab, 5).await, ["ops: problem shop warning"], "it was tried twice and still stands");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_is_told_while_the_first_cannot_be_reached_and_hears_the_end() {
+    let checks = [check("shop".to_owned(), &["ops"])];
+    let lab = Lab::adjusted(&checks, &[target("ops"), target("spare")], &[], |action| {
+        action.fallback = (action.name.as_str() == "ops").then(|| Name::new("spare"));
+    });
+    after(&lab, 3).await;
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), false);
+    lab.answer("shop", Answer::State(State::Bad));
+    assert!(after(&lab, 4).await.is_empty(), "a short failure is nobody else's");
+    assert_eq!(after(&lab, 20).await, ["spare: problem shop bad"]);
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), true);
+    assert_eq!(after(&lab, 60).await, ["ops: problem shop bad"], "the first is told as soon as it can be");
+    lab.answer("shop", Answer::State(State::Okay));
+    let mut told = after(&lab, 5).await;
+    told.sort();
+    assert_eq!(told, ["ops: recovery shop okay", "spare: recovery shop okay"]);
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 15).await, ["ops: problem shop bad"], "the spare is not needed any more");
+}
