@@ -80,6 +80,8 @@ say 'using'
 status_of in_root monchero status --color never
 [ "$status" -lt 4 ] || fail 'root gets no status'
 in_root monchero config check
+status_of in_root monchero run root-disk
+in_root monchero show root-disk --json | grep -q 'read-only' && fail 'in the sandbox, file systems seem to be read-only'
 group=$(in_root getent group monchero | cut -d: -f3)
 status_of in_root setpriv --reuid=65534 --regid=65534 --groups="$group" --inh-caps=-all monchero status >/dev/null
 [ "$status" -lt 4 ] || fail 'a member of the group gets no status'

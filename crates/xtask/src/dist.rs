@@ -136,7 +136,9 @@ fn versions_agree() -> Result<()> {
     }
     let spec = fs::read_to_string("rpm/monchero.spec").context("reading `rpm/monchero.spec`")?;
     if !spec.contains(&format!("\nVersion: {VERSION}\n")) || !spec.contains(&format!(" - {VERSION}-1\n")) {
-        bail!("rpm/monchero.spec does not have version {VERSION}, which Cargo.toml says, as `Version:` and in its changelog");
+        bail!(
+            "rpm/monchero.spec does not have version {VERSION}, which Cargo.toml says, as `Version:` and in its changelog"
+        );
     }
     Ok(())
 }

@@ -52,6 +52,7 @@ pub(crate) const FILES: &[Installed] = &[
     installed(Sort::Doc, "CHANGELOG.md", "usr/share/doc/monchero/NEWS.md"),
     installed(Sort::Doc, "docs/kinds.md", DOC),
     installed(Sort::Doc, "docs/operations.md", DOC),
+    installed(Sort::Doc, "docs/plugins.md", DOC),
     installed(Sort::Doc, "docs/state-machine.md", DOC),
     installed(Sort::Doc, "packaging/examples/*", "usr/share/doc/monchero/examples/"),
     installed(Sort::Licence, "LICENSE-APACHE", "usr/share/licenses/monchero/"),

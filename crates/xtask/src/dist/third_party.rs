@@ -68,7 +68,9 @@ fn texts_in(directory: &Path) -> Result<Vec<String>> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().to_ascii_uppercase();
         if entry.file_type()?.is_file() && NAMES.iter().any(|known| name.starts_with(known)) {
-            texts.push(fs::read_to_string(entry.path()).with_context(|| format!("reading `{}`", entry.path().display()))?);
+            texts.push(
+                fs::read_to_string(entry.path()).with_context(|| format!("reading `{}`", entry.path().display()))?,
+            );
         }
     }
     Ok(texts)
