@@ -254,7 +254,10 @@ impl Disk {
         let full_in = history.trends.full_in(name, history.now, in_use * block, free);
         values.extend(full_in.map(|seconds| ("full_in", seconds.into())));
         values.extend(object.mount.iter().flat_map(texts));
-        let read_only = space.f_flag.contains(StatVfsMountFlags::RDONLY);
+        let read_only = object
+            .mount
+            .as_ref()
+            .map_or_else(|| space.f_flag.contains(StatVfsMountFlags::RDONLY), |mount| mount.read_only);
         let kept = self.judge_items().item(report, name, &values, || {
             let read_only = if read_only { ", read-only" } else { "" };
             let full_in =

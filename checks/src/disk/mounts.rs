@@ -62,6 +62,9 @@ pub(super) struct Mount {
     pub(super) device: String,
     /// The options of the mount, such as `rw,noatime`.
     pub(super) options: String,
+    /// Whether the file system itself is read-only, as it becomes after errors. What `statvfs` says is about the mount, and in the sandbox
+    /// of a service every mount is read-only.
+    pub(super) read_only: bool,
     /// The numbers of the device.
     number: String,
     /// Which directory of the file system is mounted.
@@ -69,7 +72,8 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Reads a line (`proc_pid_mountinfo(5)`): six words, any number of optional ones, a `-`, the type and what is mounted. Blanks, tabs,
+    /// Reads a line (`proc_pid_mountinfo(5)`): six words, any number of optional ones, a `-`, the type, what is mounted and the
+    /// options of the file system. Blanks, tabs,
     /// newlines and backslashes within a word are written as octal numbers.
     fn parse(line: &str) -> Option<Self> {
         let (before, behind) = line.split_once(" - ")?;
@@ -77,7 +81,9 @@ impl Mount {
         let mut word = || words.next().map(unescape);
         let (number, root, point, options) = (word()?, word()?, word()?, word()?);
         let mut words = behind.split(' ').map(unescape);
-        Some(Self { point, kind: words.next()?, device: words.next().unwrap_or_default(), options, number, root })
+        let (kind, device) = (words.next()?, words.next().unwrap_or_default());
+        let read_only = words.next().is_some_and(|options| options.split(',').any(|option| option == "ro"));
+        Some(Self { point, kind, device, options, read_only, number, root })
     }
 
     fn holds_data(&self) -> bool {
@@ -154,6 +160,13 @@ mod tests {
         assert_eq!((mounts[4].kind.as_str(), mounts[4].device.as_str()), ("nfs4", "server:/x"));
         let container = "1 0 0:9 / / rw - overlay overlay rw\n2 1 0:10 / /dev/shm rw - tmpfs shm rw\n";
         assert_eq!(points(&with_data(all(container))), ["/"]);
+    }
+
+    #[test]
+    fn a_file_system_is_read_only_and_not_only_its_mount() {
+        let sandbox = "1 0 8:1 / / ro,relatime - ext4 /dev/sda1 rw,errors=remount-ro\n2 1 8:2 / /srv rw - ext4 /dev/sdb1 ro,errors=remount-ro\n";
+        let found: Vec<_> = all(sandbox).into_iter().map(|mount| (mount.point, mount.read_only)).collect();
+        assert_eq!(found, [("/".to_owned(), false), ("/srv".to_owned(), true)]);
     }
 
     #[test]

@@ -89,9 +89,11 @@ fn reboot() {
 
 #[test]
 fn readonly() {
-    let mounts = "proc /proc proc ro,nosuid 0 0\n/dev/sda1 / ext4 rw,relatime,errors=remount-ro 0 0\n/dev/sdb1 /srv/my\\040data xfs ro,relatime 0 0\n\
-                  /dev/loop0 /snap/core squashfs ro,nodev 0 0\n/dev/sdc1 /boot ext2 ro 0 0\n";
-    let root = host(&[("proc/mounts", mounts)]);
+    let mounts = "22 21 0:5 / /proc ro,nosuid - proc proc ro\n21 1 8:1 / / ro,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro\n\
+                  23 21 8:1 /tmp /tmp rw shared:1 master:2 - ext4 /dev/sda1 rw,errors=remount-ro\n\
+                  24 21 8:2 / /srv/my\\040data ro,relatime - xfs /dev/sdb1 ro\n\
+                  25 21 7:0 / /snap/core ro,nodev - squashfs /dev/loop0 ro\n26 21 8:3 / /boot ro - ext2 /dev/sdc1 ro\n";
+    let root = host(&[("proc/self/mountinfo", mounts)]);
     assert_eq!(
         classic("check_readonly", &["/boot"], root.path()),
         "bad: READONLY CRITICAL - read-only: /srv/my\\040data | readonly=1;;0 looked=3"

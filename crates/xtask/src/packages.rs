@@ -1,4 +1,4 @@
-//! What the tests need besides the Rust toolchain: real plugins, real servers.
+//! What tests and packages need besides the Rust toolchain: real plugins, real servers, package builders.
 
 use anyhow::{Result, bail};
 
@@ -28,10 +28,35 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/mariadb-install-db", "mariadb-server"),
 ];
 
+/// What packages are built with.
+const FOR_DIST: &[(&str, &str)] =
+    &[("/usr/bin/dpkg-buildpackage", "dpkg-dev"), ("/usr/bin/dh", "debhelper"), ("/usr/bin/rpmbuild", "rpm")];
+
+/// What packages are judged with.
+const FOR_DIST_CHECK: &[(&str, &str)] = &[
+    ("/usr/bin/lintian", "lintian"),
+    ("/usr/bin/rpmlint", "rpmlint"),
+    ("/usr/bin/systemd-analyze", "systemd"),
+    ("/usr/bin/unshare", "util-linux"),
+    ("/usr/bin/man", "man-db"),
+];
+
+pub(crate) fn provide_for_tests() -> Result<()> {
+    provide("the tests need", NEEDED)
+}
+
+pub(crate) fn provide_for_dist() -> Result<()> {
+    provide("the packages are built with", FOR_DIST)
+}
+
+pub(crate) fn provide_for_dist_check() -> Result<()> {
+    provide("the packages are judged with", FOR_DIST_CHECK)
+}
+
 /// Installs what is missing when that is possible, and names it otherwise: no test is skipped silently.
-pub(crate) fn provide() -> Result<()> {
+fn provide(what: &str, needed: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&(&str, &str)> =
-        NEEDED.iter().filter(|(program, _)| !std::path::Path::new(program).exists()).collect();
+        needed.iter().filter(|(program, _)| !std::path::Path::new(program).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -42,14 +67,14 @@ pub(crate) fn provide() -> Result<()> {
     let can_install =
         succeeds("id", &["-u"], |output| output.trim() == "0") && std::path::Path::new("/usr/bin/apt-get").exists();
     if !can_install {
-        bail!("the tests need {list}; install them (`apt-get install {list}` as root on Debian) and try again");
+        bail!("{what} {list}; install them (`apt-get install {list}` as root on Debian) and try again");
     }
     eprintln!("xtask: installing {list}");
     command("apt-get", &["update", "-q"])?;
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
     arguments.extend(packages);
     command("apt-get", &arguments)?;
-    match NEEDED.iter().find(|(program, _)| !std::path::Path::new(program).exists()) {
+    match needed.iter().find(|(program, _)| !std::path::Path::new(program).exists()) {
         None => Ok(()),
         Some((program, package)) => bail!("`{package}` is installed, but there is no `{program}`"),
     }

@@ -1,5 +1,7 @@
 //! Running cargo and other programs, one after another.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -7,16 +9,36 @@ use anyhow::{Context as _, Result, bail};
 use crate::packages;
 
 /// Runs a program with our terminal; an exit status other than 0 is an error.
+pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
+    command_with(program, arguments, Path::new("."), &[])
+}
+
+/// The same in a directory, with more variables.
 #[expect(
     clippy::disallowed_methods,
     reason = "a developer's tool waits for the programs that it runs, however long they take"
 )]
-pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
+pub(crate) fn command_with(
+    program: &str,
+    arguments: &[&str],
+    directory: &Path,
+    variables: &[(&str, &OsStr)],
+) -> Result<()> {
     let line = format!("{program} {}", arguments.join(" "));
     eprintln!("xtask: {line}");
-    let status = Command::new(program)
+    let mut command = Command::new(program);
+    // `cargo run` says which package we are. A cargo that we start takes that for a change of what libraries were built with.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let status = command
         .args(arguments)
+        .current_dir(directory)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("running `{line}`"))?;
@@ -24,6 +46,25 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Result<()> {
         bail!("`{line}` failed: {status}");
     }
     Ok(())
+}
+
+/// What a program prints; an exit status other than 0 is an error.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a developer's tool waits for the programs that it runs, however long they take"
+)]
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let line = format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}`"))
 }
 
 /// Whether a program runs and its output is as wanted.
@@ -38,7 +79,7 @@ pub(crate) fn succeeds(program: &str, arguments: &[&str], wanted: impl Fn(&str) 
 
 /// All tests. What stands behind `test` goes to `cargo test`.
 pub(crate) fn test(rest: &[&str]) -> Result<()> {
-    packages::provide()?;
+    packages::provide_for_tests()?;
     let mut arguments = vec!["test", "--workspace", "--locked"];
     arguments.extend(rest);
     command(&cargo(), &arguments)
@@ -54,6 +95,6 @@ pub(crate) fn ci() -> Result<()> {
 }
 
 /// The cargo that runs us.
-fn cargo() -> String {
+pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

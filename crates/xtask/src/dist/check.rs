@@ -1,0 +1,68 @@
+//! `cargo xtask dist --check`: are the packages what they should be? Builds them twice, has them judged, and installs them.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Packages, VERSION, build_into, deb, dist, rpm, stage, target};
+use crate::packages;
+use crate::run::{command, succeeds};
+
+pub(crate) fn check() -> Result<()> {
+    if !succeeds("id", &["-u"], |output| output.trim() == "0") {
+        bail!("packages can be installed only by root: run `cargo xtask dist --check` as root");
+    }
+    packages::provide_for_dist_check()?;
+    let built = dist()?;
+    let scratch = target()?.join("dist-check");
+    let program = target()?.join("release/monchero");
+    same(&built, &build_into(&scratch.join("again"), &program, stage::epoch()?)?)?;
+    judge(&built)?;
+    let newer = newer(&scratch, &program)?;
+    install("deb", &built.deb, &newer.deb)?;
+    install("rpm", &built.rpm, &newer.rpm)?;
+    fs::remove_dir_all(&scratch)?;
+    eprintln!("xtask: the packages are as they should be");
+    Ok(())
+}
+
+/// Two builds of the same sources are the same, byte for byte.
+fn same(one: &Packages, other: &Packages) -> Result<()> {
+    for (one, other) in [(&one.deb, &other.deb), (&one.rpm, &other.rpm)] {
+        if fs::read(one)? != fs::read(other)? {
+            bail!("`{}` and `{}` differ, and were made of the same", one.display(), other.display());
+        }
+    }
+    eprintln!("xtask: built twice, no byte differs");
+    Ok(())
+}
+
+/// What the tools of the distributions say. What they may say stands with its reason in debian/monchero.lintian-overrides and rpm/rpmlint.toml.
+fn judge(built: &Packages) -> Result<()> {
+    let deb = built.deb.display().to_string();
+    command("lintian", &["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0", &deb])?;
+    command("rpmlint", &["--strict", "--config", "rpm/rpmlint.toml", &built.rpm.display().to_string()])
+}
+
+/// Packages of a newer version that ships another `monchero.yaml`.
+fn newer(scratch: &Path, program: &Path) -> Result<Packages> {
+    let out = scratch.join("newer");
+    let staged = stage::stage(&out.join("work/root"), program, stage::epoch()?)?;
+    let shipped = out.join("work/root/etc/monchero/monchero.yaml");
+    let mut file = fs::OpenOptions::new().append(true).open(&shipped).context("changing the shipped configuration")?;
+    file.write_all(b"# A newer version says more.\n")?;
+    let entry = format!(
+        "monchero ({VERSION}+newer) unstable; urgency=medium\n\n  * A newer version.\n\n -- Nobody <nobody@monchero.example>  Thu, 01 Jan 2026 00:00:00 +0000"
+    );
+    Ok(Packages { deb: deb(&out, &staged, Some(&entry))?, rpm: rpm(&out, &staged, &format!("{VERSION}.1"))? })
+}
+
+/// Installs on a copy of this host, in namespaces of their own.
+fn install(format: &str, package: &PathBuf, newer: &PathBuf) -> Result<()> {
+    let (package, newer) = (package.display().to_string(), newer.display().to_string());
+    let words = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let script = ["sh", "packaging/tests/install.sh", format, &package, &newer];
+    command("unshare", &[&words[..], &script[..]].concat())
+}
