@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -60,7 +60,7 @@ fn newer(scratch: &Path, program: &Path) -> Result<Packages> {
 }
 
 /// Installs on a copy of this host, in namespaces of their own.
-fn install(format: &str, package: &PathBuf, newer: &PathBuf) -> Result<()> {
+fn install(format: &str, package: &Path, newer: &Path) -> Result<()> {
     let (package, newer) = (package.display().to_string(), newer.display().to_string());
     let words = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let script = ["sh", "packaging/tests/install.sh", format, &package, &newer];

@@ -49,8 +49,8 @@ fn linked(metadata: &Value) -> BTreeSet<String> {
     let mut linked = BTreeSet::from([root.clone()]);
     let mut open = vec![root];
     while let Some(id) = open.pop() {
-        let node = nodes.iter().find(|node| node["id"].as_str() == Some(&id));
-        let dependencies = node.and_then(|node| node["deps"].as_array()).unwrap_or(&none);
+        let found = nodes.iter().find(|node| node["id"].as_str() == Some(&id));
+        let dependencies = found.and_then(|node| node["deps"].as_array()).unwrap_or(&none);
         for dependency in dependencies {
             let kinds = dependency["dep_kinds"].as_array().unwrap_or(&none);
             let next = text_of(&dependency["pkg"]);
