@@ -80,6 +80,7 @@ say 'using'
 status_of in_root monchero status --color never
 [ "$status" -lt 4 ] || fail 'root gets no status'
 in_root monchero config check
+grep -q '^[0-9]* [0-9]* [0-9:]* / / ro' "$root/proc/$pid/mountinfo" || fail 'the daemon is not in a sandbox'
 status_of in_root monchero run root-disk
 in_root monchero show root-disk --json | grep -q 'read-only' && fail 'in the sandbox, file systems seem to be read-only'
 group=$(in_root getent group monchero | cut -d: -f3)

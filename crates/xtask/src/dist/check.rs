@@ -10,6 +10,11 @@ use super::{Packages, VERSION, build_into, deb, dist, rpm, stage, target};
 use crate::packages;
 use crate::run::{command, succeeds};
 
+/// The budget of the program on disk.
+const MAX_PROGRAM: u64 = 15 * 1024 * 1024;
+/// The budget of a package.
+const MAX_PACKAGE: u64 = 6 * 1024 * 1024;
+
 pub(crate) fn check() -> Result<()> {
     if !succeeds("id", &["-u"], |output| output.trim() == "0") {
         bail!("packages can be installed only by root: run `cargo xtask dist --check` as root");
@@ -24,7 +29,18 @@ pub(crate) fn check() -> Result<()> {
     install("deb", &built.deb, &newer.deb)?;
     install("rpm", &built.rpm, &newer.rpm)?;
     fs::remove_dir_all(&scratch)?;
+    small_enough(&program, MAX_PROGRAM)?;
+    small_enough(&built.deb, MAX_PACKAGE)?;
+    small_enough(&built.rpm, MAX_PACKAGE)?;
     eprintln!("xtask: the packages are as they should be");
+    Ok(())
+}
+
+fn small_enough(file: &Path, limit: u64) -> Result<()> {
+    let bytes = fs::metadata(file).with_context(|| format!("looking at `{}`", file.display()))?.len();
+    if bytes > limit {
+        bail!("`{}` has {bytes} bytes, more than its budget of {limit}", file.display());
+    }
     Ok(())
 }
 

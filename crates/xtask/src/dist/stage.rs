@@ -12,9 +12,6 @@ use super::files::{self, Sort};
 use super::third_party;
 use crate::run::{cargo, command_with, output};
 
-/// The budget of the program on disk.
-const MAX_PROGRAM: u64 = 15 * 1024 * 1024;
-
 /// A directory with everything in it, and what its files are.
 pub(crate) struct Staged {
     root: PathBuf,
@@ -46,10 +43,6 @@ pub(crate) fn build() -> Result<PathBuf> {
     let words = ["build", "--release", "--locked", "--package", "monchero", "--bin", "monchero"];
     command_with(&cargo(), &words, &tree, &variables)?;
     let program = super::target()?.join("release/monchero");
-    let bytes = fs::metadata(&program).with_context(|| format!("looking at `{}`", program.display()))?.len();
-    if bytes > MAX_PROGRAM {
-        bail!("`{}` has {bytes} bytes, more than {MAX_PROGRAM}", program.display());
-    }
     Ok(program)
 }
 
