@@ -90,7 +90,7 @@ fn configuration(agent: &TestAgent) -> String {
         );
     }
     yaml.push_str(
-        "actions:\n  ops: { email: { to: [ops@example.org], sendmail: '{dir}/sendmail' } }\n  \
+        "actions:\n  ops: { email: { to: [ops@example.org], sendmail: '{dir}/sendmail' }, group: 0s, rate: 1000000 }\n  \
          heal: { script: \"#!/bin/sh\\necho \\\"$MONCHERO_CHECK $MONCHERO_INCIDENT\\\" >> {dir}/heals\\n\", on: [bad] }\n",
     );
     yaml

@@ -82,7 +82,8 @@ fn count(agent: &TestAgent) -> f64 {
 fn size(agent: &TestAgent) -> Size {
     let proc = format!("/proc/{}", agent.pid());
     let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    // Without the pages of the program itself, which an unoptimised build has many of.
+    let rss = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     let mut zombies = 0;
     for task in std::fs::read_dir(format!("{proc}/task")).unwrap().flatten() {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();

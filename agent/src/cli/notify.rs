@@ -16,7 +16,7 @@ use super::show::delivered;
 use super::table::{Cell, Column, Narrow, Table};
 
 /// How many events are looked through for messages: as many as the daemon gives at once.
-const LOOK_THROUGH: usize = 50_000;
+const LOOK_THROUGH: usize = monchero_store::MAX_HISTORY;
 
 /// `monchero notify ..`.
 #[derive(Subcommand, Debug)]
