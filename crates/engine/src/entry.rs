@@ -86,6 +86,8 @@ pub(crate) struct Entry {
     pub(crate) awaits_recheck: bool,
     /// Whether its runs ever reported services.
     pub(crate) has_services: bool,
+    /// Whether it is not run because it crashed the daemon, until somebody asks for it (R33).
+    pub(crate) benched: bool,
     /// Whether it is no longer configured and only waits until its targets were told.
     pub(crate) gone: bool,
 }
@@ -137,6 +139,7 @@ impl Entry {
             dirty: false,
             awaits_recheck: false,
             has_services: false,
+            benched: false,
             gone: false,
         }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::report::{CheckResult, ServiceResult};
-use monchero_core::{CheckError, Context, Report};
+use monchero_core::{CheckError, Context, Name, Report, State};
+use monchero_store::Witness;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -118,7 +119,7 @@ impl Engine {
     /// Makes `due` the one time at which the entry runs next.
     pub(crate) fn schedule_at(&mut self, id: Id, due: Instant, now: Instant) {
         let wall = self.clock.now();
-        let Some(entry) = self.entries.get_mut(id) else { return };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| !entry.benched) else { return };
         entry.place = entry.place.wrapping_add(1);
         let place = entry.place;
         entry.row_mut().next_check = wall.checked_add(due.saturating_duration_since(now)).ok();
@@ -203,10 +204,38 @@ impl Engine {
         }
     }
 
+    /// Leaves out a check that crashed the daemon again and again, and says so (R33).
+    pub(crate) fn bench(&mut self, name: &Name, now: Instant) {
+        let Some(id) = self.entries.find(name.as_str()) else { return };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.is_scheduled()) else { return };
+        entry.benched = true;
+        // Its place in the schedule is void.
+        entry.place = entry.place.wrapping_add(1);
+        entry.row_mut().next_check = None;
+        tracing::error!(check = %name, "not run: monchero crashed three times within a minute while it worked on this check");
+        let why = format!(
+            "monchero crashed three times within a minute while it worked on this check, so it is not run; \
+             `monchero run {name}` tries it again, and so does the next start"
+        );
+        let answer = Err(CheckError::Unable(why));
+        let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, answer, State::Unknown);
+        if let Some(result) = result {
+            // No further run could confirm it.
+            self.take_result(id, CheckResult { proven: true, ..result }, now);
+        }
+    }
+
+    /// A check that was left out is to run again.
+    pub(crate) fn unbench(&mut self, id: Id, now: Instant) {
+        if self.entries.get_mut(id).is_some_and(|entry| std::mem::take(&mut entry.benched)) {
+            self.place(id, now);
+        }
+    }
+
     /// Asks for a run as soon as there is a place; nothing if one waits or goes on.
     pub(crate) fn request_run(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if entry.is_scheduled() && matches!(entry.phase, Phase::Idle) {
+        if entry.is_scheduled() && !entry.benched && matches!(entry.phase, Phase::Idle) {
             entry.phase = Phase::Waiting;
             self.runs.waiting.push_back((id, now));
         }
@@ -247,6 +276,7 @@ impl Engine {
             entry.stuck = None;
         }
         self.runs.lateness.record(now.saturating_duration_since(due));
+        self.witness.take_if(|witness| !witness.is_watching());
         let run = Run {
             definition: Arc::clone(&entry.definition),
             host: Arc::clone(&self.host),
@@ -255,6 +285,7 @@ impl Engine {
             peers: Arc::clone(&self.peers),
             now: self.clock.now(),
             memory: entry.memory.clone(),
+            witness: self.witness.clone(),
         };
         let ends = self.run_ends.clone();
         let task = async move {
@@ -349,6 +380,7 @@ struct Run {
     peers: Arc<dyn monchero_core::check::Peers>,
     now: Timestamp,
     memory: Option<Arc<str>>,
+    witness: Option<Arc<Witness>>,
 }
 
 impl Run {
@@ -367,7 +399,13 @@ impl Run {
             peers: &*self.peers,
             explain: false,
         };
-        let run = tokio::time::timeout(timeout + BACKSTOP, self.definition.check.run(&context));
+        let work = self.definition.check.run(&context);
+        let run = async {
+            match &self.witness {
+                Some(witness) => tokio::time::timeout(timeout + BACKSTOP, witness.watch(context.check, work)).await,
+                None => tokio::time::timeout(timeout + BACKSTOP, work).await,
+            }
+        };
         match crate::guarded(run).await {
             Ok(Ok(answer)) => (answer, false),
             Ok(Err(_)) => (Err(CheckError::TimedOut(timeout)), false),

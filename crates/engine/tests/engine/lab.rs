@@ -50,6 +50,7 @@ pub(crate) struct Lab {
     configuration: Configuration,
     clock: Clock,
     asleep: Arc<Mutex<Duration>>,
+    accused: Option<Name>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -139,6 +140,7 @@ impl Lab {
             configuration,
             clock,
             asleep,
+            accused: None,
             stop: watch::channel(false).0,
             task: None,
         };
@@ -152,6 +154,8 @@ impl Lab {
         let engine = Engine::new(Parts {
             configuration: self.configuration.clone(),
             loaded: self.journal.load(),
+            witness: None,
+            accused: self.accused.take(),
             journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
             spawner: Arc::new(NoPrograms),
             checks: tokio::runtime::Handle::current(),
@@ -179,6 +183,12 @@ impl Lab {
         task.abort();
         let _ = task.await;
         self.start();
+    }
+
+    /// As if by a crash that is the fault of a check, once more.
+    pub(crate) async fn crash_by(&mut self, check: &str) {
+        self.accused = Some(Name::new(check));
+        self.kill().await;
     }
 
     /// A check becomes one of another kind, or one with another definition.

@@ -75,6 +75,32 @@ async fn a_panic_is_a_result() {
     assert!(runs(&lab, "calm") >= 28);
 }
 
+/// R33: a check that crashed the daemon again and again is left out until somebody asks for it; all others run.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_crashes_the_daemon_is_left_out() {
+    let mut lab = Lab::new(&[spec("bomb", Duration::from_secs(1)), spec("calm", Duration::from_secs(1))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    lab.crash_by("bomb").await;
+    let (bombs, calms) = (runs(&lab, "bomb"), runs(&lab, "calm"));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(runs(&lab, "bomb"), bombs);
+    assert!(runs(&lab, "calm") >= calms + 3_500);
+    assert_eq!(lab.state("bomb").await, "unknown hard");
+    let message = lab.message("bomb").await;
+    assert!(message.contains("crashed") && message.contains("`monchero run bomb`"), "{message}");
+    assert!(lab.message("self/scheduler").await.contains("`bomb` is not run"));
+
+    lab.handle.run(monchero_core::Name::new("bomb")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(runs(&lab, "bomb") >= bombs + 10, "it keeps its schedule again");
+    assert_eq!(lab.state("bomb").await, "okay hard");
+
+    lab.crash_by("bomb").await;
+    lab.change("bomb", "another").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(lab.state("bomb").await, "okay hard", "another definition is another attempt");
+}
+
 /// R16: stopping and starting makes no results, and so no transitions.
 #[tokio::test(start_paused = true)]
 async fn a_restart_makes_no_transition() {
