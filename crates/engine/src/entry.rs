@@ -41,6 +41,8 @@ pub(crate) struct Running {
     pub(crate) abort: AbortHandle,
     /// When it started.
     pub(crate) started: Instant,
+    /// How many places it takes.
+    pub(crate) weight: usize,
     /// Whether it still counts as starting (see `runs::YOUNG`).
     pub(crate) young: bool,
     /// Whether the whole daemon stood still meanwhile: its timeout proves nothing (R19).
@@ -205,6 +207,7 @@ pub(crate) fn never_run(name: Name, kind: &'static str, actions: Arc<[Name]>) ->
             timeout: Duration::from_secs(60),
             policy: Policy { max_attempts: 1, recover_after: 1, flapping: None },
             on_timeout: State::Unknown,
+            weight: 1,
             labels: Arc::default(),
             depends_on: Arc::from([]),
             actions,

@@ -48,8 +48,8 @@ pub(crate) type Waiter = oneshot::Sender<Result<ServiceResult, Refusal>>;
 pub(crate) struct Runs {
     /// Due, in the order in which they became so.
     waiting: VecDeque<(Id, Instant)>,
-    /// How many go on.
-    alive: usize,
+    /// How many places those take that go on.
+    taken: usize,
     /// How many of them count as starting.
     young: usize,
     /// When the youngest stop counting.
@@ -255,13 +255,21 @@ impl Engine {
                 self.runs.young -= 1;
             }
         }
-        while self.runs.alive < self.concurrency && self.runs.young < self.starting {
-            let Some((id, due)) = self.runs.waiting.pop_front() else { break };
-            self.start(id, due, now);
+        // In the order in which they became due: whoever weighs much is not passed by those who weigh little.
+        while self.runs.young < self.starting
+            && let Some((id, due)) = self.runs.waiting.front().copied()
+        {
+            let weight = self.entries.get(id).map_or(0, |entry| usize::from(entry.definition.weight));
+            let weight = weight.min(self.concurrency);
+            if self.runs.taken + weight > self.concurrency {
+                break;
+            }
+            self.runs.waiting.pop_front();
+            self.start(id, due, weight, now);
         }
     }
 
-    fn start(&mut self, id: Id, due: Instant, now: Instant) {
+    fn start(&mut self, id: Id, due: Instant, weight: usize, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Some(pid) = entry.stuck {
             if self.spawner.still_stuck(pid) {
@@ -294,9 +302,10 @@ impl Engine {
             let _ = ends.send(RunEnd { id, started: now, ended: Instant::now(), answer, panicked }).await;
         };
         let abort = self.checks.spawn(task).abort_handle();
-        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false, overtaken: false });
+        entry.phase =
+            Phase::Running(Running { abort, started: now, weight, young: true, frozen: false, overtaken: false });
         entry.row_mut().running = true;
-        self.runs.alive += 1;
+        self.runs.taken += weight;
         self.runs.young += 1;
         self.runs.started += 1;
         self.runs.last_start = Some(now);
@@ -338,7 +347,7 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Phase::Running(running) = std::mem::take(&mut entry.phase) {
             entry.row_mut().running = false;
-            self.runs.alive -= 1;
+            self.runs.taken -= running.weight;
             if running.young {
                 self.runs.young -= 1;
             }

@@ -200,6 +200,15 @@ impl Lab {
         self.handle.configure(self.configuration.clone()).await.unwrap();
     }
 
+    /// A check takes so many places from now on.
+    pub(crate) async fn weigh(&mut self, name: &str, weight: u16) {
+        for check in self.configuration.checks.iter_mut().filter(|check| check.name.as_str() == name) {
+            check.settings = Arc::new(Settings { weight, ..Settings::clone(&check.settings) });
+            check.fingerprint += 1;
+        }
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
     /// The message of its last result.
     pub(crate) async fn message(&self, check: &str) -> String {
         self.handle.show(check).await.unwrap().row.result.message.to_string()
@@ -266,6 +275,7 @@ fn definition(
             timeout: Duration::from_secs(5),
             policy: spec.policy,
             on_timeout: State::Unknown,
+            weight: 1,
             labels: Arc::default(),
             depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
             actions: spec.actions.iter().map(|name| Name::new(name)).collect(),

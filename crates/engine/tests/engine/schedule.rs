@@ -75,6 +75,28 @@ async fn a_panic_is_a_result() {
     assert!(runs(&lab, "calm") >= 28);
 }
 
+/// R17: what weighs much runs beside few others, and neither waits for ever.
+#[tokio::test(start_paused = true)]
+async fn heavy_checks_run_one_after_another() {
+    let names = ["heavy-a", "heavy-b", "heavy-c"];
+    let mut specs: Vec<_> = names.iter().map(|name| spec(name, Duration::from_secs(1))).collect();
+    specs.push(spec("light", Duration::from_secs(1)));
+    let mut lab = Lab::new(&specs, &[], &[]);
+    for name in names {
+        lab.answer(name, Answer::Slow);
+        // Of 64 places: two of them do not fit side by side, and the last takes all.
+        lab.weigh(name, if name == "heavy-c" { 1_000 } else { 40 }).await;
+    }
+    let before: Vec<u32> = names.iter().map(|name| runs(&lab, name)).collect();
+    let light = runs(&lab, "light");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let heavy: Vec<u32> = names.iter().zip(before).map(|(name, before)| runs(&lab, name) - before).collect();
+    // Each lasts half a second, so 120 follow each other in a minute; side by side it would be 180.
+    assert!((100..=121).contains(&heavy.iter().sum::<u32>()), "{heavy:?}");
+    assert!(heavy.iter().all(|count| *count >= 30), "{heavy:?}");
+    assert!(runs(&lab, "light") - light >= 30, "{}", runs(&lab, "light") - light);
+}
+
 /// R33: a check that crashed the daemon again and again is left out until somebody asks for it; all others run.
 #[tokio::test(start_paused = true)]
 async fn a_check_that_crashes_the_daemon_is_left_out() {
