@@ -152,7 +152,8 @@ pub(super) async fn downtime(client: &Client, screen: &Screen, command: Downtime
 
 /// `team=web`.
 fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("a label is written NAME=VALUE")?;
+    let (name, value) =
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("a label is written NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -161,7 +162,11 @@ fn words(args: &AddArgs) -> Result<(Vec<String>, Duration, String), Failed> {
     let is_duration = |text: &Option<String>| text.as_deref().is_some_and(|text| span(text).is_ok());
     let leaves_out = !args.labels.is_empty() && span(&args.pattern).is_ok() && !is_duration(&args.duration);
     let (checks, duration, comment) = if leaves_out {
-        (Vec::new(), Some(&args.pattern), args.duration.iter().chain(&args.comment).cloned().collect::<Vec<_>>().join(" "))
+        (
+            Vec::new(),
+            Some(&args.pattern),
+            args.duration.iter().chain(&args.comment).cloned().collect::<Vec<_>>().join(" "),
+        )
     } else {
         (vec![args.pattern.clone()], args.duration.as_ref(), args.comment.clone().unwrap_or_default())
     };
@@ -235,10 +240,11 @@ fn list(screen: &Screen, downtimes: &[Downtime]) -> String {
         Column::narrow("KIND", Narrow::Leaves),
         Column::new("COMMENT"),
     ]);
-    for downtime in downtimes {
+    let covered: Vec<String> = downtimes.iter().map(covers).collect();
+    for (downtime, covered) in downtimes.iter().zip(&covered) {
         table.push([
             downtime.name.as_ref().map_or_else(|| Cell::made(downtime.id.to_string()), |name| Cell::new(name)),
-            Cell::new(&covers(downtime)),
+            Cell::new(covered),
             Cell::made(screen.time(downtime.start)),
             Cell::made(screen.time(downtime.end)),
             Cell::new(&downtime.author),
@@ -282,6 +288,7 @@ async fn run(client: &Client, args: RunArgs) -> Ended {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use jiff::Timestamp;
 
     use super::*;
@@ -324,7 +331,9 @@ nightly  raid*                2027-01-15 08:00:00  2027-01-15 08:30:00  maria (r
             let line = format!("monchero downtime add {line}");
             let cli = crate::cli::Cli::try_parse_from(line.split(' ')).unwrap();
             let crate::cli::Command::Downtime(DowntimeCommand::Add(args)) = cli.command else { unreachable!() };
-            words(&args).map(|(checks, lasting, comment)| (checks.join(","), lasting.as_secs(), comment)).map_err(|why| why.error)
+            words(&args)
+                .map(|(checks, lasting, comment)| (checks.join(","), lasting.as_secs(), comment))
+                .map_err(|why| why.error)
         };
         let found = |checks: &str, secs, comment: &str| Ok((checks.to_owned(), secs, comment.to_owned()));
         assert_eq!(add("db* 30m patches"), found("db*", 1_800, "patches"));

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
-use monchero_api::types::{ActionEvent, CheckState, Confirmation, Detail, Downtime, Metric, NoticeEvent, Plan, Point, Target};
+use monchero_api::types::{
+    ActionEvent, CheckState, Confirmation, Detail, Downtime, Metric, NoticeEvent, Plan, Point, Target,
+};
 use monchero_api::{Answer, Client};
 use monchero_core::quantity::{self, Unit};
 use owo_colors::Style;

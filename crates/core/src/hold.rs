@@ -194,7 +194,12 @@ impl Acknowledgement {
 
     /// The hold that it is.
     pub fn hold(&self) -> Hold {
-        Hold::Acknowledgement { author: self.author.clone(), comment: self.comment.clone(), since: self.at, until: self.until }
+        Hold::Acknowledgement {
+            author: self.author.clone(),
+            comment: self.comment.clone(),
+            since: self.at,
+            until: self.until,
+        }
     }
 }
 

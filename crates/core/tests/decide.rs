@@ -442,8 +442,7 @@ fn reminders_come_more_and_more_rarely() {
 #[test]
 fn waits_never_shrink_and_have_an_end() {
     for (growth, at_most) in [(100, 3_600), (101, 7_200), (150, 86_400), (u32::MAX, 86_400)] {
-        let remind =
-            Remind { every: Duration::from_secs(3_600), growth, at_most: Duration::from_secs(at_most) };
+        let remind = Remind { every: Duration::from_secs(3_600), growth, at_most: Duration::from_secs(at_most) };
         let waits: Vec<Duration> = [0, 1, 2, 10, 1_000, u32::MAX].map(|count| remind.wait(count)).to_vec();
         assert!(waits.is_sorted() && waits[0] == remind.every, "{waits:?}");
         assert_eq!(waits[5], if growth == 100 { remind.every } else { remind.at_most });
@@ -458,7 +457,8 @@ fn only_the_end_that_matters_is_told() {
     let decided = |holds: &[Hold]| in_words(&decide(&bad, &nobody, holds, &wants(), start()));
     assert_eq!(decided(&[left("downtime for 10m")]), "tell hold_ends");
     assert_eq!(decided(&[left("downtime for 10m"), left("acknowledged for 40m")]), "hold problem: downtime");
-    let endless = Hold::Acknowledgement { author: String::new(), comment: String::new(), since: ago(1.hour()), until: None };
+    let endless =
+        Hold::Acknowledgement { author: String::new(), comment: String::new(), since: ago(1.hour()), until: None };
     assert_eq!(decided(&[left("downtime for 10m"), endless]), "hold problem: downtime");
     let Hold::Downtime { id, author, comment, until, .. } = left("downtime for 10m") else { unreachable!() };
     let short = Hold::Downtime { id, author, comment, since: ago(1.minute()), until };

@@ -426,10 +426,8 @@ fn nothing_is_said_twice(world: &World<'_>, story: &dyn Fn() -> String) {
     };
     let mut knows = (State::Okay, None, false);
     for seen in &world.seen {
-        let news = says(&seen.notice) != knows || matches!(
-                seen.notice.kind,
-                NoticeKind::Reminder | NoticeKind::Missed | NoticeKind::HoldEnds
-            );
+        let news = says(&seen.notice) != knows
+            || matches!(seen.notice.kind, NoticeKind::Reminder | NoticeKind::Missed | NoticeKind::HoldEnds);
         assert!(news, "{seen:?} says nothing new\n{}", story());
         knows = says(&seen.notice);
     }

@@ -257,7 +257,10 @@ fn a_recurring_downtime_is_in_the_occurrence_that_goes_on_or_before_the_next() {
         }
         let after = recurring.occurrence(ends).unwrap();
         assert_eq!((after.start, after.hold("db-1", &none, ends)), (next, None));
-        assert_eq!((after.name.as_ref().map(Name::as_str), after.author.as_str()), (Some("nightly"), "conf.d/db.yaml:3"));
+        assert_eq!(
+            (after.name.as_ref().map(Name::as_str), after.author.as_str()),
+            (Some("nightly"), "conf.d/db.yaml:3")
+        );
     }
     let over = Recurring { begins: Recurrence::calendar("2020-01-01", TimeZone::UTC).unwrap(), ..recurring };
     assert_eq!(over.occurrence(moment("2026-01-01T00:00:00Z")), None);

@@ -217,8 +217,8 @@ impl Engine {
     pub(crate) fn reconcile(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.unpublished == 0) else { return };
         let holds = self.holds_of(id);
-        let rechecks =
-            entry.row.status.hard_state.is_problem() && matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
+        let rechecks = entry.row.status.hard_state.is_problem()
+            && matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
         if entry.row.holds != holds || entry.awaits_recheck != rechecks {
             if let Some(end) = holds.iter().filter_map(Hold::until).min() {
                 self.outbox.wake_at(id, end);

@@ -183,7 +183,11 @@ async fn downtimes_are_planned_listed_and_ended() {
 
     for (request, expected) in [
         (
-            DowntimeRequest { checks: vec!["nosuch".into()], duration: Some("1h".into()), ..DowntimeRequest::default() },
+            DowntimeRequest {
+                checks: vec!["nosuch".into()],
+                duration: Some("1h".into()),
+                ..DowntimeRequest::default()
+            },
             "there is no check `nosuch`",
         ),
         (

@@ -67,12 +67,8 @@ pub(crate) fn rows() -> Vec<Row> {
     time.warning = Some(Range::parse("> 300ms").unwrap());
     shop.result.metrics = Box::new([time, Metric::new("size", 12_345.0, Unit::BYTES)]);
     shop.labels = Arc::new(BTreeMap::from([("team".to_owned(), "web".to_owned())]));
-    shop.holds = vec![Hold::Acknowledgement {
-        author: "maria".into(),
-        comment: "on it".into(),
-        since: now(),
-        until: None,
-    }];
+    shop.holds =
+        vec![Hold::Acknowledgement { author: "maria".into(), comment: "on it".into(), since: now(), until: None }];
     let mut pending = row("backup", &[], "");
     pending.next_check = None;
     vec![

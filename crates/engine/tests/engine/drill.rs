@@ -163,13 +163,8 @@ async fn a_rehearsal_foretells_what_happens() {
     assert!(matches!(decision(&bad, "ops"), Decision::Tell(_)));
     assert!(matches!(verdicts(&bad)[0].1, Verdict::Skipped(why) if why.contains("cooldown")), "{bad:?}");
     let end = lab.now() + 3_600 * SECOND;
-    let downtime = Downtime {
-        covers: "shop".into(),
-        start: lab.now(),
-        end,
-        author: "ann".to_owned(),
-        ..Downtime::default()
-    };
+    let downtime =
+        Downtime { covers: "shop".into(), start: lab.now(), end, author: "ann".to_owned(), ..Downtime::default() };
     lab.handle.add_downtime(downtime).await.unwrap();
     let bad = rehearse(&lab, State::Bad).await;
     let Decision::Held(_, hold) = decision(&bad, "ops") else { panic!("{bad:?}") };

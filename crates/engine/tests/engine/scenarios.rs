@@ -288,9 +288,11 @@ fn parse_item(page: &mut Page, item: &str) {
                 let spans: Vec<Duration> = words.iter().filter_map(|word| duration::parse(word).ok()).collect();
                 match spans[..] {
                     [every] => Remind::from(every),
-                    [every, second, at_most] => {
-                        Remind { every, growth: u32::try_from(second.as_secs() * 100 / every.as_secs()).unwrap(), at_most }
-                    }
+                    [every, second, at_most] => Remind {
+                        every,
+                        growth: u32::try_from(second.as_secs() * 100 / every.as_secs()).unwrap(),
+                        at_most,
+                    },
                     _ => panic!("no reminders: {words:?}"),
                 }
             });
