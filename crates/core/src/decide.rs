@@ -36,7 +36,6 @@ pub struct Told {
     /// When.
     pub at: Option<Timestamp>,
     /// How many of the last messages were reminders, one after the other.
-    #[serde(skip_serializing_if = "is_zero")]
     pub reminders: u32,
     /// The end of the hold that it was told of before it came.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,10 +56,6 @@ pub struct Told {
     /// The thread of its last messages, and what the receiver calls it ([`crate::action::Delivered::reference`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Box<(String, String)>>,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// How many missed incidents are remembered one by one, so that a target that is down for a year costs no memory; more are counted.

@@ -218,6 +218,19 @@ fn parse(text: &str) -> Page {
     page
 }
 
+/// `10m`, or `10m 20m 1h`: each wait twice as long as the one before, an hour at most.
+fn reminders(words: &[String]) -> Remind {
+    let spans: Vec<Duration> = words.iter().map(|word| duration::parse(word).unwrap()).collect();
+    match spans[..] {
+        [every] => Remind::from(every),
+        [every, second, at_most] => {
+            let growth = u32::try_from(second.as_secs() * 100 / every.as_secs()).unwrap();
+            Remind { every, growth, at_most }
+        }
+        _ => panic!("no reminders: {words:?}"),
+    }
+}
+
 /// ``- check `shop`: interval 1m, retries 2, retry 10s, depends on `router`, actions `ops` ``
 fn parse_item(page: &mut Page, item: &str) {
     let (head, settings) = item.split_once(": ").unwrap_or((item, ""));
@@ -283,19 +296,7 @@ fn parse_item(page: &mut Page, item: &str) {
             let states = settings.get("states").map_or(vec![State::Warning, State::Unknown, State::Bad], |words| {
                 words.iter().map(|word| State::from_word(word).unwrap()).collect()
             });
-            // `10m`, or `10m, 20m .. 1h`: each wait twice as long as the one before, at most an hour.
-            let remind = settings.get("remind").map(|words| {
-                let spans: Vec<Duration> = words.iter().filter_map(|word| duration::parse(word).ok()).collect();
-                match spans[..] {
-                    [every] => Remind::from(every),
-                    [every, second, at_most] => Remind {
-                        every,
-                        growth: u32::try_from(second.as_secs() * 100 / every.as_secs()).unwrap(),
-                        at_most,
-                    },
-                    _ => panic!("no reminders: {words:?}"),
-                }
-            });
+            let remind = settings.get("remind").map(|words| reminders(words));
             let after = one("after").map(|count| count.parse().unwrap());
             page.waits.insert(name.clone(), (span("delay"), after));
             page.targets.push((name, Wants { states, remind, before_hold_ends: span("before a hold ends") }));
