@@ -80,6 +80,7 @@ pub(crate) fn title(message: &Message) -> String {
         NoticeKind::Problem => event.message.clone(),
         NoticeKind::Change => format!("(was {}) {}", event.previous_state, event.message),
         NoticeKind::Reminder => format!("(since {}) {}", duration.unwrap_or("some time"), event.message),
+        NoticeKind::HoldEnds => format!("({}) {}", event.reason, event.message),
         NoticeKind::Recovery => {
             format!("recovered{}", duration.map(|lasted| format!(" after {lasted}")).unwrap_or_default())
         }
@@ -117,6 +118,9 @@ pub(crate) fn headline(message: &Message) -> String {
             format!("{check} on {host} is {}; it had a problem that could not be told in time.", event.state)
         }
         NoticeKind::Reminder => format!("{check} on {host} is still {}.", event.state),
+        NoticeKind::HoldEnds => {
+            format!("{check} on {host} is still {}, and {}.", event.state, escape_controls(&event.reason))
+        }
         NoticeKind::FlappingStarted => format!(
             "{check} on {host} changes all the time (flaps); it is {} at this moment. You will be told when it settles.",
             event.state

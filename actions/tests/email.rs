@@ -116,6 +116,21 @@ fn every_kind_of_message_has_its_words() {
     assert_eq!(subject, "[bad] shop on web1: (since 12m 5s) 503 Service Unavailable");
     assert!(body.starts_with("shop on web1 is still bad.\n") && body.contains("State:     bad\n"), "{body}");
 
+    let (subject, body) = said(NoticeKind::HoldEnds, |m| {
+        m.event.previous_state = State::Bad;
+        "what holds messages ends in 15m: downtime by ann: new disks".clone_into(&mut m.event.reason);
+    });
+    assert_eq!(
+        subject,
+        "[bad] shop on web1: (what holds messages ends in 15m: downtime by ann: new disks) 503 Service Unavailable"
+    );
+    assert!(
+        body.starts_with(
+            "shop on web1 is still bad, and what holds messages ends in 15m: downtime by ann: new disks.\n"
+        ),
+        "{body}"
+    );
+
     let (subject, _) = said(NoticeKind::Change, |m| m.event.previous_state = State::Warning);
     assert_eq!(subject, "[bad] shop on web1: (was warning) 503 Service Unavailable");
 

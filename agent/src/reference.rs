@@ -11,7 +11,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
 use crate::config::Kinds;
-use crate::config::settings::{ActionSettings, CheckSettings, Settings};
+use crate::config::settings::{ActionSettings, CheckSettings, DowntimeSettings, Settings};
 
 pub use schema::{conf_d_schema, settings_schema};
 pub use words::paragraphs;
@@ -163,6 +163,11 @@ pub fn action_settings() -> Vec<SettingReference> {
     settings_of_struct::<ActionSettings>()
 }
 
+/// What every downtime that recurs has.
+pub fn downtime_settings() -> Vec<SettingReference> {
+    settings_of_struct::<DowntimeSettings>()
+}
+
 /// The settings of `monchero.yaml`.
 pub fn daemon_settings() -> Vec<SettingReference> {
     settings_of_struct::<Settings>()
@@ -294,6 +299,7 @@ pub fn markdown() -> String {
         String::from("# Checks, actions and their settings\n\nThis page is made of the code by `cargo xtask gen`.\n");
     markdown_settings(&mut out, "## What every check has", &check_settings());
     markdown_settings(&mut out, "## What every action has", &action_settings());
+    markdown_settings(&mut out, "## What every downtime under `downtimes:` has", &downtime_settings());
     let kinds = kinds();
     for (title, is_check) in [("Kinds of checks", true), ("Kinds of actions", false)] {
         let _ = writeln!(out, "\n## {title}");

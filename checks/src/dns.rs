@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -182,6 +183,7 @@ impl fmt::Display for Server {
 
 impl CheckKind for Dns {
     const NAME: &'static str = "dns";
+    const LOOKS: Looks = Looks::Out("server");
     const EXAMPLE: &'static str = "{ name: www.example.org, type: A, server: [192.0.2.53, 198.51.100.53], expect: 192.0.2.80, warning: \"> 200ms\" }";
     const SHORT_FOR: Option<&'static str> = Some("name");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -6,6 +6,7 @@ mod web;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
@@ -74,6 +75,7 @@ struct Known {
 
 impl CheckKind for Domain {
     const NAME: &'static str = "domain";
+    const LOOKS: Looks = Looks::Out("server");
     const EXAMPLE: &'static str = "{ name: example.org, warning: \"< 45d\", bad: \"< 10d\" }";
     const SHORT_FOR: Option<&'static str> = Some("name");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::Field;
 use monchero_core::{CheckError, Invalid, Report, Secret, Thresholds};
@@ -50,6 +51,7 @@ pub(crate) struct Grafana {
 
 impl CheckKind for Grafana {
     const NAME: &'static str = "grafana";
+    const LOOKS: Looks = Looks::At("url");
     const EXAMPLE: &'static str = "{ url: \"http://grafana.example:3000\" }";
     const SHORT_FOR: Option<&'static str> = Some("url");
     const FIELDS: &'static [Field<'static>] = FIELDS;

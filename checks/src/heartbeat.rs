@@ -1,6 +1,5 @@
 //! `heartbeat`: a job that must report.
 
-mod calendar;
 mod known;
 mod schedule;
 #[cfg(test)]

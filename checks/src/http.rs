@@ -13,6 +13,7 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use hyper::header::{self, HeaderValue};
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
@@ -141,6 +142,7 @@ fn one_mebibyte() -> Size {
 
 impl CheckKind for Http {
     const NAME: &'static str = "http";
+    const LOOKS: Looks = Looks::At("url");
     const EXAMPLE: &'static str = "{ url: \"https://shop.example/health\", expect: { status: 200, json: { database: ok } }, warning: { time: \"> 500ms\" } }";
     const SHORT_FOR: Option<&'static str> = Some("url");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -1,5 +1,6 @@
 //! `imap`: whether a server of mailboxes greets, speaks TLS and lets a user in, and how many messages wait.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};
@@ -57,6 +58,7 @@ pub(crate) struct Imap {
 
 impl CheckKind for Imap {
     const NAME: &'static str = "imap";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str = "{ address: mail.example.org, starttls: true, login: { user: monitor, password: { env: IMAP_PASSWORD } }, mailbox: INBOX, warning: { unseen: \"> 100\" } }";
     const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;

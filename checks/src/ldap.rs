@@ -4,6 +4,7 @@ mod ber;
 
 use std::collections::BTreeMap;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human, trim};
@@ -86,6 +87,7 @@ enum Scope {
 
 impl CheckKind for Ldap {
     const NAME: &'static str = "ldap";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: ldap.example.org, starttls: true, user: \"cn=monitor,dc=example,dc=org\", password: { env: LDAP_PASSWORD }, base: \"ou=people,dc=example,dc=org\", filter: { objectClass: person }, bad: { entries: \"< 10\" } }";
     const SHORT_FOR: Option<&'static str> = Some("host");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -1,5 +1,6 @@
 //! `loki`: whether Loki says that it is ready.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::Field;
 use monchero_core::secret::MaybeSecret;
@@ -51,6 +52,7 @@ pub(crate) struct Loki {
 
 impl CheckKind for Loki {
     const NAME: &'static str = "loki";
+    const LOOKS: Looks = Looks::At("url");
     const EXAMPLE: &'static str = "{ url: \"http://loki.example:3100\", tenant: shop }";
     const SHORT_FOR: Option<&'static str> = Some("url");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -80,6 +81,7 @@ fn usual_port() -> u16 {
 
 impl CheckKind for Memcached {
     const NAME: &'static str = "memcached";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: cache.example.org, warning: { hits: \"< 50%\", evicted: \"> 10\" } }";
     const SHORT_FOR: Option<&'static str> = Some("host");
     const FIELDS: &'static [Field<'static>] = FIELDS;

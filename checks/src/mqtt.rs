@@ -2,6 +2,7 @@
 
 mod packet;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -69,6 +70,7 @@ const MAX_WORD: usize = 1024;
 
 impl CheckKind for Mqtt {
     const NAME: &'static str = "mqtt";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: broker.example.org, tls: true, user: monitor, password: { env: MQTT_PASSWORD }, topic: cellar/temperature, warning: { value: \"> 25\" } }";
     const SHORT_FOR: Option<&'static str> = Some("host");
     const FIELDS: &'static [Field<'static>] = FIELDS;

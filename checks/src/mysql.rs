@@ -4,6 +4,7 @@ mod session;
 
 use std::collections::BTreeMap;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -99,6 +100,7 @@ fn usual_port() -> u16 {
 
 impl CheckKind for Mysql {
     const NAME: &'static str = "mysql";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: /run/mysqld/mysqld.sock, user: monitor, password: { env: MYSQL_PASSWORD }, warning: { slow: \"> 1\" } }";
     const FIELDS: &'static [Field<'static>] = FIELDS;
 

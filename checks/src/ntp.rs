@@ -1,5 +1,6 @@
 //! `ntp`: whether a time server is well.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -50,6 +51,7 @@ pub(crate) struct Ntp {
 
 impl CheckKind for Ntp {
     const NAME: &'static str = "ntp";
+    const LOOKS: Looks = Looks::At("server");
     const EXAMPLE: &'static str = "{ server: ntp1.example.org, warning: { offset: 100ms, stratum: \"> 3\" } }";
     const SHORT_FOR: Option<&'static str> = Some("server");
     const FIELDS: &'static [Field<'static>] = FIELDS;

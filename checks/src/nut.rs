@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::metric::MAX_METRICS;
@@ -125,6 +126,7 @@ fn is_name(name: &str) -> bool {
 
 impl CheckKind for Nut {
     const NAME: &'static str = "nut";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str = "{ address: ups.example.org, ups: rack, bad: { battery.runtime: \"< 5m\" } }";
     const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;

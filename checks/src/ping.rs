@@ -4,6 +4,7 @@ mod echo;
 
 use std::time::Duration;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human, trim};
@@ -87,6 +88,7 @@ fn usual_size() -> Size {
 
 impl CheckKind for Ping {
     const NAME: &'static str = "ping";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: [gateway.example.org, 192.0.2.1], warning: { time: \"> 50ms\", loss: \"> 0%\" }, bad: { loss: \"> 50%\" } }";
     const SHORT_FOR: Option<&'static str> = Some("host");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -1,5 +1,6 @@
 //! `pop3`: whether a POP3 server greets, speaks TLS and lets a user in, and how many messages wait.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};
@@ -54,6 +55,7 @@ pub(crate) struct Pop3 {
 
 impl CheckKind for Pop3 {
     const NAME: &'static str = "pop3";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str = "{ address: mail.example.org, tls: true }";
     const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -2,6 +2,7 @@
 
 mod session;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -107,6 +108,7 @@ fn usual_database() -> String {
 
 impl CheckKind for Postgres {
     const NAME: &'static str = "postgres";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: db.example.org, user: monitor, password: { env: PGPASSWORD }, tls: true, database: shop, query: \"select count(*) from orders where state = 'stuck'\", warning: \"> 10\" }";
     const FIELDS: &'static [Field<'static>] = FIELDS;
 

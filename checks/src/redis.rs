@@ -4,6 +4,7 @@ mod resp;
 
 use std::collections::BTreeMap;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -102,6 +103,7 @@ fn usual_port() -> u16 {
 
 impl CheckKind for Redis {
     const NAME: &'static str = "redis";
+    const LOOKS: Looks = Looks::At("host");
     const EXAMPLE: &'static str = "{ host: cache.example.org, password: { env: REDIS_PASSWORD }, command: LLEN jobs, warning: { value: \"> 1000\" } }";
     const SHORT_FOR: Option<&'static str> = Some("host");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -1,5 +1,6 @@
 //! `smtp`: whether a mail server greets, speaks TLS, lets a user in and would take a mail.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};
@@ -56,6 +57,7 @@ pub(crate) struct Smtp {
 
 impl CheckKind for Smtp {
     const NAME: &'static str = "smtp";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str =
         "{ address: mail.example.org, starttls: true, to: postmaster@example.org, warning: \"> 2s\" }";
     const SHORT_FOR: Option<&'static str> = Some("address");

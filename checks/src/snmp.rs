@@ -10,6 +10,7 @@ mod usm;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Value};
 use monchero_core::metric::MAX_METRICS;
@@ -127,6 +128,7 @@ fn two() -> u8 {
 
 impl CheckKind for Snmp {
     const NAME: &'static str = "snmp";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str =
         "{ address: ups.example.org, community: { env: UPS_COMMUNITY }, profile: ups, bad: { runtime: \"< 5m\" } }";
     const FIELDS: &'static [Field<'static>] = FIELDS;

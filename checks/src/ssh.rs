@@ -1,5 +1,6 @@
 //! `ssh`: whether an SSH server says who it is.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Value};
 use monchero_core::quantity::{Unit, human};
@@ -48,6 +49,7 @@ pub(crate) struct Ssh {
 
 impl CheckKind for Ssh {
     const NAME: &'static str = "ssh";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str =
         "{ address: build.example.org, warning: { time: \"> 2s\", version: \"!OpenSSH_*\" } }";
     const SHORT_FOR: Option<&'static str> = Some("address");

@@ -1,5 +1,6 @@
 //! `tcp`: whether something answers on a port, and says what it should.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
@@ -61,6 +62,7 @@ pub(crate) struct Tcp {
 
 impl CheckKind for Tcp {
     const NAME: &'static str = "tcp";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str = "{ address: \"mail.example.org:25\", expect: \"220 \", warning: \"> 500ms\" }";
     const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -1,5 +1,6 @@
 //! `time`: how far the host's clock is off.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
@@ -53,6 +54,7 @@ pub(crate) struct Time {
 
 impl CheckKind for Time {
     const NAME: &'static str = "time";
+    const LOOKS: Looks = Looks::Out("servers");
     const EXAMPLE: &'static str = "{ servers: [ntp1.example.org, ntp2.example.org, ntp3.example.org], warning: 100ms, bad: { offset: 1s, servers: \"< 2\" } }";
     const SHORT_FOR: Option<&'static str> = Some("servers");
     const FIELDS: &'static [Field<'static>] = FIELDS;

@@ -1,5 +1,6 @@
 //! `tls`: the certificate of a server, the chain that it leads to, and how TLS is spoken.
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -81,6 +82,7 @@ fn yes() -> bool {
 
 impl CheckKind for Tls {
     const NAME: &'static str = "tls";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str =
         "{ address: mail.example.org, starttls: smtp, warning: { valid: \"< 30d\", protocol: \"TLS 1.2\" } }";
     const SHORT_FOR: Option<&'static str> = Some("address");

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::duration::human as span;
 use monchero_core::items::{Field, Judge};
@@ -50,6 +51,7 @@ pub(crate) struct Udp {
 
 impl CheckKind for Udp {
     const NAME: &'static str = "udp";
+    const LOOKS: Looks = Looks::At("address");
     const EXAMPLE: &'static str =
         "{ address: \"game.example.org:27015\", send: { hex: \"ff ff ff ff 54\" }, expect: { hex: \"ff ff ff ff\" } }";
     const FIELDS: &'static [Field<'static>] = FIELDS;

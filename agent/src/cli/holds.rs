@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use monchero_api::Client;
 use monchero_api::types::{AcknowledgementRequest, Downtime, DowntimePlanned, DowntimeRequest};
+use monchero_core::hold::Selector;
 
 use super::child;
 use super::exit::{Ended, Failed};
@@ -88,15 +89,21 @@ pub(super) enum DowntimeCommand {
 
 /// Options of `monchero downtime add`.
 #[derive(Args, Debug)]
+#[command(override_usage = "monchero downtime add [OPTIONS] <PATTERN> <DURATION> [COMMENT]\n       \
+    monchero downtime add [OPTIONS] --label <NAME=VALUE> [PATTERN] <DURATION> [COMMENT]")]
 pub(super) struct AddArgs {
-    /// Which checks: a name or a pattern with `*`. A check's name covers its services and instances.
+    /// Which checks: a name or a pattern with `*`. A check's name covers its services and instances. With `--label` it may be left out.
     pattern: String,
     /// How long: `30m`, `4h`.
-    #[arg(value_parser = span)]
-    duration: Duration,
+    duration: Option<String>,
     /// What for.
-    #[arg(default_value = "")]
-    comment: String,
+    comment: Option<String>,
+    /// Only checks with this label; several must all fit. `*` in the value stands for any characters.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Make it flexible: it begins with the first problem within this span, and then lasts the duration.
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    within: Option<Duration>,
     /// When it begins: a span from now (`2h`) or a moment (`2026-01-31T22:00`); now if missing.
     #[arg(long, value_name = "WHEN")]
     start: Option<String>,
@@ -143,15 +150,45 @@ pub(super) async fn downtime(client: &Client, screen: &Screen, command: Downtime
     }
 }
 
+/// `team=web`.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) =
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("a label is written NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Which checks, for how long and what for. With labels the pattern may be left out, so that what comes first is the duration.
+fn words(args: &AddArgs) -> Result<(Vec<String>, Duration, String), Failed> {
+    let is_duration = |text: &Option<String>| text.as_deref().is_some_and(|text| span(text).is_ok());
+    let leaves_out = !args.labels.is_empty() && span(&args.pattern).is_ok() && !is_duration(&args.duration);
+    let (checks, duration, comment) = if leaves_out {
+        (
+            Vec::new(),
+            Some(&args.pattern),
+            args.duration.iter().chain(&args.comment).cloned().collect::<Vec<_>>().join(" "),
+        )
+    } else {
+        (vec![args.pattern.clone()], args.duration.as_ref(), args.comment.clone().unwrap_or_default())
+    };
+    let duration = duration.ok_or_else(|| Failed::usage("it is not said how long: `30m`, for example".to_owned()))?;
+    let lasting = span(duration).map_err(|why| Failed::usage(format!("how long: {why}")))?;
+    Ok((checks, lasting, comment))
+}
+
 async fn add(client: &Client, screen: &Screen, args: AddArgs) -> Ended {
+    let (checks, lasting, comment) = words(&args)?;
     let start = args.start.map(|text| begin(screen, &text)).transpose()?;
+    let begins_until = args.within.map(|within| start.unwrap_or(screen.now).checked_add(within)).transpose();
+    let begins_until = begins_until.map_err(|error| Failed::usage(format!("`--within`: {error}")))?;
     let request = DowntimeRequest {
-        pattern: args.pattern,
+        checks,
+        labels: args.labels.into_iter().collect(),
         start,
-        end: None,
-        duration: Some(monchero_core::duration::format(args.duration)),
+        begins_until,
+        duration: Some(monchero_core::duration::format(lasting)),
         author: args.author.or_else(behind_sudo),
-        comment: args.comment,
+        comment,
+        ..DowntimeRequest::default()
     };
     let planned = client.add_downtime(&request).await?.value()?;
     screen::print(&told(screen, &planned))?;
@@ -175,7 +212,22 @@ fn told(screen: &Screen, planned: &DowntimePlanned) -> String {
     }
     let later = downtime.start.duration_since(screen.now) > SOON;
     let when = if later { format!("from {} ", screen.time(downtime.start)) } else { String::new() };
-    format!("downtime {} {when}until {}: {}\n", downtime.id, screen.time(downtime.end), screen::line(&names))
+    let flexible = flexible(screen, downtime).map(|how| format!(" ({how})")).unwrap_or_default();
+    format!("downtime {} {when}until {}{flexible}: {}\n", downtime.id, screen.time(downtime.end), screen::line(&names))
+}
+
+/// What is special about a flexible one.
+pub(super) fn flexible(screen: &Screen, downtime: &Downtime) -> Option<String> {
+    let lasts = downtime.lasts.as_deref()?;
+    Some(match downtime.began {
+        Some(at) => format!("began {} for {lasts}", screen.time(at)),
+        None => format!("{lasts} from the first problem on"),
+    })
+}
+
+/// Which checks it covers.
+pub(super) fn covers(downtime: &Downtime) -> String {
+    Selector { checks: downtime.checks.clone(), labels: downtime.labels.clone() }.to_string()
 }
 
 fn list(screen: &Screen, downtimes: &[Downtime]) -> String {
@@ -185,15 +237,21 @@ fn list(screen: &Screen, downtimes: &[Downtime]) -> String {
         Column::new("FROM"),
         Column::new("UNTIL"),
         Column::narrow("AUTHOR", Narrow::Leaves),
+        Column::narrow("KIND", Narrow::Leaves),
         Column::new("COMMENT"),
     ]);
-    for downtime in downtimes {
+    let covered: Vec<String> = downtimes.iter().map(covers).collect();
+    for (downtime, covered) in downtimes.iter().zip(&covered) {
         table.push([
-            Cell::made(downtime.id.to_string()),
-            Cell::new(&downtime.pattern),
+            downtime.name.as_ref().map_or_else(|| Cell::made(downtime.id.to_string()), |name| Cell::new(name)),
+            Cell::new(covered),
             Cell::made(screen.time(downtime.start)),
             Cell::made(screen.time(downtime.end)),
             Cell::new(&downtime.author),
+            Cell::made(match &downtime.name {
+                Some(_) => "recurs".to_owned(),
+                None => flexible(screen, downtime).unwrap_or_else(|| "fixed".to_owned()),
+            }),
             Cell::new(&downtime.comment),
         ]);
     }
@@ -204,12 +262,11 @@ fn list(screen: &Screen, downtimes: &[Downtime]) -> String {
 async fn run(client: &Client, args: RunArgs) -> Ended {
     let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
     let request = DowntimeRequest {
-        pattern: args.pattern,
-        start: None,
-        end: None,
+        checks: vec![args.pattern],
         duration: Some(monchero_core::duration::format(args.duration)),
         author: behind_sudo(),
         comment: args.comment.unwrap_or_else(|| shell_words::join(&words)),
+        ..DowntimeRequest::default()
     };
     let id = client.add_downtime(&request).await?.value()?.downtime.id;
     let ended = child::supervise(&args.command, None).await;
@@ -231,6 +288,7 @@ async fn run(client: &Client, args: RunArgs) -> Ended {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use jiff::Timestamp;
 
     use super::*;
@@ -240,9 +298,13 @@ mod tests {
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         Downtime {
             id: 7,
-            pattern: "raid*".into(),
+            name: None,
+            checks: vec!["raid*".into()],
+            labels: [].into(),
             start: at(0),
             end: at(1_800),
+            lasts: None,
+            began: None,
             author: "maria (root)".into(),
             comment: "new \u{1b}disk".into(),
         }
@@ -251,11 +313,35 @@ mod tests {
     #[test]
     fn downtimes_are_listed() {
         let expected = "\
-ID  CHECKS  FROM                 UNTIL                AUTHOR        COMMENT
-7   raid*   2027-01-15 08:00:00  2027-01-15 08:30:00  maria (root)  new \\edisk
+ID       CHECKS               FROM                 UNTIL                AUTHOR        KIND                           COMMENT
+7        raid*                2027-01-15 08:00:00  2027-01-15 08:30:00  maria (root)  fixed                          new \\edisk
+8        raid* with team=web  2027-01-15 08:00:00  2027-01-15 08:30:00  maria (root)  10m from the first problem on  new \\edisk
+nightly  raid*                2027-01-15 08:00:00  2027-01-15 08:30:00  maria (root)  recurs                         new \\edisk
 ";
-        assert_eq!(list(&screen(None), &[downtime()]), expected);
+        let labels = [("team".to_owned(), "web".to_owned())].into();
+        let flexible = Downtime { id: 8, lasts: Some("10m".into()), labels, ..downtime() };
+        let recurring = Downtime { id: 0, name: Some("nightly".into()), ..downtime() };
+        assert_eq!(list(&screen(None), &[downtime(), flexible, recurring]), expected);
         assert_eq!(list(&screen(None), &[]), "no downtimes\n");
+    }
+
+    #[test]
+    fn with_labels_the_pattern_may_be_left_out() {
+        let add = |line: &str| {
+            let line = format!("monchero downtime add {line}");
+            let cli = crate::cli::Cli::try_parse_from(line.split(' ')).unwrap();
+            let crate::cli::Command::Downtime(DowntimeCommand::Add(args)) = cli.command else { unreachable!() };
+            words(&args)
+                .map(|(checks, lasting, comment)| (checks.join(","), lasting.as_secs(), comment))
+                .map_err(|why| why.error)
+        };
+        let found = |checks: &str, secs, comment: &str| Ok((checks.to_owned(), secs, comment.to_owned()));
+        assert_eq!(add("db* 30m patches"), found("db*", 1_800, "patches"));
+        assert_eq!(add("--label team=web 30m"), found("", 1_800, ""));
+        assert_eq!(add("--label team=web 30m patches"), found("", 1_800, "patches"));
+        assert_eq!(add("--label team=web db* 30m patches"), found("db*", 1_800, "patches"));
+        assert!(add("db*").unwrap_err().contains("how long"));
+        assert!(add("30m").unwrap_err().contains("how long"), "a pattern may look like a duration");
     }
 
     #[test]

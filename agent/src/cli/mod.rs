@@ -251,7 +251,7 @@ mod tests {
             ),
             (&["monchero", "show"], "the following required arguments were not provided: <CHECK>", "explains one"),
             (&["monchero", "submit", "x", "fine"], "a state is `okay`", "explains one"),
-            (&["monchero", "downtime", "add", "x", "30"], "has no unit", "explains one"),
+            (&["monchero", "downtime", "run", "x", "30", "--", "true"], "has no unit", "explains one"),
             (&["monchero"], "a command is missing", "lists the commands"),
             (&["monchero", "ack", "x", "--remove", "--sticky"], "cannot be used with", "explains one"),
         ] {

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
-use monchero_api::types::{ActionEvent, CheckState, Confirmation, Detail, Metric, NoticeEvent, Plan, Point, Target};
+use monchero_api::types::{
+    ActionEvent, CheckState, Confirmation, Detail, Downtime, Metric, NoticeEvent, Plan, Point, Target,
+};
 use monchero_api::{Answer, Client};
 use monchero_core::quantity::{self, Unit};
 use owo_colors::Style;
@@ -171,10 +173,13 @@ fn holds(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
         |until: Option<jiff::Timestamp>| until.map(|at| format!(", until {}", screen.time(at))).unwrap_or_default();
     let mut lines: Vec<String> =
         detail.check.holds.iter().map(|hold| format!("{}{}", hold.text, until(hold.until))).collect();
-    let later = detail.downtimes.iter().filter(|downtime| downtime.start > screen.now);
+    let waits = |downtime: &&Downtime| downtime.lasts.is_some() && downtime.began.is_none();
+    let later = detail.downtimes.iter().filter(|downtime| downtime.start > screen.now || waits(downtime));
     lines.extend(later.map(|downtime| {
         let (from, to) = (screen.time(downtime.start), screen.time(downtime.end));
-        format!("later: downtime {} by {} from {from} to {to}: {}", downtime.id, downtime.author, downtime.comment)
+        let which = downtime.name.clone().unwrap_or_else(|| downtime.id.to_string());
+        let how = super::holds::flexible(screen, downtime).map(|how| format!(" ({how})")).unwrap_or_default();
+        format!("later: downtime {which} by {} from {from} to {to}{how}: {}", downtime.author, downtime.comment)
     }));
     lines
 }
@@ -337,7 +342,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use jiff::Timestamp;
-    use monchero_api::types::{Check, Downtime, Hold, Incident, Outcome};
+    use monchero_api::types::{Check, Hold, Incident, Outcome};
     use monchero_core::Range;
 
     use super::*;
@@ -433,9 +438,13 @@ mod tests {
             acknowledgement: None,
             downtimes: vec![Downtime {
                 id: 7,
-                pattern: "shop".into(),
+                name: None,
+                checks: vec!["shop".into()],
+                labels: [].into(),
                 start: at(-7_200),
                 end: at(-10_800),
+                lasts: None,
+                began: None,
                 author: "root".into(),
                 comment: "new release".into(),
             }],

@@ -306,6 +306,7 @@ impl Loader<'_> {
             self.shown.push(shown);
         }
         if plan.fate == Fate::Runs {
+            self.note_network(&definition.name, plan.kind.looks, &plan.settings, plan.kind.short_for);
             self.checks.push(definition);
         }
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use monchero_core::action::ActionKind;
 use monchero_core::check::Kind;
-use monchero_core::definition::{ActionDefinition, ConfigProblem, Configuration, Definition, Retention};
+use monchero_core::definition::{ActionDefinition, ConfigProblem, Configuration, Definition, Gate, Retention};
+use monchero_core::hold::Recurring;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
 use monchero_core::text::escape_controls;
 use monchero_core::{Name, node};
@@ -31,7 +32,7 @@ use super::show::Shown;
 use super::yaml;
 
 /// The keys of a file in `conf.d`.
-const FILE_KEYS: [&str; 3] = ["defaults", "checks", "actions"];
+const FILE_KEYS: [&str; 4] = ["defaults", "checks", "actions", "downtimes"];
 
 /// The kinds that a configuration may name.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +82,15 @@ pub fn load(options: &LoadOptions<'_>) -> Loaded {
     let mut loader = Loader::new(options);
     let settings = loader.settings_file();
     loader.allow_insecure = settings.insecure_permissions == InsecurePermissions::Allow;
+    let zone = settings.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
+    loader.zone = zone.unwrap_or_else(jiff::tz::TimeZone::system);
+    loader.has_gate = settings.gate.is_some();
     let definition_files = loader.conf_d();
     plugins::load(&mut loader, &settings);
     loader.connect();
-    loader.finish(&settings, definition_files)
+    let gate = loader.gate(&settings);
+    loader.refuse_unknown_patterns();
+    loader.finish(&settings, gate, definition_files)
 }
 
 /// The programs of `environment_setters:`, to be run before [`load`]. Reads only `monchero.yaml`; what is wrong with it `load` will tell.
@@ -114,11 +120,20 @@ pub(crate) struct Loader<'a> {
     pub(crate) settings: Option<Node>,
     pub(crate) checks: Vec<Definition>,
     pub(crate) actions: Vec<ActionDefinition>,
+    pub(crate) downtimes: Vec<Recurring>,
+    /// The time zone of the daemon.
+    pub(crate) zone: jiff::tz::TimeZone,
+    /// Whether `monchero.yaml` has a gate, and the checks that look at other hosts if it has.
+    pub(crate) has_gate: bool,
+    pub(crate) network: HashSet<Name>,
+    /// Names and patterns of checks that downtimes and the gate choose by.
+    pub(crate) wanted_patterns: Vec<(String, Reference)>,
     /// Of which checks targets are told that do not name them.
     pub(crate) routes: Vec<Route>,
     /// Every name of a check that is written down, whether it can run or not, and where.
     pub(crate) check_names: HashMap<Name, Span>,
     pub(crate) action_names: HashMap<Name, Span>,
+    downtime_names: HashMap<Name, Span>,
     /// The instances of a check with `for_each`.
     pub(crate) instances: HashMap<Name, Vec<Name>>,
     pub(crate) wanted_actions: HashMap<Name, Vec<Reference>>,
@@ -152,9 +167,15 @@ impl<'a> Loader<'a> {
             settings: None,
             checks: Vec::new(),
             actions: Vec::new(),
+            downtimes: Vec::new(),
+            zone: jiff::tz::TimeZone::UTC,
+            has_gate: false,
+            network: HashSet::new(),
+            wanted_patterns: Vec::new(),
             routes: Vec::new(),
             check_names: HashMap::new(),
             action_names: HashMap::new(),
+            downtime_names: HashMap::new(),
             instances: HashMap::new(),
             wanted_actions: HashMap::new(),
             wanted_checks: HashMap::new(),
@@ -303,7 +324,7 @@ impl<'a> Loader<'a> {
             Value::Null => return,
             Value::Map(entries) => entries,
             _ => {
-                let help = "a file in `conf.d` has the keys `defaults`, `checks` and `actions`".to_owned();
+                let help = "a file in `conf.d` has the keys `defaults`, `checks`, `actions` and `downtimes`".to_owned();
                 self.report_at(
                     None,
                     root.span,
@@ -313,11 +334,12 @@ impl<'a> Loader<'a> {
                 return;
             }
         };
-        let (mut checks, mut actions, mut defaults) = (None, None, Layer::default());
+        let (mut checks, mut actions, mut downtimes, mut defaults) = (None, None, None, Layer::default());
         for (key, node) in entries {
             match &*key.name {
                 "checks" => checks = Some(node),
                 "actions" => actions = Some(node),
+                "downtimes" => downtimes = Some(node),
                 "defaults" => defaults = self.defaults(node, &mut doubled),
                 // A place for what `&name` stands before, as in Compose files.
                 name if name.starts_with("x-") => {}
@@ -330,6 +352,9 @@ impl<'a> Loader<'a> {
         }
         for (key, node) in self.entries("checks", checks) {
             self.check(&key, node, &defaults, &mut doubled, &fetcher);
+        }
+        for (key, node) in self.entries("downtimes", downtimes) {
+            self.downtime(&key, &node, &mut doubled, &fetcher);
         }
         self.keep_inline_secrets(fetcher);
         for error in doubled {
@@ -347,7 +372,7 @@ impl<'a> Loader<'a> {
             match node::nearest(name, FILE_KEYS) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => {
-                    "a file in `conf.d` has the keys `defaults`, `checks` and `actions`; checks stand under `checks:`"
+                    "a file in `conf.d` has the keys `defaults`, `checks`, `actions` and `downtimes`; checks stand under `checks:`"
                         .to_owned()
                 }
             }
@@ -419,7 +444,11 @@ impl<'a> Loader<'a> {
             self.report_at(Some(subject), span, message, Some("choose another name".to_owned()));
             return None;
         }
-        let names = if sort == Sort::Check { &mut self.check_names } else { &mut self.action_names };
+        let names = match sort {
+            Sort::Check => &mut self.check_names,
+            Sort::Action => &mut self.action_names,
+            Sort::Downtime => &mut self.downtime_names,
+        };
         if let Some(earlier) = names.get(&name).copied() {
             let place = self.sources.place(earlier);
             self.report_at(
@@ -434,16 +463,15 @@ impl<'a> Loader<'a> {
         Some(name)
     }
 
-    fn finish(mut self, settings: &Settings, definition_files: Option<usize>) -> Loaded {
+    fn finish(mut self, settings: &Settings, gate: Option<Gate>, definition_files: Option<usize>) -> Loaded {
         let problems = self.render();
         self.checks.sort_by(|a, b| a.name.cmp(&b.name));
         self.actions.sort_by(|a, b| a.name.cmp(&b.name));
         self.checks.shrink_to_fit();
         let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
-        let zone = settings.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
         let configuration = Configuration {
             host: host.unwrap_or_else(host_name).into(),
-            zone: zone.unwrap_or_else(jiff::tz::TimeZone::system),
+            zone: self.zone.clone(),
             concurrency: settings.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1).into(),
             sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
             operators: settings.operators.clone().map(String::into_boxed_str),
@@ -451,6 +479,8 @@ impl<'a> Loader<'a> {
             self_actions: self.self_actions().into(),
             checks: self.checks,
             actions: self.actions,
+            downtimes: self.downtimes,
+            gate,
             problems: problems.iter().map(ConfigProblem::from).collect(),
             warnings: self.warnings,
         };
@@ -466,6 +496,7 @@ const RESERVED: [&str; 2] = ["self/", "config/"];
 pub(crate) enum Sort {
     Check,
     Action,
+    Downtime,
 }
 
 /// Which of a kind and the general settings a key may have meant.

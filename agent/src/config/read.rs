@@ -17,11 +17,15 @@ pub(crate) fn read_all<T>(
         Err(error) => error,
     };
     let mut rest = node.clone();
-    // The maps that entries were taken from: an error about one of those as a whole is our doing.
-    let mut pruned: Vec<Span> = Vec::new();
+    // The maps that entries were taken from, and the keys of those: an error about one of the maps as a whole is our doing, and so is one in it
+    // that speaks of the entry.
+    let mut pruned: Vec<(Span, String)> = Vec::new();
     loop {
         let at = error.span;
-        if pruned.contains(&at) {
+        let is_ours = |(map, key): &(Span, String)| {
+            *map == at || contains(*map, at) && error.message.contains(&format!("`{key}`"))
+        };
+        if pruned.iter().any(is_ours) {
             return (None, errors);
         }
         errors.push(error);
@@ -36,12 +40,13 @@ pub(crate) fn read_all<T>(
 }
 
 /// Takes out the innermost entry of a map that a place is in. False if there is none.
-fn prune(node: &mut Node, at: Span, pruned: &mut Vec<Span>) -> bool {
+fn prune(node: &mut Node, at: Span, pruned: &mut Vec<(Span, String)>) -> bool {
     let Value::Map(entries) = &mut node.value else { return false };
     let exact = entries.iter().position(|(key, value)| key.span == at || value.span == at);
     let around = || entries.iter().position(|(key, value)| contains(key.span, at) || contains(value.span, at));
     let Some(index) = exact.or_else(around) else { return false };
-    pruned.push(node.span);
+    let key = entries.get(index).map(|(key, _)| key.name.to_string()).unwrap_or_default();
+    pruned.push((node.span, key));
     let inner = exact.is_none() && entries.get_mut(index).is_some_and(|(_, value)| prune(value, at, pruned));
     if !inner {
         entries.remove(index);

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use monchero_core::Name;
 use monchero_core::action::Action;
 use monchero_core::definition::Settings;
-use monchero_core::hold::matches;
-use monchero_core::text::glob;
+use monchero_core::hold::Selector;
 
 use super::load::Loader;
 use super::settings::ActionSettings;
@@ -20,8 +19,7 @@ pub(crate) struct Route {
     /// Where the target is written.
     source: String,
     default: bool,
-    labels: BTreeMap<String, String>,
-    checks: Option<Vec<String>>,
+    chooses: Selector,
 }
 
 impl Route {
@@ -29,17 +27,13 @@ impl Route {
     pub(crate) fn new(target: &Name, settings: &ActionSettings, source: String) -> Option<Self> {
         let default = settings.default.unwrap_or(false);
         let labels = settings.labels.clone().unwrap_or_default();
-        let checks = settings.checks.clone();
-        let is_route = default || !labels.is_empty() || checks.is_some();
-        is_route.then(|| Self { target: target.clone(), source, default, labels, checks })
+        let chooses = Selector { checks: settings.checks.clone().unwrap_or_default(), labels };
+        let is_route = default || !chooses.is_empty();
+        is_route.then(|| Self { target: target.clone(), source, default, chooses })
     }
 
     fn fits(&self, check: &str, labels: &BTreeMap<String, String>, has_target: bool) -> bool {
-        let has_label =
-            |(name, pattern): (&String, &String)| labels.get(name).is_some_and(|value| glob(pattern, value));
-        !(self.default && has_target)
-            && self.labels.iter().all(has_label)
-            && self.checks.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern, check)))
+        !(self.default && has_target) && self.chooses.fits(check, labels)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The settings that are not those of a kind: what every check and every action has, and `monchero.yaml`. These structs are the only source of
 //! their YAML, errors, defaults, reference and schema; their comments are the manual.
 
+mod holds;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use monchero_core::state::State;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+pub use holds::{Choice, DowntimeSettings, GateSettings, Reminders};
 
 /// The shortest interval, retry interval and timeout.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -195,9 +199,14 @@ pub struct ActionSettings {
     #[schemars(with = "Vec<State>")]
     pub states: Option<Vec<State>>,
     /// For actions that tell somebody: how often a standing problem is told again. Never by default.
+    /// `{ every: 1h, growth: 2, at_most: 1d }` for more and more rarely: each wait is twice as long as the one before.
+    #[schemars(with = "Reminders")]
+    pub remind: Option<Reminders>,
+    /// For actions that tell somebody: how long before a downtime or an acknowledgement ends over a problem that still stands this one is told
+    /// of that, once for each; the end itself then brings no message. Never by default.
     #[serde(with = "duration::option")]
     #[schemars(with = "DurationText")]
-    pub remind: Option<Duration>,
+    pub before_hold_ends: Option<Duration>,
     /// For actions that tell somebody: hours of each day in which notices wait, in the time zone of `monchero.yaml`:
     /// `{ from: "22:00", to: "07:00" }`.
     #[schemars(with = "Quiet")]
@@ -253,8 +262,20 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// The settings that only make sense for actions that tell somebody, and those only for scripts.
-    const FOR_TARGETS: [&'static str; 11] =
-        ["states", "remind", "quiet", "delay", "after", "group", "rate", "fallback", "default", "labels", "checks"];
+    const FOR_TARGETS: [&'static str; 12] = [
+        "states",
+        "remind",
+        "before_hold_ends",
+        "quiet",
+        "delay",
+        "after",
+        "group",
+        "rate",
+        "fallback",
+        "default",
+        "labels",
+        "checks",
+    ];
     const FOR_SCRIPTS: [&'static str; 3] = ["on", "cooldown", "limit"];
 
     /// The settings that an action of this sort cannot have.
@@ -278,7 +299,10 @@ impl ActionSettings {
         if self.on.as_ref().is_some_and(Vec::is_empty) {
             wrong.push(("on", "it names no trigger, so it would never be done".to_owned()));
         }
-        for (name, value) in [("timeout", self.timeout), ("remind", self.remind)] {
+        let remind = self.remind.map(|Reminders(remind)| remind.every);
+        for (name, value) in
+            [("timeout", self.timeout), ("remind", remind), ("before_hold_ends", self.before_hold_ends)]
+        {
             if value.is_some_and(|value| value < MIN_INTERVAL) {
                 wrong.push((name, format!("it is at least `{}`", duration::format(MIN_INTERVAL))));
             }
@@ -309,7 +333,8 @@ impl ActionSettings {
     /// What a target wants to be told.
     pub fn wants(&self) -> Wants {
         let states = self.states.clone().unwrap_or_else(|| vec![State::Warning, State::Unknown, State::Bad]);
-        Wants { states, remind: self.remind }
+        let remind = self.remind.map(|Reminders(remind)| remind);
+        Wants { states, remind, before_hold_ends: self.before_hold_ends }
     }
 }
 
@@ -365,6 +390,9 @@ pub struct Settings {
     /// checks. None by default.
     #[schemars(with = "String")]
     pub environment_setters: Option<PathBuf>,
+    /// The checks by which this host knows whether it is cut off from the network. None by default: then every problem is told.
+    #[schemars(with = "GateSettings")]
+    pub gate: Option<GateSettings>,
     /// How long history is kept.
     pub retention: RetentionSettings,
     /// Where the files of the host stand that is looked at, as seen from here. `/` by default; in a container, where the host is mounted.

@@ -7,6 +7,7 @@ use monchero_core::Name;
 use monchero_core::action::ActionKind;
 use monchero_core::definition::{ActionDefinition, Definition};
 use monchero_core::duration;
+use monchero_core::hold::Shut;
 use monchero_core::node::{Node, Span, Value};
 use schemars::SchemaGenerator;
 use serde_json::{Value as Json, json};
@@ -15,6 +16,7 @@ use super::checks::{Fate, Layer};
 use super::load::{Loaded, Loader};
 use super::problem::{MASK, hide_user_info};
 use super::secrets::SecretFinder;
+use super::settings::ActionSettings;
 
 /// Where a value comes from if nobody wrote it.
 const BUILT_IN: &str = "default";
@@ -24,18 +26,18 @@ const COMMENT_COLUMN: usize = 44;
 /// A check or an action with all its settings.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// `checks` or `actions`.
+    /// `checks`, `actions` or `downtimes`.
     pub section: &'static str,
     /// The name.
     pub name: String,
     /// Where it is written.
     pub source: String,
-    /// Its kind.
+    /// Its kind; of a downtime, what says when it begins.
     pub kind: &'static str,
     /// The settings of its kind.
     pub settings: Entry,
     /// The general settings: name, value and origin.
-    pub general: Vec<(&'static str, Entry)>,
+    pub general: Vec<(String, Entry)>,
 }
 
 /// A value and where it is written.
@@ -69,7 +71,7 @@ impl Shown {
             nodes.map(|node| loader.sources.place(node.span)).next().unwrap_or_else(|| BUILT_IN.to_owned())
         };
         let plain = |key: &'static str, text: String| {
-            (key, Entry { value: Shape::Text { text, quoted: false }, origin: from(key) })
+            (key.to_owned(), Entry { value: Shape::Text { text, quoted: false }, origin: from(key) })
         };
         let mut general = vec![
             plain("interval", duration::format(check.interval)),
@@ -94,20 +96,20 @@ impl Shown {
                 ])
             }
         };
-        general.push(("flapping", Entry { value: flapping, origin: from("flapping") }));
+        general.push(("flapping".to_owned(), Entry { value: flapping, origin: from("flapping") }));
         let labels = check.labels.iter().map(|(key, value)| {
             let written = layers.into_iter().find_map(|layer| layer.node.as_ref()?.get("labels")?.get(key));
             let origin = written.map_or_else(|| BUILT_IN.to_owned(), |node| loader.sources.place(node.span));
             (key.clone(), Entry { value: Shape::Text { text: value.clone(), quoted: false }, origin })
         });
-        general.push(("labels", Entry { value: Shape::Map(labels.collect()), origin: from("labels") }));
+        general.push(("labels".to_owned(), Entry { value: Shape::Map(labels.collect()), origin: from("labels") }));
         for (key, names) in [("depends_on", &check.depends_on), ("actions", &check.actions)] {
             let origin = if names.is_empty() { BUILT_IN.to_owned() } else { from(key) };
             let names = names.iter().map(|name| Entry {
                 value: Shape::Text { text: name.to_string(), quoted: false },
                 origin: origin.clone(),
             });
-            general.push((key, Entry { value: Shape::List(names.collect()), origin: origin.clone() }));
+            general.push((key.to_owned(), Entry { value: Shape::List(names.collect()), origin: origin.clone() }));
         }
         if fate == Fate::Disabled {
             general.push(plain("enabled", "false".to_owned()));
@@ -131,29 +133,14 @@ impl Shown {
     ) -> Self {
         let schema = document(|generator| kind.schema(generator).to_value());
         let settings = tree(loader, settings, Some(&schema), kind.short_for);
-        let from = |key: &str| own.get(key).map_or_else(|| BUILT_IN.to_owned(), |node| loader.sources.place(node.span));
-        let plain = |key: &'static str, text: String| {
-            (key, Entry { value: Shape::Text { text, quoted: false }, origin: from(key) })
-        };
-        let list = |key: &'static str, words: Vec<String>| {
-            let origin = from(key);
-            let words = words
-                .into_iter()
-                .map(|text| Entry { value: Shape::Text { text, quoted: false }, origin: origin.clone() });
-            (key, Entry { value: Shape::List(words.collect()), origin: origin.clone() })
-        };
-        let mut general = vec![plain("timeout", duration::format(action.timeout))];
-        if kind.tells {
-            general.push(list("states", action.wants.states.iter().map(ToString::to_string).collect()));
-            general.extend(action.wants.remind.map(|remind| plain("remind", duration::format(remind))));
-            let written = ["quiet", "default", "labels", "checks"];
-            general.extend(written.into_iter().filter_map(|key| Some((key, tree(loader, own.get(key)?, None, None)))));
-        } else {
-            let words = action.on.iter().map(|trigger| format!("{trigger:?}").to_lowercase());
-            general.push(list("on", words.collect()));
-            general.extend(action.cooldown.map(|cooldown| plain("cooldown", duration::format(cooldown))));
-            general.extend(action.limit.map(|limit| plain("limit", limit.to_string())));
-        }
+        let foreign = ActionSettings::foreign(kind.tells);
+        let keys = loader.action_keys.iter().filter(|key| !foreign.contains(&key.as_str()));
+        let general = keys
+            .map(|key| match own.get(key) {
+                Some(node) => (key.clone(), tree(loader, node, None, None)),
+                None => (key.clone(), by_default(action, key)),
+            })
+            .collect();
         Self {
             section: "actions",
             name: action.name.to_string(),
@@ -165,10 +152,49 @@ impl Shown {
     }
 }
 
+/// What is in force of a setting of an action that nobody wrote; null if it is off.
+fn by_default(action: &ActionDefinition, key: &str) -> Entry {
+    let text = |text: String| Shape::Text { text, quoted: false };
+    let words = |words: Vec<String>| {
+        let entry = |word| Entry { value: text(word), origin: BUILT_IN.to_owned() };
+        Shape::List(words.into_iter().map(entry).collect())
+    };
+    let value = match key {
+        "timeout" => text(duration::format(action.timeout)),
+        "states" => words(action.wants.states.iter().map(ToString::to_string).collect()),
+        "on" => words(action.on.iter().map(|trigger| format!("{trigger:?}").to_lowercase()).collect()),
+        "group" => text(duration::format(action.group)),
+        "rate" => text(action.rate.to_string()),
+        "default" => text("false".to_owned()),
+        _ => Shape::Null,
+    };
+    Entry { value, origin: BUILT_IN.to_owned() }
+}
+
 impl Shown {
+    /// A downtime that recurs: all of it as it is written.
+    pub(crate) fn of_downtime(loader: &Loader<'_>, name: &Name, node: &Node) -> Self {
+        let begins = ["cron", "calendar"].into_iter().find_map(|key| Some((key, node.get(key)?)));
+        let (kind, begins) = begins.map_or(("cron", None), |(key, node)| (key, Some(node)));
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        let general = entries.iter().filter(|(key, _)| *key.name != *kind);
+        Self {
+            section: "downtimes",
+            name: name.to_string(),
+            source: loader.sources.place(node.span),
+            kind,
+            settings: begins
+                .map_or(Entry { value: Shape::Null, origin: String::new() }, |node| shape(loader, node, &[])),
+            general: general.map(|(key, value)| (key.name.to_string(), shape(loader, value, &[]))).collect(),
+        }
+    }
+
     /// Adds an action of a check that is written somewhere else.
     pub(crate) fn add_action(&mut self, name: &Name, source: &str) {
-        let found = self.general.iter_mut().find(|(key, _)| *key == "actions");
+        let found = self.general.iter_mut().find(|(key, _)| key == "actions");
         let Some((_, Entry { value: Shape::List(names), origin })) = found else { return };
         let value = Shape::Text { text: name.to_string(), quoted: false };
         names.push(Entry { value, origin: source.to_owned() });
@@ -216,7 +242,17 @@ pub fn text(loaded: &Loaded) -> String {
     let _ = writeln!(out, "host: {}", scalar(&configuration.host, false));
     let _ = writeln!(out, "concurrency: {}", configuration.concurrency);
     let _ = writeln!(out, "sysroot: {}", scalar(&configuration.sysroot.to_string_lossy(), false));
-    for section in ["actions", "checks"] {
+    if let Some(gate) = &configuration.gate {
+        let names = |names: &mut dyn Iterator<Item = &Name>| {
+            names.map(|name| scalar(name.as_str(), false)).collect::<Vec<_>>().join(", ")
+        };
+        let mut held: Vec<&Name> = gate.holds.iter().collect();
+        held.sort();
+        let shut = if gate.shut == Shut::All { "all" } else { "any" };
+        let _ = writeln!(out, "gate:\n  checks: [{}]\n  shut: {shut}", names(&mut gate.checks.iter()));
+        let _ = writeln!(out, "  holds: {{ checks: [{}] }}", names(&mut held.into_iter()));
+    }
+    for section in ["actions", "downtimes", "checks"] {
         let mut shown: Vec<&Shown> = loaded.shown.iter().filter(|shown| shown.section == section).collect();
         shown.sort_by(|a, b| a.name.cmp(&b.name));
         if shown.is_empty() {
@@ -304,7 +340,7 @@ fn scalar(text: &str, quoted: bool) -> String {
     }
 }
 
-/// The whole as JSON: `{"host", "concurrency", "sysroot", "actions": {NAME: {"kind", "source", "settings", GENERAL..}}, "checks": {..}}`, where
+/// The whole as JSON: `{"host", "concurrency", "sysroot", "gate", "actions": {NAME: {"kind", "source", "settings", GENERAL..}}, "downtimes": {..}, "checks": {..}}`, where
 /// each setting is `{"value", "source"}`.
 pub fn json(loaded: &Loaded) -> Json {
     let section = |section: &str| -> serde_json::Map<String, Json> {
@@ -316,7 +352,14 @@ pub fn json(loaded: &Loaded) -> Json {
         "host": &*configuration.host,
         "concurrency": configuration.concurrency,
         "sysroot": configuration.sysroot,
+        "gate": configuration.gate.as_ref().map(|gate| {
+            let mut holds: Vec<&str> = gate.holds.iter().map(Name::as_str).collect();
+            holds.sort_unstable();
+            let checks: Vec<&str> = gate.checks.iter().map(Name::as_str).collect();
+            json!({ "checks": checks, "shut": gate.shut, "holds": holds })
+        }),
         "actions": section("actions"),
+        "downtimes": section("downtimes"),
         "checks": section("checks"),
     })
 }
@@ -327,7 +370,7 @@ fn shown_json(shown: &Shown) -> Json {
     map.insert("source".to_owned(), json!(shown.source));
     map.insert("settings".to_owned(), entry_json(&shown.settings));
     for (key, entry) in &shown.general {
-        map.insert((*key).to_owned(), entry_json(entry));
+        map.insert(key.clone(), entry_json(entry));
     }
     Json::Object(map)
 }

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use crate::config::Kinds;
-use crate::config::settings::{ActionSettings, CheckSettings, Settings};
+use crate::config::settings::{ActionSettings, CheckSettings, DowntimeSettings, Settings};
 
 /// The dialect of the schemas.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -33,6 +33,7 @@ pub(super) fn check_only() -> [(&'static str, &'static str, &'static str); 2] {
 pub fn conf_d_schema() -> Json {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let defaults = generator.subschema_for::<CheckSettings>().to_value();
+    let downtime = generator.subschema_for::<DowntimeSettings>().to_value();
     let kinds = Kinds::built_in();
     let mut definitions = Map::new();
     let mut checks = Vec::new();
@@ -53,7 +54,7 @@ pub fn conf_d_schema() -> Json {
     let mut schema = json!({
         "$schema": DIALECT,
         "title": "monchero conf.d",
-        "description": "Checks and actions of monchero.",
+        "description": "Checks, actions and downtimes of monchero.",
         "type": ["object", "null"],
         "properties": {
             "defaults": defaults,
@@ -66,6 +67,11 @@ pub fn conf_d_schema() -> Json {
                 "description": "Actions by name.",
                 "type": ["object", "null"],
                 "additionalProperties": { "$ref": "#/$defs/action" },
+            },
+            "downtimes": {
+                "description": "Downtimes that recur, by name.",
+                "type": ["object", "null"],
+                "additionalProperties": downtime,
             },
         },
         "patternProperties": { "^x-": true },

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use monchero_core::Invalid;
-
-use super::calendar::Calendar;
-use crate::settings::excerpt;
+use monchero_core::recurrence::Recurrence;
 
 /// The shortest period: less is no job, and nobody could tell a late signal from a slow machine.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -20,22 +16,17 @@ const MAX_GRACE: Duration = Duration::from_secs(3_600);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Schedule {
-    rule: Rule,
-    zone: TimeZone,
-}
-
-#[derive(Debug)]
-enum Rule {
-    Every(Duration),
-    Cron(Box<Cron>),
-    Calendar(Box<Calendar>),
+pub(super) enum Schedule {
+    /// By spans of time; moments are shown as in the zone.
+    Every(Duration, TimeZone),
+    /// By what a clock on the wall shows.
+    At(Recurrence),
 }
 
 /// For settings that are not validated yet.
 impl Default for Schedule {
     fn default() -> Self {
-        Self { rule: Rule::Every(MIN_PERIOD), zone: TimeZone::UTC }
+        Self::Every(MIN_PERIOD, TimeZone::UTC)
     }
 }
 
@@ -44,41 +35,27 @@ impl Schedule {
         if period < MIN_PERIOD {
             return Err(Invalid::at("period", "a job reports every second at most"));
         }
-        Ok(Self { rule: Rule::Every(period), zone })
+        Ok(Self::Every(period, zone))
     }
 
     pub(super) fn cron(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|why| {
-            let form = "minute, hour, day of the month, month and day of the week";
-            Invalid::at("cron", format!("`{}` is no time of a crontab, which has {form}: {why}", excerpt(text)))
-        })?;
-        let start = Timestamp::UNIX_EPOCH.to_zoned(zone.clone());
-        if cron.find_next_occurrence(&start, false).is_err() {
-            return Err(Invalid::at("cron", "there is no such time"));
-        }
-        Ok(Self { rule: Rule::Cron(Box::new(cron)), zone })
+        Ok(Self::At(Recurrence::cron(text, zone).map_err(|why| Invalid::at("cron", why))?))
     }
 
     pub(super) fn calendar(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
-        let calendar = Calendar::parse(text).map_err(|why| Invalid::at("calendar", why))?;
-        Ok(Self { rule: Rule::Calendar(Box::new(calendar)), zone })
+        Ok(Self::At(Recurrence::calendar(text, zone).map_err(|why| Invalid::at("calendar", why))?))
     }
 
     /// Whether it goes by spans of time, not by what a clock on the wall shows.
     pub(super) fn is_period(&self) -> bool {
-        matches!(self.rule, Rule::Every(_))
+        matches!(self, Self::Every(..))
     }
 
     /// When the job is due next after `at`; never if none.
     pub(super) fn next(&self, at: Timestamp) -> Option<Timestamp> {
-        match &self.rule {
-            Rule::Every(period) => at.checked_add(*period).ok(),
-            Rule::Cron(cron) => {
-                let next = cron.find_next_occurrence(&at.to_zoned(self.zone.clone()), false).ok()?;
-                Some(next.timestamp())
-            }
-            Rule::Calendar(calendar) => calendar.next(at, &self.zone),
+        match self {
+            Self::Every(period, _) => at.checked_add(*period).ok(),
+            Self::At(recurrence) => recurrence.next(at),
         }
     }
 
@@ -90,6 +67,10 @@ impl Schedule {
 
     /// A moment for people.
     pub(super) fn show(&self, at: Timestamp) -> String {
-        at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        let zone = match self {
+            Self::Every(_, zone) => zone,
+            Self::At(recurrence) => recurrence.zone(),
+        };
+        at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 }

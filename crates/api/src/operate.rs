@@ -1,6 +1,6 @@
 //! What can be changed. Every one of these is logged with the user who asked.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -9,6 +9,7 @@ use axum::response::Response;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use monchero_core::check::{MAX_RUN_ID, MAX_SIGNAL_OUTPUT, Signal, SignalKind as Said};
+use monchero_core::hold::{self, Selector};
 use monchero_core::metric::{MAX_LABEL, MAX_METRICS};
 use monchero_core::quantity::Unit;
 use monchero_core::report::ServiceResult;
@@ -32,6 +33,9 @@ pub(crate) const MAX_RUN: usize = 64;
 pub(crate) const MAX_COMMENT: usize = 1_024;
 /// The longest name of an author, in bytes.
 pub(crate) const MAX_AUTHOR: usize = 128;
+
+/// The most labels by which a downtime chooses: no check has more that mean something.
+const MAX_LABELS: usize = 32;
 
 /// An answer that tells the log what it was about.
 pub(crate) fn done(subject: String, answer: &impl Serialize) -> Response {
@@ -228,52 +232,65 @@ pub(crate) async fn unacknowledge(State(backend): State<Backend>, mut params: Pa
 /// Plans a downtime.
 #[utoipa::path(
     post, path = "/v1/downtime", request_body = DowntimeRequest,
-    responses((status = 200, body = DowntimePlanned), (status = 404, description = "The pattern covers no check", body = Failure)),
+    responses((status = 200, body = DowntimePlanned), (status = 404, description = "A pattern covers no check", body = Failure)),
 )]
 pub(crate) async fn add_downtime(
     State(backend): State<Backend>,
     Extension(caller): Extension<Caller>,
     Json(request): Json<DowntimeRequest>,
 ) -> Result<Response, ApiError> {
-    let (start, end) = span(&request, backend.clock.now())?;
+    let Span { start, end, lasts } = span(&request, backend.clock.now())?;
+    if request.checks.is_empty() && request.labels.is_empty() {
+        return Err(ApiError::bad_request("it is not said which checks: `checks` or `labels` choose them"));
+    }
+    if request.labels.len() > MAX_LABELS {
+        return Err(ApiError::bad_request(format!("at most {MAX_LABELS} labels, not {}", request.labels.len())));
+    }
+    let covers = Selector { checks: request.checks, labels: request.labels };
     let snapshot = backend.engine.snapshot().await?;
-    let covered = read::matching(&snapshot, std::slice::from_ref(&request.pattern))?;
-    let covers = covered.iter().map(|row| row.name.to_string()).collect();
+    let named = read::matching(&snapshot, &covers.checks)?;
+    let covered = named.into_iter().filter(|row| covers.fits(row.name.as_str(), &row.labels));
+    let covered = covered.map(|row| row.name.to_string()).collect();
     let author = author(request.author, caller).await;
-    let downtime = monchero_core::hold::Downtime {
-        id: 0,
-        pattern: request.pattern,
-        start,
-        end,
-        author,
-        comment: comment(&request.comment),
-    };
+    let comment = comment(&request.comment);
+    let downtime = hold::Downtime { covers, start, end, lasts, author, comment, ..hold::Downtime::default() };
     let downtime = backend.engine.add_downtime(downtime).await?;
-    let mut subject = downtime.pattern.clone();
-    let _ = write!(subject, " until {}", downtime.end);
-    Ok(done(subject, &DowntimePlanned { downtime: downtime.into(), covers }))
+    let subject = format!("{} until {}", downtime.covers, downtime.end);
+    Ok(done(subject, &DowntimePlanned { downtime: downtime.into(), covers: covered }))
 }
 
-/// From when to when: an end or a duration, not both.
-fn span(request: &DowntimeRequest, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiError> {
+/// From when to when; for how long, if it is flexible.
+struct Span {
+    start: Timestamp,
+    end: Timestamp,
+    lasts: Option<Duration>,
+}
+
+/// From when to when: an end or a duration, not both. A flexible one has a duration, and the end of its window.
+fn span(request: &DowntimeRequest, now: Timestamp) -> Result<Span, ApiError> {
     let start = request.start.unwrap_or(now);
-    let end = match (request.end, &request.duration) {
-        (Some(end), None) => end,
-        (None, Some(duration)) => {
-            let duration = monchero_core::duration::parse(duration).map_err(ApiError::bad_request)?;
-            start
-                .checked_add(duration)
-                .map_err(|error| ApiError::bad_request(format!("the downtime never ends: {error}")))?
+    let lasts = request.duration.as_deref().map(monchero_core::duration::parse).transpose();
+    let lasts = lasts.map_err(ApiError::bad_request)?;
+    let after = |from: Timestamp, lasts: Duration| {
+        from.checked_add(lasts).map_err(|error| ApiError::bad_request(format!("the downtime never ends: {error}")))
+    };
+    let span = match (request.end, request.begins_until, lasts) {
+        (Some(end), None, None) => Span { start, end, lasts: None },
+        (None, None, Some(lasts)) => Span { start, end: after(start, lasts)?, lasts: None },
+        (None, Some(until), Some(lasts)) if !lasts.is_zero() => {
+            after(until, lasts)?;
+            Span { start, end: until, lasts: Some(lasts) }
         }
+        (_, Some(_), _) => return Err(ApiError::bad_request("a flexible downtime has a `duration`, and no `end`")),
         _ => return Err(ApiError::bad_request("a downtime has either an `end` or a `duration`")),
     };
-    if end <= start {
+    if span.end <= start {
         return Err(ApiError::bad_request("the downtime ends before it begins"));
     }
-    if end <= now {
+    if span.end <= now {
         return Err(ApiError::bad_request("the downtime is over already"));
     }
-    Ok((start, end))
+    Ok(span)
 }
 
 /// Ends a downtime, or takes one back that has not begun.
@@ -289,8 +306,8 @@ pub(crate) async fn end_downtime(State(backend): State<Backend>, mut params: Par
     params.done()?;
     let downtime = backend.engine.end_downtime(id).await?;
     Ok(done(
-        format!("{id} {}", downtime.pattern),
-        &Done { done: format!("downtime {id} of `{}` is over", downtime.pattern) },
+        format!("{id} {}", downtime.covers),
+        &Done { done: format!("downtime {id} of `{}` is over", downtime.covers) },
     ))
 }
 

@@ -149,7 +149,7 @@ pub struct Metric<'a> {
 /// Why notices wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hold<'a> {
-    /// `acknowledged`, `downtime`, `dependency`, `flapping` or `quiet hours`.
+    /// `acknowledged`, `downtime`, `dependency`, `cut off`, `flapping`, `quiet hours`, `delay` or `mending`.
     pub kind: Cow<'a, str>,
     /// The same for a person, with who and why.
     pub text: String,
@@ -240,16 +240,25 @@ pub struct Acknowledgement {
 /// A stretch of planned work, in which notices about problems wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Downtime {
-    /// Its number.
+    /// Its number; 0 for one that recurs.
     pub id: u64,
-    /// Which checks: a name or a pattern with `*`. A check's name covers its services and instances.
-    pub pattern: String,
-    /// When it begins.
+    /// The name of one that recurs, by which the configuration knows it: this is the occurrence that goes on or comes next.
+    pub name: Option<String>,
+    /// Which checks: names or patterns with `*`; all if there are none. A check's name covers its services and instances.
+    pub checks: Vec<String>,
+    /// The labels that those checks must have.
+    pub labels: BTreeMap<String, String>,
+    /// When it begins; if it is flexible, from when on it may.
     #[schema(value_type = String, format = DateTime)]
     pub start: Timestamp,
-    /// When it ends.
+    /// When it ends; if it is flexible and has not begun, until when it may begin.
     #[schema(value_type = String, format = DateTime)]
     pub end: Timestamp,
+    /// How long a flexible one lasts from the first problem on: `30m`. Null for any other.
+    pub lasts: Option<String>,
+    /// When a flexible one began. Null before that, and for any other.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub began: Option<Timestamp>,
     /// Who planned it.
     pub author: String,
     /// What for.
@@ -287,7 +296,7 @@ pub struct Target {
     pub told_at: Option<Timestamp>,
     /// What is to be done.
     pub plan: Plan,
-    /// The kind of message that is to be told: `problem`, `change`, `reminder`, `recovery`, `missed`, `flapping_started` or `flapping_ended`; null if there is nothing to tell.
+    /// The kind of message that is to be told: `problem`, `change`, `reminder`, `recovery`, `missed`, `hold_ends`, `flapping_started` or `flapping_ended`; null if there is nothing to tell.
     pub notice: Option<String>,
     /// When that will be: the next try, the end of the hold, the next reminder. Null if it is now, or not known.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -409,16 +418,24 @@ pub struct AcknowledgementRequest {
     pub sticky: bool,
 }
 
-/// A downtime to plan: from `start` (now, if it is missing) to `end`, or for `duration`.
+/// A downtime to plan: from `start` (now, if it is missing) to `end`, or for `duration`; or, with `begins_until`, from the first problem on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DowntimeRequest {
-    /// Which checks: a name or a pattern with `*`. It must cover at least one check.
-    pub pattern: String,
-    /// When it begins.
+    /// Which checks: names or patterns with `*`. Each must cover at least one check. If it is empty, `labels` alone choose.
+    #[serde(default)]
+    pub checks: Vec<String>,
+    /// The labels that those checks must have; `*` in a value stands for any characters.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// When it begins; if it is flexible, from when on it may.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub start: Option<Timestamp>,
+    /// Makes it flexible: it begins with the first problem, confirmed or not, from `start` until then, and lasts `duration`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub begins_until: Option<Timestamp>,
     /// When it ends.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -152,8 +152,10 @@ impl From<&monchero_core::hold::Acknowledgement> for Acknowledgement {
 
 impl From<monchero_core::hold::Downtime> for Downtime {
     fn from(downtime: monchero_core::hold::Downtime) -> Self {
-        let monchero_core::hold::Downtime { id, pattern, start, end, author, comment } = downtime;
-        Self { id, pattern, start, end, author, comment }
+        let end = downtime.over();
+        let monchero_core::hold::Downtime { id, name, covers, start, end: _, lasts, began, author, comment } = downtime;
+        let (name, lasts) = (name.map(|name| name.to_string()), lasts.map(monchero_core::duration::format));
+        Self { id, name, checks: covers.checks, labels: covers.labels, start, end, lasts, began, author, comment }
     }
 }
 

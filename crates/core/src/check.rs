@@ -180,6 +180,9 @@ pub trait CheckKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// measure nothing.
     const FIELDS: &'static [Field<'static>] = &[];
 
+    /// Where it looks, for those who ask whether it needs the network.
+    const LOOKS: Looks = Looks::Here;
+
     /// Judges what serde cannot: names of fields, ranges that contradict each other, texts that must compile.
     fn validate(&mut self) -> Result<(), Invalid> {
         Ok(())
@@ -193,6 +196,17 @@ pub trait CheckKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         let _ = (signal, memory, now);
         None
     }
+}
+
+/// Where a kind of check looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// At this host.
+    Here,
+    /// At the host that this setting names; at this one if it is not given.
+    At(&'static str),
+    /// At the host that this setting names; at others if it is not given.
+    Out(&'static str),
 }
 
 struct Running<T>(T);
@@ -221,6 +235,8 @@ pub struct Kind {
     pub short_for: Option<&'static str>,
     /// What is known of each item, the main field first.
     pub fields: &'static [Field<'static>],
+    /// Where it looks.
+    pub looks: Looks,
     build: Build,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -233,6 +249,7 @@ impl Kind {
             example: T::EXAMPLE,
             short_for: T::SHORT_FOR,
             fields: T::FIELDS,
+            looks: T::LOOKS,
             build: |node, secrets| {
                 let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
                 settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;

@@ -35,6 +35,11 @@ pub struct Told {
     pub incident: Option<IncidentId>,
     /// When.
     pub at: Option<Timestamp>,
+    /// How many of the last messages were reminders, one after the other.
+    pub reminders: u32,
+    /// The end of the hold that it was told of before it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced: Option<Timestamp>,
     /// How many messages it has been told about this check: the part of the delivery id that grows.
     pub count: u64,
     /// Whether the last thing that it was told is that the check flaps.
@@ -79,6 +84,8 @@ pub enum NoticeKind {
     Change,
     /// It is still broken.
     Reminder,
+    /// It is still broken, and what holds its messages is about to end.
+    HoldEnds,
     /// It is over.
     Recovery,
     /// It was broken and is over, and nothing could be told in between.
@@ -91,10 +98,11 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// All kinds of messages.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Problem,
         Self::Change,
         Self::Reminder,
+        Self::HoldEnds,
         Self::Recovery,
         Self::Missed,
         Self::FlappingStarted,
@@ -107,6 +115,7 @@ impl NoticeKind {
             Self::Problem => "problem",
             Self::Change => "change",
             Self::Reminder => "reminder",
+            Self::HoldEnds => "hold_ends",
             Self::Recovery => "recovery",
             Self::Missed => "missed",
             Self::FlappingStarted => "flapping_started",
@@ -133,6 +142,9 @@ pub struct Notice {
     /// How many more there were than `missed` lists.
     #[serde(default)]
     pub missed_more: u32,
+    /// The hold that is about to end, if that is what is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 impl Notice {
@@ -162,12 +174,46 @@ impl Notice {
 }
 
 /// What a target wants to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Which hard states it is told about. Recovery follows by itself, and so does the truth once it was told of a problem.
     pub states: Vec<State>,
     /// How often it is reminded of a standing problem.
-    pub remind: Option<Duration>,
+    pub remind: Option<Remind>,
+    /// How long before a downtime or an acknowledgement ends over a standing problem it is told of that.
+    pub before_hold_ends: Option<Duration>,
+}
+
+/// How often a target is reminded of a standing problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remind {
+    /// How long after the problem the first reminder comes.
+    pub every: Duration,
+    /// How much longer each wait is than the one before, in percent of it; 100 for as long.
+    pub growth: u32,
+    /// The longest wait.
+    pub at_most: Duration,
+}
+
+/// Always as long.
+impl From<Duration> for Remind {
+    fn from(every: Duration) -> Self {
+        Self { every, growth: 100, at_most: every }
+    }
+}
+
+impl Remind {
+    /// How long the wait is after so many reminders.
+    pub fn wait(&self, reminders: u32) -> Duration {
+        let mut wait = self.every;
+        for _ in 0..reminders {
+            if wait >= self.at_most || self.growth <= 100 {
+                break;
+            }
+            wait = (wait / 100).saturating_mul(self.growth);
+        }
+        wait.min(self.at_most)
+    }
 }
 
 /// What is to be done about one target and one check.
@@ -193,6 +239,16 @@ pub fn decide<'h>(
     now: Timestamp,
 ) -> Decision {
     let holds = Holds::sort(holds);
+    if let Some((at, hold)) = holds.announcement(hard, told, wants)
+        && at <= now
+        && hold.until().is_some_and(|until| now < until)
+    {
+        let notice = Notice { hold: Some(hold.clone()), ..notice(NoticeKind::HoldEnds, hard, told) };
+        return match holds.other {
+            Some(other) => Decision::Held(notice, other.clone()),
+            None => Decision::Tell(notice),
+        };
+    }
     let Some(kind) = difference(hard, told, holds.flapping.is_some(), wants, now) else {
         return Decision::Nothing(next_reminder(hard, told, wants));
     };
@@ -205,6 +261,17 @@ pub fn decide<'h>(
     }
 }
 
+/// When the target is to be told that a hold is about to end over a standing problem, as far as that is known now: whoever asks [`decide`]
+/// asks again then.
+pub fn announcement<'h>(
+    hard: &Hard,
+    told: &Told,
+    holds: impl IntoIterator<Item = &'h Hold>,
+    wants: &Wants,
+) -> Option<Timestamp> {
+    Some(Holds::sort(holds).announcement(hard, told, wants)?.0)
+}
+
 /// Holds by what they hold.
 struct Holds<'h> {
     flapping: Option<&'h Hold>,
@@ -212,12 +279,23 @@ struct Holds<'h> {
     of_all: Option<&'h Hold>,
     /// The first other one.
     any: Option<&'h Hold>,
+    /// The first one that nobody made to work on the check.
+    other: Option<&'h Hold>,
+    /// What people hold it by, the one that ends last at the end.
+    made: Option<&'h Hold>,
 }
 
 impl<'h> Holds<'h> {
     fn sort(holds: impl IntoIterator<Item = &'h Hold>) -> Self {
-        let mut sorted = Self { flapping: None, of_all: None, any: None };
+        let mut sorted = Self { flapping: None, of_all: None, any: None, other: None, made: None };
+        // What never ends by itself ends last.
+        let end = |hold: &Hold| hold.until().unwrap_or(Timestamp::MAX);
         for hold in holds {
+            if matches!(hold, Hold::Downtime { .. } | Hold::Acknowledgement { .. }) {
+                sorted.made = Some(sorted.made.filter(|made| end(made) >= end(hold)).unwrap_or(hold));
+            } else {
+                sorted.other = sorted.other.or(Some(hold));
+            }
             if matches!(hold, Hold::Flapping { .. }) {
                 sorted.flapping = Some(hold);
                 continue;
@@ -228,6 +306,19 @@ impl<'h> Holds<'h> {
             }
         }
         sorted
+    }
+
+    /// The hold that is the last to end over a standing problem, and when that is to be told. Not one that is shorter than the time before its
+    /// end, nor a problem that began after that: who is told at the end anyway needs no notice of it.
+    fn announcement(&self, hard: &Hard, told: &Told, wants: &Wants) -> Option<(Timestamp, &'h Hold)> {
+        let (incident, hold) = (hard.incident?, self.made?);
+        let (Hold::Downtime { since, .. } | Hold::Acknowledgement { since, .. }) = hold else { return None };
+        let until = hold.until()?;
+        let at = until.checked_sub(wants.before_hold_ends?).ok()?;
+        let concerned = wants.states.contains(&hard.state) || told.incident == Some(incident.id);
+        let stood = *since <= at && incident.since <= at;
+        let is_news = told.announced != Some(until) && !told.flapping;
+        (concerned && stood && is_news).then_some((at, hold))
     }
 }
 
@@ -273,7 +364,7 @@ fn next_reminder(hard: &Hard, told: &Told, wants: &Wants) -> Option<Timestamp> {
     if hard.incident.is_none() || !wants.states.contains(&hard.state) {
         return None;
     }
-    told.at?.checked_add(wants.remind?).ok()
+    told.at?.checked_add(wants.remind?.wait(told.reminders)).ok()
 }
 
 fn notice(kind: NoticeKind, hard: &Hard, told: &Told) -> Notice {
@@ -291,6 +382,7 @@ fn notice(kind: NoticeKind, hard: &Hard, told: &Told) -> Notice {
         // An end that a crash kept from being noted was not later than what came next.
         missed: missed.map(|missed| Missed { until: missed.until.or(over_by), ..*missed }).collect(),
         missed_more: told.missed_more,
+        hold: None,
     }
 }
 
@@ -308,6 +400,10 @@ impl Told {
         self.state = notice.state;
         self.incident = if is_problem { notice.incident } else { None };
         self.at = Some(now);
+        self.reminders = if notice.kind == NoticeKind::Reminder { self.reminders.saturating_add(1) } else { 0 };
+        if let Some(hold) = &notice.hold {
+            self.announced = hold.until();
+        }
         self.count += 1;
         self.flapping = notice.kind == NoticeKind::FlappingStarted;
         self.doubt = false;
@@ -327,7 +423,12 @@ impl Told {
     /// When [`decide`] says `Tell` and the try has to wait, for its turn or after a failure: a problem that is over before a delivery
     /// succeeds was missed, not untold (R46). Answers whether that changed anything.
     pub fn postponed(&mut self, notice: &Notice, hard: &Hard) -> bool {
-        let Some(incident) = hard.incident.filter(|_| notice.kind == NoticeKind::Problem) else { return false };
+        let is_first = match notice.kind {
+            NoticeKind::Problem => true,
+            NoticeKind::HoldEnds => notice.incident != self.incident,
+            _ => false,
+        };
+        let Some(incident) = hard.incident.filter(|_| is_first) else { return false };
         if self.missed.iter().any(|missed| missed.incident == incident.id) {
             return false;
         }

@@ -1,6 +1,6 @@
 //! What runs: definitions as the loader of the configuration resolved them, and what makes them wait or act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::action::Action;
 use crate::check::Check;
 use crate::decide::Wants;
-use crate::hold::QuietHours;
+use crate::hold::{QuietHours, Recurring, Shut};
 use crate::name::Name;
 use crate::state::{State, StateType};
 use crate::status::{Policy, Transition};
@@ -200,10 +200,25 @@ pub struct Configuration {
     pub actions: Vec<ActionDefinition>,
     /// What is done about `self/..` and `config/..`: the actions of the global defaults (`defaults:` in `monchero.yaml`).
     pub self_actions: Arc<[Name]>,
+    /// Planned work that comes again and again.
+    pub downtimes: Vec<Recurring>,
+    /// The checks by which this host knows whether it is cut off; none if nobody says so.
+    pub gate: Option<Gate>,
     /// What could not be used.
     pub problems: Vec<ConfigProblem>,
     /// What is worth a look but works: `insecure_permissions: allow` ..
     pub warnings: Vec<String>,
+}
+
+/// The checks by which this host knows whether it is cut off from the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// These checks.
+    pub checks: Arc<[Name]>,
+    /// How many of them must be bad.
+    pub shut: Shut,
+    /// The checks whose problems are inconclusive while it is.
+    pub holds: HashSet<Name>,
 }
 
 /// How long history is kept; the database stays bounded whatever happens.

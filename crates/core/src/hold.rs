@@ -1,5 +1,7 @@
 //! Holds: why a notice waits. Suppression sits after the state machine and always names its reason.
 
+mod downtime;
+
 use std::collections::HashSet;
 use std::fmt;
 
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::name::Name;
 use crate::state::{State, StateType};
 
+pub use downtime::{Downtime, Recurring, Selector};
+
 /// Why a notice waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -21,17 +25,21 @@ pub enum Hold {
         author: String,
         /// What they said.
         comment: String,
+        /// Since when.
+        since: Timestamp,
         /// When it lapses by itself.
         until: Option<Timestamp>,
     },
     /// Work is planned.
     Downtime {
-        /// Which downtime.
+        /// Which downtime; 0 for one that recurs.
         id: u64,
         /// Who planned it.
         author: String,
         /// What for.
         comment: String,
+        /// Since when.
+        since: Timestamp,
         /// When it ends.
         until: Timestamp,
     },
@@ -39,6 +47,13 @@ pub enum Hold {
     Dependency {
         /// The check that it depends on.
         parent: Name,
+        /// What is known about that one.
+        why: DependencyHold,
+    },
+    /// This host may be cut off from what the check looks at.
+    CutOff {
+        /// The check that says so.
+        gate: Name,
         /// What is known about that one.
         why: DependencyHold,
     },
@@ -88,7 +103,7 @@ impl Hold {
         match self {
             Self::Acknowledgement { until, .. } | Self::Flapping { until, .. } => *until,
             Self::Downtime { until, .. } | Self::QuietHours { until } | Self::Delay { until } => Some(*until),
-            Self::Dependency { .. } | Self::Mending { .. } => None,
+            Self::Dependency { .. } | Self::CutOff { .. } | Self::Mending { .. } => None,
         }
     }
 
@@ -104,6 +119,7 @@ impl Hold {
             Self::Acknowledgement { .. } => "acknowledged",
             Self::Downtime { .. } => "downtime",
             Self::Dependency { .. } => "dependency",
+            Self::CutOff { .. } => "cut off",
             Self::Flapping { .. } => "flapping",
             Self::QuietHours { .. } => "quiet hours",
             Self::Delay { .. } => "delay",
@@ -125,6 +141,14 @@ impl fmt::Display for Hold {
                     write!(f, "`{parent}`, on which it depends, came back: this check is rechecked first")
                 }
             },
+            Self::CutOff { gate, why } => match why {
+                DependencyHold::ParentBad => write!(f, "this host is cut off: `{gate}` is bad"),
+                DependencyHold::ParentSoft => write!(f, "this host may be cut off: `{gate}` is being confirmed"),
+                DependencyHold::RecheckParent => write!(f, "this host may be cut off: `{gate}` is rechecked first"),
+                DependencyHold::RecheckChild => {
+                    write!(f, "this host was cut off, `{gate}` came back: this check is rechecked first")
+                }
+            },
             Self::Flapping { .. } => f.write_str("flapping"),
             Self::QuietHours { .. } => f.write_str("quiet hours"),
             Self::Delay { .. } => f.write_str("this target is told of problems only that last"),
@@ -132,35 +156,6 @@ impl fmt::Display for Hold {
                 write!(f, "this target is told when it still stands after {of} attempts to mend it; there were {tried}")
             }
         }
-    }
-}
-
-/// A stretch of planned work on checks, with their services and instances.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Downtime {
-    /// Its number.
-    pub id: u64,
-    /// Which checks: a name, or a glob with `*`, as [`matches`] reads it.
-    pub pattern: String,
-    /// When it begins.
-    pub start: Timestamp,
-    /// When it ends.
-    pub end: Timestamp,
-    /// Who planned it.
-    pub author: String,
-    /// What for.
-    pub comment: String,
-}
-
-impl Downtime {
-    /// The hold that it is for a check at `now`, if it covers both.
-    pub fn hold(&self, check: &str, now: Timestamp) -> Option<Hold> {
-        (self.start <= now && now < self.end && matches(&self.pattern, check)).then(|| Hold::Downtime {
-            id: self.id,
-            author: self.author.clone(),
-            comment: self.comment.clone(),
-            until: self.end,
-        })
     }
 }
 
@@ -199,7 +194,12 @@ impl Acknowledgement {
 
     /// The hold that it is.
     pub fn hold(&self) -> Hold {
-        Hold::Acknowledgement { author: self.author.clone(), comment: self.comment.clone(), until: self.until }
+        Hold::Acknowledgement {
+            author: self.author.clone(),
+            comment: self.comment.clone(),
+            since: self.at,
+            until: self.until,
+        }
     }
 }
 
@@ -285,15 +285,7 @@ pub fn dependency<'a>(
 ) -> Option<Hold> {
     let mut found = None;
     for parent in parents {
-        let why = match (parent.state, parent.state_type) {
-            (State::Bad, StateType::Hard) => DependencyHold::ParentBad,
-            (State::Bad, StateType::Soft) => DependencyHold::ParentSoft,
-            _ if parent.last_check.is_none_or(|at| at < problem_since) => DependencyHold::RecheckParent,
-            (_, StateType::Hard) if parent.since.is_some_and(|came_back| came_back > child_last_check) => {
-                DependencyHold::RecheckChild
-            }
-            _ => continue,
-        };
+        let Some(why) = holds_child(problem_since, child_last_check, &parent) else { continue };
         if why == DependencyHold::ParentBad || found.is_none() {
             found = Some(Hold::Dependency { parent: parent.name.clone(), why });
         }
@@ -302,6 +294,66 @@ pub fn dependency<'a>(
         }
     }
     found
+}
+
+/// Why a child waits for this parent, if it does.
+fn holds_child(
+    problem_since: Timestamp,
+    child_last_check: Timestamp,
+    parent: &ParentView<'_>,
+) -> Option<DependencyHold> {
+    match (parent.state, parent.state_type) {
+        (State::Bad, StateType::Hard) => Some(DependencyHold::ParentBad),
+        (State::Bad, StateType::Soft) => Some(DependencyHold::ParentSoft),
+        _ if parent.last_check.is_none_or(|at| at < problem_since) => Some(DependencyHold::RecheckParent),
+        (_, StateType::Hard) if parent.since.is_some_and(|came_back| came_back > child_last_check) => {
+            Some(DependencyHold::RecheckChild)
+        }
+        _ => None,
+    }
+}
+
+/// How many of the checks of the gate must be bad for this host to count as cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Shut {
+    /// All of them.
+    #[default]
+    All,
+    /// One of them.
+    Any,
+}
+
+/// Why the problem of a check that needs the network waits: this host may be cut off. As [`dependency`], whose reasons these are: a gate that
+/// is bad and not confirmed yet holds too, since a host that waited for the confirmation would have told everything by then.
+pub fn cut_off<'a>(
+    problem_since: Timestamp,
+    child_last_check: Timestamp,
+    gates: impl Iterator<Item = ParentView<'a>>,
+    shut: Shut,
+) -> Option<Hold> {
+    let hold = |gate: &Name, why| Some(Hold::CutOff { gate: gate.clone(), why });
+    if shut == Shut::Any {
+        let Some(Hold::Dependency { parent, why }) = dependency(problem_since, child_last_check, gates) else {
+            return None;
+        };
+        return hold(&parent, why);
+    }
+    let mut found: Option<(&Name, DependencyHold)> = None;
+    // One that is known to be open is enough; until then, what is to be found out comes before what is known.
+    let urgency = |why| match why {
+        DependencyHold::RecheckChild => 3,
+        DependencyHold::RecheckParent => 2,
+        DependencyHold::ParentSoft => 1,
+        DependencyHold::ParentBad => 0,
+    };
+    for gate in gates {
+        let why = holds_child(problem_since, child_last_check, &gate)?;
+        if found.is_none_or(|(_, known)| urgency(why) > urgency(known)) {
+            found = Some((gate.name, why));
+        }
+    }
+    found.and_then(|(gate, why)| hold(gate, why))
 }
 
 /// All that a check depends on, directly or not, nearest first, each once, never the check itself.

@@ -19,6 +19,7 @@ pub mod node;
 pub mod program;
 pub mod quantity;
 pub mod range;
+pub mod recurrence;
 pub mod report;
 pub mod secret;
 pub mod state;

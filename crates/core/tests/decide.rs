@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{Span, Timestamp, ToSpan};
-use monchero_core::decide::{Hard, Missed, Wants};
+use monchero_core::decide::{Hard, Missed, Remind, Wants, announcement};
 use monchero_core::flapping::FlappingPolicy;
 use monchero_core::hold::{Acknowledgement, DependencyHold, ParentView, dependency};
 use monchero_core::{
@@ -25,7 +25,11 @@ fn ago(span: Span) -> Timestamp {
 }
 
 fn wants() -> Wants {
-    Wants { states: vec![State::Bad, State::Unknown], remind: Some(Duration::from_hours(4)) }
+    Wants {
+        states: vec![State::Bad, State::Unknown],
+        remind: Some(Duration::from_hours(4).into()),
+        before_hold_ends: Some(Duration::from_mins(15)),
+    }
 }
 
 /// The incident of a letter: `A` began before `B`.
@@ -49,7 +53,7 @@ fn missed(letter: &str, open: bool) -> Missed {
     Missed { incident, state: State::Bad, since, until: (!open).then(|| since.checked_add(5.minutes()).unwrap()) }
 }
 
-/// `nothing`, `flapping`, or `bad A`; then `5h ago`, `missed B`, `in doubt`.
+/// `nothing`, `flapping`, or `bad A`; then `5h ago`, `missed B`, `in doubt`, `the end in 10m`.
 fn told(words: &str, hard: &Hard) -> Told {
     let mut told = Told { at: Some(ago(1.hour())), count: 7, ..Told::default() };
     let is_open = |letter: &str| hard.incident.is_some_and(|open| open.id == incident(letter).0);
@@ -58,6 +62,9 @@ fn told(words: &str, hard: &Hard) -> Told {
             ["nothing"] => told = Told::default(),
             ["flapping"] => told.flapping = true,
             ["in", "doubt"] => told.doubt = true,
+            ["the", "end", "in", span] => {
+                told.announced = Some(start().checked_add(span.parse::<Span>().unwrap()).unwrap());
+            }
             [span, "ago"] => told.at = Some(ago(span.parse().unwrap())),
             ["missed", letter] => told.missed.push(missed(letter, is_open(letter))),
             [state, letter] => {
@@ -71,12 +78,16 @@ fn told(words: &str, hard: &Hard) -> Told {
     told
 }
 
+/// `downtime`, which goes on for an hour, or `downtime for 10m`; `acknowledged`, `dependency` ..
 fn hold(word: &str) -> Hold {
-    let (author, comment, until) = ("ann".to_owned(), "disk swap".to_owned(), start().checked_add(1.hour()).unwrap());
+    let (word, left) = word.split_once(" for ").unwrap_or((word, "1h"));
+    let (author, comment) = ("ann".to_owned(), "disk swap".to_owned());
+    let (since, until) = (ago(7.hours()), start().checked_add(left.parse::<Span>().unwrap()).unwrap());
     match word {
-        "downtime" => Hold::Downtime { id: 1, author, comment, until },
-        "acknowledged" => Hold::Acknowledgement { author, comment, until: Some(until) },
+        "downtime" => Hold::Downtime { id: 1, author, comment, since, until },
+        "acknowledged" => Hold::Acknowledgement { author, comment, since, until: Some(until) },
         "dependency" => Hold::Dependency { parent: Name::new("uplink"), why: DependencyHold::ParentBad },
+        "cut off" => Hold::CutOff { gate: Name::new("uplink"), why: DependencyHold::ParentBad },
         "flapping" => Hold::Flapping { since: ago(5.minutes()), until: Some(until) },
         "quiet hours" => Hold::QuietHours { until },
         _ => panic!("`{word}` is no hold"),
@@ -382,10 +393,10 @@ fn a_target_that_is_added_or_wants_more_hears_of_what_stands() {
     let bad = hard("bad B");
     assert_eq!(in_words(&decide(&bad, &Told::default(), None, &wants(), start())), "tell problem");
     let warning = hard("warning B");
-    let all = Wants { states: vec![State::Warning], remind: None };
+    let all = Wants { states: vec![State::Warning], ..Wants::default() };
     assert_eq!(in_words(&decide(&warning, &Told::default(), None, &all, start())), "tell problem");
     // One that wants less still hears the end of what it was told of.
-    let none = Wants { states: Vec::new(), remind: None };
+    let none = Wants::default();
     let told = told("bad A", &hard("okay"));
     assert_eq!(in_words(&decide(&hard("okay"), &told, None, &none, start())), "tell recovery");
 }
@@ -398,6 +409,69 @@ fn a_clock_that_steps_back_delays_a_reminder_by_one_interval_at_most() {
     told.at = Some(start().checked_add(48.hours()).unwrap());
     assert!(told.settle(start()) && !told.settle(start()));
     assert_eq!(in_words(&decide(&bad, &told, None, &wants(), start())), "nothing; look again in 4h");
+}
+
+/// `{ every: 1h, growth: 2, at_most: 6h }`: each wait is twice as long as the one before, and a change begins anew.
+#[test]
+fn reminders_come_more_and_more_rarely() {
+    let remind = Remind { every: Duration::from_hours(1), growth: 200, at_most: Duration::from_hours(6) };
+    let wants = Wants { states: vec![State::Bad, State::Warning], remind: Some(remind), before_hold_ends: None };
+    let (mut bad, mut told, mut now) = (hard("bad B"), Told::default(), start());
+    let mut tell = |hard: &Hard, told: &mut Told| {
+        for minute in 0.. {
+            if let Decision::Tell(notice) = decide(hard, told, None, &wants, now) {
+                told.delivered(&notice, now);
+                // A restart between any two messages changes nothing.
+                *told = serde_json::from_str(&serde_json::to_string(told).unwrap()).unwrap();
+                return format!("{} after {}h", notice.kind.as_str(), minute / 60);
+            }
+            now = now.checked_add(1.minute()).unwrap();
+        }
+        unreachable!("a target that is reminded is told for ever")
+    };
+    let mut heard: Vec<String> = (0..6).map(|_| tell(&bad, &mut told)).collect();
+    bad.state = State::Warning;
+    heard.extend((0..3).map(|_| tell(&bad, &mut told)));
+    let reminders = ["reminder after 1h", "reminder after 2h", "reminder after 4h", "reminder after 6h"];
+    let mut expected = vec!["problem after 0h"];
+    expected.extend(reminders);
+    expected.extend(["reminder after 6h", "change after 0h", "reminder after 1h", "reminder after 2h"]);
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn waits_never_shrink_and_have_an_end() {
+    for (growth, at_most) in [(100, 3_600), (101, 7_200), (150, 86_400), (u32::MAX, 86_400)] {
+        let remind = Remind { every: Duration::from_secs(3_600), growth, at_most: Duration::from_secs(at_most) };
+        let waits: Vec<Duration> = [0, 1, 2, 10, 1_000, u32::MAX].map(|count| remind.wait(count)).to_vec();
+        assert!(waits.is_sorted() && waits[0] == remind.every, "{waits:?}");
+        assert_eq!(waits[5], if growth == 100 { remind.every } else { remind.at_most });
+    }
+}
+
+/// What is told before a hold ends depends on the one that ends last, and on nothing that is shorter than the time before its end.
+#[test]
+fn only_the_end_that_matters_is_told() {
+    let (bad, nobody) = (hard("bad B"), Told::default());
+    let left = |word: &str| hold(word);
+    let decided = |holds: &[Hold]| in_words(&decide(&bad, &nobody, holds, &wants(), start()));
+    assert_eq!(decided(&[left("downtime for 10m")]), "tell hold_ends");
+    assert_eq!(decided(&[left("downtime for 10m"), left("acknowledged for 40m")]), "hold problem: downtime");
+    let endless =
+        Hold::Acknowledgement { author: String::new(), comment: String::new(), since: ago(1.hour()), until: None };
+    assert_eq!(decided(&[left("downtime for 10m"), endless]), "hold problem: downtime");
+    let Hold::Downtime { id, author, comment, until, .. } = left("downtime for 10m") else { unreachable!() };
+    let short = Hold::Downtime { id, author, comment, since: ago(1.minute()), until };
+    assert_eq!(decided(&[short]), "hold problem: downtime");
+    assert_eq!(
+        announcement(&bad, &nobody, &[left("downtime")], &wants()),
+        Some(start().checked_add(45.minutes()).unwrap())
+    );
+    let young = Hard { incident: bad.incident.map(|open| Incident { since: ago(1.minute()), ..open }), ..bad };
+    assert_eq!(
+        in_words(&decide(&young, &nobody, &[left("downtime for 10m")], &wants(), start())),
+        "hold problem: downtime"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::decide::Wants;
+use monchero_core::decide::{Remind, Wants};
 use monchero_core::flapping::FlappingPolicy;
 use monchero_core::hold::{Acknowledgement, DependencyHold};
 use monchero_core::{CheckStatus, Decision, Hold, IncidentId, Name, Notice, NoticeKind, Policy, State, Told, decide};
@@ -41,7 +41,8 @@ struct World<'r> {
     status: CheckStatus,
     told: Told,
     wants: Wants,
-    downtime: bool,
+    /// From when to when.
+    downtime: Option<(i64, i64)>,
     quiet: bool,
     dependency: bool,
     acknowledgement: Option<Acknowledgement>,
@@ -76,7 +77,15 @@ impl World<'_> {
                 .filter(|ack| ack.stands(self.status.hard_state, self.now()))
                 .map(Acknowledgement::hold),
         );
-        holds.extend(self.downtime.then_some(Hold::Downtime { id: 1, author, comment, until: Timestamp::MAX }));
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let downtime = self.downtime.filter(|(_, until)| self.second < *until);
+        holds.extend(downtime.map(|(since, until)| Hold::Downtime {
+            id: 1,
+            author,
+            comment,
+            since: moment(since),
+            until: moment(until),
+        }));
         holds.extend(self.status.flapping_since().map(|since| Hold::Flapping { since, until: None }));
         holds.extend(
             self.dependency.then(|| Hold::Dependency { parent: Name::new("uplink"), why: DependencyHold::ParentBad }),
@@ -106,7 +115,10 @@ impl World<'_> {
     fn step(&mut self) {
         self.second += i64::try_from(1 + self.random.below(40)).unwrap();
         match self.random.below(24) {
-            0 => self.downtime = !self.downtime,
+            0 => {
+                let until = self.second + 20 + i64::try_from(self.random.below(400)).unwrap();
+                self.downtime = if self.downtime.is_none() { Some((self.second, until)) } else { None };
+            }
             1 => self.quiet = !self.quiet,
             2 => self.dependency = !self.dependency,
             3 if self.status.hard_state.is_problem() => {
@@ -170,7 +182,7 @@ impl World<'_> {
             return;
         };
         let hard = self.status.hard();
-        if notice.kind == NoticeKind::Problem {
+        if matches!(notice.kind, NoticeKind::Problem | NoticeKind::HoldEnds) {
             self.due.extend(notice.incident);
         }
         if self.under_way.is_some() || self.second < self.rests_until {
@@ -200,7 +212,10 @@ impl World<'_> {
                 Hold::Flapping { .. } => notice.kind == NoticeKind::FlappingStarted,
                 Hold::QuietHours { .. } => false,
                 Hold::Delay { .. } | Hold::Mending { .. } => unreachable!("the engine makes them, target by target"),
-                Hold::Acknowledgement { .. } | Hold::Downtime { .. } | Hold::Dependency { .. } => good_news,
+                Hold::Acknowledgement { .. } | Hold::Downtime { .. } => {
+                    good_news || notice.kind == NoticeKind::HoldEnds
+                }
+                Hold::Dependency { .. } | Hold::CutOff { .. } => good_news,
             };
             assert!(passes, "{notice:?} in spite of {hold:?}");
         }
@@ -223,7 +238,7 @@ impl World<'_> {
     /// Everything is mended, and time passes.
     fn calm_down(&mut self) {
         self.faults = false;
-        (self.downtime, self.quiet, self.dependency, self.acknowledgement) = (false, false, false, None);
+        (self.downtime, self.quiet, self.dependency, self.acknowledgement) = (None, false, false, None);
         self.rests_until = 0;
         self.second += 100;
         self.land();
@@ -239,7 +254,15 @@ impl World<'_> {
 
 fn wants(random: &mut Random) -> Wants {
     let states: Vec<State> = State::ALL.into_iter().filter(|state| state.is_problem() && random.percent(60)).collect();
-    Wants { states, remind: random.percent(50).then(|| Duration::from_secs(30 + random.below(300))) }
+    let every = Duration::from_secs(30 + random.below(300));
+    let growth = u32::try_from(100 + random.below(200)).unwrap();
+    let remind = Remind { every, growth, at_most: every * u32::try_from(1 + random.below(5)).unwrap() };
+    let before = Duration::from_secs(10 + random.below(200));
+    Wants {
+        states,
+        remind: random.percent(50).then_some(remind),
+        before_hold_ends: random.percent(50).then_some(before),
+    }
 }
 
 fn live(random: &mut Random) {
@@ -258,7 +281,7 @@ fn live(random: &mut Random) {
         status: CheckStatus::default(),
         told: Told::default(),
         wants,
-        downtime: false,
+        downtime: None,
         quiet: false,
         dependency: false,
         acknowledgement: None,
@@ -285,6 +308,7 @@ fn judge(world: &World<'_>) {
     no_good_news_out_of_the_blue(world, &story);
     listed_incidents_are_true_and_told_once(world, &story);
     reminders_keep_their_distance(world, &story);
+    no_end_of_a_hold_is_told_twice(world, &story);
     if !world.had_faults {
         nothing_is_said_twice(world, &story);
     }
@@ -323,7 +347,7 @@ fn no_good_news_out_of_the_blue(world: &World<'_>, story: &dyn Fn() -> String) {
                     story()
                 );
             }
-            NoticeKind::Problem | NoticeKind::Change | NoticeKind::Reminder => {
+            NoticeKind::Problem | NoticeKind::Change | NoticeKind::Reminder | NoticeKind::HoldEnds => {
                 assert!(seen.notice.state.is_problem(), "{seen:?}");
             }
             NoticeKind::FlappingStarted => {}
@@ -379,6 +403,18 @@ fn reminders_keep_their_distance(world: &World<'_>, story: &dyn Fn() -> String) 
     }
 }
 
+/// One notice for each hold, before it ends, unless nobody knows whether it arrived.
+fn no_end_of_a_hold_is_told_twice(world: &World<'_>, story: &dyn Fn() -> String) {
+    let mut told = HashSet::new();
+    for seen in world.seen.iter().filter(|seen| seen.notice.kind == NoticeKind::HoldEnds) {
+        let until = seen.notice.hold.as_ref().and_then(Hold::until).expect("a hold whose end is known");
+        assert!(!told.contains(&until), "{seen:?} for the second time\n{}", story());
+        if seen.confirmed {
+            told.insert(until);
+        }
+    }
+}
+
 /// R38: without a fault, each message says something that the one before did not.
 fn nothing_is_said_twice(world: &World<'_>, story: &dyn Fn() -> String) {
     let says = |notice: &Notice| {
@@ -390,7 +426,8 @@ fn nothing_is_said_twice(world: &World<'_>, story: &dyn Fn() -> String) {
     };
     let mut knows = (State::Okay, None, false);
     for seen in &world.seen {
-        let news = says(&seen.notice) != knows || matches!(seen.notice.kind, NoticeKind::Reminder | NoticeKind::Missed);
+        let news = says(&seen.notice) != knows
+            || matches!(seen.notice.kind, NoticeKind::Reminder | NoticeKind::Missed | NoticeKind::HoldEnds);
         assert!(news, "{seen:?} says nothing new\n{}", story());
         knows = says(&seen.notice);
     }

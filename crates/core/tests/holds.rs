@@ -1,13 +1,16 @@
 //! What makes notices wait: dependencies, downtimes, acknowledgements, quiet hours in every kind of night (R20).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use jiff::civil::{Date, DateTime, Time, date, time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use monchero_core::hold::{
-    Acknowledgement, DependencyHold, Downtime, ParentView, QuietHours, ancestors, dependency, matches,
+    Acknowledgement, DependencyHold, Downtime, ParentView, QuietHours, Recurring, Selector, Shut, ancestors, cut_off,
+    dependency, matches,
 };
+use monchero_core::recurrence::Recurrence;
 use monchero_core::{Hold, Name, State, StateType};
 use proptest::prelude::*;
 
@@ -158,21 +161,109 @@ fn a_pattern_covers_services_and_instances() {
 fn a_downtime_holds_from_its_first_to_before_its_last_moment() {
     let downtime = Downtime {
         id: 7,
-        pattern: "web*".to_owned(),
+        covers: "web*".into(),
         start: at(0),
         end: at(60),
         author: "ann".to_owned(),
         comment: "x".to_owned(),
+        ..Downtime::default()
     };
+    let none = BTreeMap::new();
     for (second, covers) in [(-1, false), (0, true), (59, true), (60, false)] {
-        assert_eq!(downtime.hold("web-1", at(second)).is_some(), covers, "at {second} s");
+        assert_eq!(downtime.hold("web-1", &none, at(second)).is_some(), covers, "at {second} s");
     }
-    assert_eq!(downtime.hold("db", at(1)), None);
-    let hold = downtime.hold("web", at(1)).unwrap();
+    assert_eq!(downtime.hold("db", &none, at(1)), None);
+    let hold = downtime.hold("web", &none, at(1)).unwrap();
     assert_eq!((hold.until(), hold.word(), hold.holds_recovery()), (Some(at(60)), "downtime", false));
     assert_eq!(serde_json::from_value::<Hold>(serde_json::to_value(&hold).unwrap()).unwrap(), hold);
     let inverted = Downtime { start: at(60), end: at(0), ..downtime };
-    assert!([-1, 0, 30, 60, 61].iter().all(|second| inverted.hold("web", at(*second)).is_none()));
+    assert!([-1, 0, 30, 60, 61].iter().all(|second| inverted.hold("web", &none, at(*second)).is_none()));
+}
+
+#[test]
+fn what_is_chosen_by_names_and_labels_must_have_both() {
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let chooses = |checks: &[&str], wanted: &[(&str, &str)]| Selector {
+        checks: checks.iter().map(|check| (*check).to_owned()).collect(),
+        labels: labels(wanted),
+    };
+    let web = labels(&[("team", "web"), ("site", "berlin-2")]);
+    for (selector, fits, shown) in [
+        (chooses(&[], &[]), true, "*"),
+        (chooses(&["db", "shop*"], &[]), true, "db, shop*"),
+        (chooses(&["db"], &[]), false, "db"),
+        (chooses(&[], &[("team", "web")]), true, "team=web"),
+        (chooses(&[], &[("team", "web"), ("site", "berlin-*")]), true, "site=berlin-*, team=web"),
+        (chooses(&[], &[("team", "w")]), false, "team=w"),
+        (chooses(&[], &[("owner", "*")]), false, "owner=*"),
+        (chooses(&["shop"], &[("team", "web")]), true, "shop with team=web"),
+        (chooses(&["shop"], &[("team", "db")]), false, "shop with team=db"),
+        (chooses(&["db"], &[("team", "web")]), false, "db with team=web"),
+    ] {
+        assert_eq!(selector.fits("shop/tls", &web), fits, "{selector}");
+        assert_eq!(selector.to_string(), shown);
+    }
+}
+
+#[test]
+fn a_flexible_downtime_begins_with_a_problem_and_then_lasts() {
+    let waiting = Downtime {
+        covers: "web".into(),
+        start: at(0),
+        end: at(100),
+        lasts: Some(Duration::from_secs(60)),
+        ..Downtime::default()
+    };
+    let none = BTreeMap::new();
+    for (second, awaits) in [(-1, false), (0, true), (99, true), (100, false)] {
+        assert_eq!(waiting.awaits_problem(at(second)), awaits, "at {second} s");
+        assert_eq!(waiting.hold("web", &none, at(second)), None);
+    }
+    assert_eq!((waiting.stretch(), waiting.over()), (None, at(100)));
+    let begun = Downtime { began: Some(at(90)), ..waiting };
+    for (second, holds) in [(89, false), (90, true), (149, true), (150, false)] {
+        assert_eq!(begun.hold("web", &none, at(second)).is_some(), holds, "at {second} s");
+    }
+    assert_eq!((begun.awaits_problem(at(95)), begun.over()), (false, at(150)));
+}
+
+/// The oracle walks from occurrence to occurrence.
+#[test]
+fn a_recurring_downtime_is_in_the_occurrence_that_goes_on_or_before_the_next() {
+    let berlin = zone("Europe/Berlin");
+    let moment = |text: &str| text.parse::<Timestamp>().unwrap();
+    let recurring = Recurring {
+        name: Name::new("nightly"),
+        covers: "db*".into(),
+        begins: Recurrence::cron("30 2 * * *", berlin).unwrap(),
+        lasts: Duration::from_mins(45),
+        comment: "backup".to_owned(),
+        source: "conf.d/db.yaml:3".into(),
+    };
+    let none = BTreeMap::new();
+    // The night in which 02:00 is 03:00, and the one in which 03:00 is 02:00.
+    for (begins, ends, next) in [
+        ("2026-03-28T01:30:00Z", "2026-03-28T02:15:00Z", "2026-03-29T01:00:00Z"),
+        ("2026-10-25T00:30:00Z", "2026-10-25T01:15:00Z", "2026-10-26T01:30:00Z"),
+    ] {
+        let (begins, ends, next) = (moment(begins), moment(ends), moment(next));
+        let just_before = |at: Timestamp| at.checked_sub(1.nanosecond()).unwrap();
+        for now in [just_before(begins), begins, just_before(ends)] {
+            let found = recurring.occurrence(now).unwrap();
+            assert_eq!((found.start, found.end), (begins, ends), "at {now}");
+            assert_eq!(found.hold("db-1", &none, now).is_some(), now >= begins);
+        }
+        let after = recurring.occurrence(ends).unwrap();
+        assert_eq!((after.start, after.hold("db-1", &none, ends)), (next, None));
+        assert_eq!(
+            (after.name.as_ref().map(Name::as_str), after.author.as_str()),
+            (Some("nightly"), "conf.d/db.yaml:3")
+        );
+    }
+    let over = Recurring { begins: Recurrence::calendar("2020-01-01", TimeZone::UTC).unwrap(), ..recurring };
+    assert_eq!(over.occurrence(moment("2026-01-01T00:00:00Z")), None);
 }
 
 #[test]
@@ -309,4 +400,50 @@ fn ancestors_are_found_once_each_in_any_graph() {
     assert_eq!(of("router"), "");
     assert_eq!(of("ring-a"), "ring-b router");
     assert_eq!(of("ring-b"), "ring-a router");
+}
+
+/// Each gate by itself says what a parent says; together they say whether the way is open.
+#[test]
+fn a_host_is_cut_off_when_all_or_one_of_its_gates_are_bad() {
+    use DependencyHold::{ParentBad, ParentSoft, RecheckChild, RecheckParent};
+    use State::{Bad, Okay};
+    use StateType::{Hard, Soft};
+    let (near, far) = (Name::new("near"), Name::new("far"));
+    let view = |name, (state, state_type, looked, since): (State, StateType, i64, i64)| ParentView {
+        name,
+        state,
+        state_type,
+        last_check: Some(at(looked)),
+        since: Some(at(since)),
+    };
+    let (bad, soft, open) = ((Bad, Hard, 50, 5), (Bad, Soft, 50, 45), (Okay, Hard, 50, 1));
+    let (stale, back) = ((Okay, Hard, 5, 1), (Okay, Hard, 50, 40));
+    // The problem began at 10 s and was seen last at 30 s.
+    for (one, other, all, any) in [
+        (open, open, None, None),
+        (bad, bad, Some(ParentBad), Some(ParentBad)),
+        (bad, open, None, Some(ParentBad)),
+        (soft, bad, Some(ParentSoft), Some(ParentBad)),
+        (soft, open, None, Some(ParentSoft)),
+        (bad, stale, Some(RecheckParent), Some(ParentBad)),
+        (stale, open, None, Some(RecheckParent)),
+        (back, bad, Some(RecheckChild), Some(ParentBad)),
+        (back, stale, Some(RecheckChild), Some(RecheckChild)),
+        (back, open, None, Some(RecheckChild)),
+    ] {
+        for (first, second) in [(one, other), (other, one)] {
+            let held = |shut| cut_off(at(10), at(30), [view(&near, first), view(&far, second)].into_iter(), shut);
+            let why = |hold| match hold {
+                None => None,
+                Some(Hold::CutOff { why, .. }) => Some(why),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(why(held(Shut::All)), all, "all of {first:?} and {second:?}");
+            if (first, second) == (one, other) || any.is_none() {
+                assert_eq!(why(held(Shut::Any)), any, "any of {first:?} and {second:?}");
+            }
+            assert_eq!(held(Shut::Any).is_some(), any.is_some());
+        }
+    }
+    assert_eq!(cut_off(at(10), at(30), std::iter::empty(), Shut::All), None);
 }

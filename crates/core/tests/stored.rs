@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use monchero_core::flapping::FlappingPolicy;
-use monchero_core::hold::{Acknowledgement, Downtime};
+use monchero_core::hold::{Acknowledgement, Downtime, Selector};
 use monchero_core::report::ServiceResult;
 use monchero_core::{CheckStatus, Hold, IncidentId, Metric, Name, Policy, State, StateType, Told, Transition};
 use serde::Serialize;
@@ -61,7 +61,8 @@ fn what_is_left_out_has_its_default_and_what_is_new_is_ignored() {
     let later = json!({ "at": at(0), "author": "ann", "comment": "", "until": null, "sticky": false, "state": "bad", "via": "chat" });
     assert!(serde_json::from_value::<Acknowledgement>(later).is_ok());
     let later = json!({ "id": 1, "pattern": "*", "start": at(0), "end": at(1), "author": "ann", "comment": "", "flexible": true });
-    assert!(serde_json::from_value::<Downtime>(later).is_ok());
+    let downtime: Downtime = serde_json::from_value(later).unwrap();
+    assert_eq!((&downtime.covers, downtime.stretch()), (&"*".into(), Some((at(0), at(1)))), "it has one pattern");
     let later = json!({ "kind": "quiet_hours", "until": at(1), "zone": "UTC" });
     assert_eq!(serde_json::from_value::<Hold>(later).unwrap(), Hold::QuietHours { until: at(1) });
 }
@@ -74,6 +75,12 @@ fn survives<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value
 
 #[test]
 fn everything_comes_back_as_it_was_and_is_small() {
+    let downtime = Downtime { covers: "web-*".into(), start: at(0), end: at(60), ..Downtime::default() };
+    let labels = [("team".to_owned(), "web".to_owned())].into();
+    let covers = Selector { checks: Vec::new(), labels };
+    let (lasts, began) = (Some(std::time::Duration::from_secs(90)), Some(at(3)));
+    survives(&downtime);
+    survives(&Downtime { covers, lasts, began, ..downtime });
     let policy = Policy { max_attempts: 1, recover_after: 2, flapping: Some(FlappingPolicy::default()) };
     let (mut status, mut told) = (CheckStatus::default(), Told::default());
     survives(&status);
@@ -87,7 +94,7 @@ fn everything_comes_back_as_it_was_and_is_small() {
             &status.hard(),
             &told,
             None,
-            &monchero_core::decide::Wants { states: vec![State::Bad], remind: None },
+            &monchero_core::decide::Wants { states: vec![State::Bad], ..Default::default() },
             at(second),
         ) {
             survives(&notice);

@@ -19,9 +19,6 @@ use crate::handle::{Command, Heard, Refusal};
 use crate::runs::Waiter;
 use crate::view::{Detail, Snapshot, TargetView};
 
-/// The most downtimes that may be planned at once.
-const MAX_DOWNTIMES: usize = 1_000;
-
 impl Engine {
     /// Carries out one command. A caller that went away needs no answer, so failed sends are nothing.
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
@@ -40,7 +37,7 @@ impl Engine {
             }
             Command::Unacknowledge(check, answer) => drop(answer.send(self.unacknowledge(&check))),
             Command::AddDowntime(downtime, answer) => drop(answer.send(self.add_downtime(*downtime))),
-            Command::Downtimes(answer) => drop(answer.send(self.downtimes.clone())),
+            Command::Downtimes(answer) => drop(answer.send(self.downtimes.all().cloned().collect())),
             Command::EndDowntime(id, answer) => drop(answer.send(self.end_downtime(id))),
             Command::Configure(configuration, answer) => drop(answer.send(self.configure(*configuration, now))),
             Command::ConfigTrouble(trouble) => self.config_trouble(trouble, now),
@@ -71,7 +68,7 @@ impl Engine {
         let targets = self.targets_of(id);
         let targets = targets.iter().map(|target| self.target_view(id, target, &entry.row.status));
         let covers = |downtime: &&Downtime| {
-            downtime.end > wall && monchero_core::hold::matches(&downtime.pattern, entry.row.name.as_str())
+            downtime.over() > wall && downtime.covers.fits(entry.row.name.as_str(), &entry.row.labels)
         };
         Ok(Box::new(Detail {
             row: Arc::clone(entry.visible()),
@@ -83,7 +80,7 @@ impl Engine {
             actions: Arc::clone(&entry.definition.actions),
             targets: targets.collect(),
             acknowledgement: self.acknowledgements.get(&id).cloned(),
-            downtimes: self.downtimes.iter().filter(covers).cloned().collect(),
+            downtimes: self.downtimes.all().filter(covers).cloned().collect(),
             recent_actions: self.scripts.recent(id),
             recent_notices: self.outbox.recent(id),
         }))
@@ -217,76 +214,5 @@ impl Engine {
         self.write_now(Record::Acknowledgement { check: check.clone(), acknowledgement: None });
         self.reconcile(id);
         Ok(())
-    }
-
-    fn add_downtime(&mut self, mut downtime: Downtime) -> Result<Downtime, Refusal> {
-        let wall = self.wall();
-        if downtime.end <= downtime.start || downtime.end <= wall {
-            return Err(Refusal::Senseless("a downtime ends after it begins, and not in the past".to_owned()));
-        }
-        if self.downtimes.len() >= MAX_DOWNTIMES {
-            return Err(Refusal::Senseless(format!("{MAX_DOWNTIMES} downtimes are planned already; end some first")));
-        }
-        let covered: Vec<Id> = self.covered(&downtime.pattern);
-        if covered.is_empty() {
-            let near = node::nearest(&downtime.pattern, self.entries.names().map(|(name, _)| name.as_str()))
-                .map(str::to_owned);
-            return Err(Refusal::NoSuchCheck { name: downtime.pattern, near });
-        }
-        downtime.id = self.next_id();
-        self.downtimes.push(downtime.clone());
-        self.write_now(Record::Downtime(Box::new(downtime.clone())));
-        self.selfchecks.watch_downtime(downtime.start, downtime.end);
-        for id in covered {
-            self.reconcile(id);
-        }
-        Ok(downtime)
-    }
-
-    fn end_downtime(&mut self, number: u64) -> Result<Downtime, Refusal> {
-        let Some(place) = self.downtimes.iter().position(|downtime| downtime.id == number) else {
-            return Err(Refusal::Senseless(format!(
-                "there is no downtime {number}; `monchero downtime list` shows all"
-            )));
-        };
-        let downtime = self.downtimes.remove(place);
-        self.write_now(Record::DowntimeEnded(number));
-        for id in self.covered(&downtime.pattern) {
-            self.reconcile(id);
-        }
-        Ok(downtime)
-    }
-
-    fn covered(&self, pattern: &str) -> Vec<Id> {
-        self.entries
-            .names()
-            .filter(|(name, _)| monchero_core::hold::matches(pattern, name.as_str()))
-            .map(|(_, id)| id)
-            .collect()
-    }
-
-    /// Downtimes that began or ended since the last look change what holds notices.
-    pub(crate) fn turn_downtimes(&mut self) {
-        let wall = self.wall();
-        if !self.selfchecks.downtime_turned(wall) {
-            return;
-        }
-        let patterns: Vec<String> = self.downtimes.iter().map(|downtime| downtime.pattern.clone()).collect();
-        let (over, left): (Vec<Downtime>, Vec<Downtime>) =
-            self.downtimes.drain(..).partition(|downtime| downtime.end <= wall);
-        self.downtimes = left;
-        for downtime in over {
-            self.write_now(Record::DowntimeEnded(downtime.id));
-        }
-        let next: Vec<_> = self.downtimes.iter().map(|downtime| (downtime.start, downtime.end)).collect();
-        for (start, end) in next {
-            self.selfchecks.watch_downtime(start, end);
-        }
-        let mut ids: Vec<Id> = patterns.iter().flat_map(|pattern| self.covered(pattern)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        for id in ids {
-            self.reconcile(id);
-        }
     }
 }

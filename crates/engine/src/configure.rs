@@ -62,9 +62,6 @@ impl Engine {
             entry.row_mut().status.settle(wall);
         }
         self.outbox.settle(wall);
-        for downtime in &self.downtimes {
-            self.selfchecks.watch_downtime(downtime.start, downtime.end);
-        }
         self.link_dependents();
         for id in gone {
             self.let_go(id);
@@ -123,6 +120,8 @@ impl Engine {
         self.sysroot = Arc::from(configuration.sysroot.as_path());
         self.concurrency = configuration.concurrency.max(1);
         self.selfchecks.actions = Arc::clone(&configuration.self_actions);
+        self.downtimes.look_again(Some(configuration.downtimes.clone()), self.clock.now());
+        self.gate.clone_from(&configuration.gate);
         let mut actions = BTreeMap::new();
         for action in &configuration.actions {
             let unchanged = self.actions.remove(&action.name).filter(|known| known.fingerprint == action.fingerprint);
@@ -252,7 +251,8 @@ impl Engine {
         for (_, id) in self.entries.names() {
             let Some(entry) = self.entries.get(id) else { continue };
             let parents = self.ancestors(&entry.definition.name);
-            for parent in parents.into_iter().filter_map(|name| self.entries.find(name.as_str())) {
+            let gates = self.gates_of(entry);
+            for parent in parents.into_iter().chain(gates).filter_map(|name| self.entries.find(name.as_str())) {
                 dependents.entry(parent).or_default().push(id);
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use monchero_core::action::{Action, ActionContext, Delivered, DigestLine, MAX_REFERENCE, Message};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::incident::{IncidentId, stable_hash};
@@ -178,6 +179,7 @@ impl Engine {
             NoticeKind::Problem => "hard problem",
             NoticeKind::Change => "the problem changed",
             NoticeKind::Reminder => "reminder: the problem stands",
+            NoticeKind::HoldEnds => &hold_ends(notice, wall),
             NoticeKind::Recovery => "recovery",
             NoticeKind::Missed => "a problem came and went while this target could not be told",
             NoticeKind::FlappingStarted => "it changes too often: nothing more is told until that ends",
@@ -310,6 +312,15 @@ impl Engine {
             recent.pop_front();
         }
     }
+}
+
+/// Which hold is about to end, and when.
+fn hold_ends(notice: &Notice, now: Timestamp) -> String {
+    let Some((hold, until)) = notice.hold.as_ref().and_then(|hold| Some((hold, hold.until()?))) else {
+        return "what holds messages is about to end".to_owned();
+    };
+    let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+    format!("what holds messages ends in {}: {hold}", monchero_core::duration::human(left))
 }
 
 /// Tries to deliver a message, for no longer than the target may take.

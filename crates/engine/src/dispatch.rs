@@ -104,6 +104,9 @@ impl Engine {
         );
         let hard = entry.row.status.hard_state;
         self.keep(id);
+        if transition.state.is_problem() {
+            self.begin_flexible(Some(id));
+        }
         if let Some(acknowledgement) = self.acknowledgements.get(&id)
             && !acknowledgement.stands(hard, transition.at)
         {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_core::Name;
 use monchero_core::check::Peers;
-use monchero_core::definition::{ActionDefinition, Configuration};
-use monchero_core::hold::{Acknowledgement, Downtime};
+use monchero_core::definition::{ActionDefinition, Configuration, Gate};
+use monchero_core::hold::Acknowledgement;
 use monchero_core::program::Spawner;
 use monchero_core::report::ServiceResult;
 use monchero_store::{Committed, Loaded, Record, Urgency, Witness};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::delivery::{Delivery, DeliveryEnd};
+use crate::downtimes::Downtimes;
 use crate::entry::Id;
 use crate::handle::{Command, Heard};
 use crate::journal::Journal;
@@ -114,7 +115,8 @@ pub struct Engine {
     pub(crate) actions: BTreeMap<Name, Arc<ActionDefinition>>,
     pub(crate) dependents: HashMap<Id, Vec<Id>>,
     pub(crate) acknowledgements: HashMap<Id, Acknowledgement>,
-    pub(crate) downtimes: Vec<Downtime>,
+    pub(crate) downtimes: Downtimes,
+    pub(crate) gate: Option<Gate>,
     pub(crate) outbox: Outbox,
     pub(crate) scripts: Scripts,
     pub(crate) selfchecks: SelfChecks,
@@ -174,7 +176,8 @@ impl Engine {
             actions: BTreeMap::new(),
             dependents: HashMap::new(),
             acknowledgements: HashMap::new(),
-            downtimes: parts.loaded.downtimes.clone(),
+            downtimes: Downtimes::new(parts.loaded.downtimes.clone()),
+            gate: None,
             outbox: Outbox::default(),
             scripts: Scripts::default(),
             selfchecks: SelfChecks::new(now, parts.loaded.repairs.clone()),
@@ -263,6 +266,7 @@ impl Engine {
                 entry.row_mut().status.settle(wall);
             }
             self.outbox.settle(wall);
+            self.downtimes.look_again(None, wall);
             self.reconcile_all();
         }
         self.last_wall = wall;

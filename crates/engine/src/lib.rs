@@ -5,6 +5,7 @@ mod commands;
 mod configure;
 mod delivery;
 mod dispatch;
+mod downtimes;
 mod drill;
 mod engine;
 mod entry;

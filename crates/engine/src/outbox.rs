@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::action::Action;
-use monchero_core::decide::Hard;
+use monchero_core::decide::{Hard, announcement};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
 use monchero_core::incident::IncidentId;
@@ -217,8 +217,8 @@ impl Engine {
     pub(crate) fn reconcile(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.unpublished == 0) else { return };
         let holds = self.holds_of(id);
-        let rechecks =
-            entry.row.status.hard_state.is_problem() && matches!(holds.last(), Some(Hold::Dependency { .. }));
+        let rechecks = entry.row.status.hard_state.is_problem()
+            && matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
         if entry.row.holds != holds || entry.awaits_recheck != rechecks {
             if let Some(end) = holds.iter().filter_map(Hold::until).min() {
                 self.outbox.wake_at(id, end);
@@ -238,6 +238,9 @@ impl Engine {
                 Some(Decision::Held(_, hold)) => self.see_to_hold(id, &hold),
                 Some(Decision::Nothing(None)) | None => {}
             }
+            if let Some(at) = self.announcement_for(id, &target) {
+                self.outbox.wake_at(id, at);
+            }
         }
         self.drop_if_gone(id);
     }
@@ -256,7 +259,7 @@ impl Engine {
         if let Some(at) = hold.until() {
             self.outbox.wake_at(id, at);
         }
-        let Hold::Dependency { parent, why } = hold else { return };
+        let (Hold::Dependency { parent, why } | Hold::CutOff { gate: parent, why }) = hold else { return };
         let now = Instant::now();
         match why {
             DependencyHold::RecheckParent => {
@@ -276,14 +279,25 @@ impl Engine {
 
     /// What is to be done about one check and one target if this is the status of the check.
     pub(crate) fn decide_on(&self, id: Id, target: &ActionDefinition, status: &CheckStatus) -> Decision {
-        let told = self.outbox.told(id, &target.name);
+        let (hard, told, wall) = (status.hard(), self.outbox.told(id, &target.name), self.wall());
+        decide(&hard, &told, &self.holds_for(id, target, status, &told), &target.wants, wall)
+    }
+
+    /// When a target is to be told that a hold is about to end.
+    fn announcement_for(&self, id: Id, target: &ActionDefinition) -> Option<Timestamp> {
+        target.wants.before_hold_ends?;
+        let (status, told) = (&self.entries.get(id)?.row.status, self.outbox.told(id, &target.name));
+        let holds = self.holds_for(id, target, status, &told);
+        announcement(&status.hard(), &told, &holds, &target.wants).filter(|at| *at > self.wall())
+    }
+
+    /// What holds notices about a check to one target if this is the status of the check.
+    fn holds_for(&self, id: Id, target: &ActionDefinition, status: &CheckStatus, told: &Told) -> Vec<Hold> {
         let wall = self.wall();
-        let hard = status.hard();
         let quiet =
             target.quiet.and_then(|quiet| quiet.until(wall, &self.zone)).map(|until| Hold::QuietHours { until });
-        let waits = self.waits_of(id, target, &hard, &told, wall);
-        let holds: Vec<Hold> = self.holds_on(id, status).into_iter().chain(quiet).chain(waits).collect();
-        decide(&hard, &told, &holds, &target.wants, wall)
+        let waits = self.waits_of(id, target, &status.hard(), told, wall);
+        self.holds_on(id, status).into_iter().chain(quiet).chain(waits).collect()
     }
 
     /// Why a target that does not know of a problem yet is not told of it now, although others may be.
@@ -317,16 +331,27 @@ impl Engine {
         {
             holds.push(acknowledgement.hold());
         }
-        holds.extend(self.downtimes.iter().find_map(|downtime| downtime.hold(entry.row.name.as_str(), wall)));
+        holds.extend(self.downtimes.hold(entry, wall));
         if let (true, Some(since), Some(last)) = (status.hard_state.is_problem(), status.hard_since, status.last_check)
         {
-            holds.extend(hold::dependency(since, last, self.parents_of(id)));
+            let parents = self.views(self.ancestors(&entry.definition.name));
+            let cut_off = || {
+                let gates = self.views(self.gates_of(entry).iter().collect());
+                hold::cut_off(since, last, gates, self.gate.as_ref()?.shut)
+            };
+            // At the end: that is where a recheck is looked for.
+            holds.extend(hold::dependency(since, last, parents).or_else(cut_off));
         }
         holds
     }
 
-    fn parents_of(&self, id: Id) -> impl Iterator<Item = ParentView<'_>> {
-        let names = self.entries.get(id).map(|entry| self.ancestors(&entry.definition.name)).unwrap_or_default();
+    /// The checks that say whether this host is cut off from what a check looks at; none if it needs no network.
+    pub(crate) fn gates_of(&self, entry: &Entry) -> &[Name] {
+        let gate = self.gate.as_ref().filter(|gate| gate.holds.contains(&entry.definition.name));
+        gate.map(|gate| &*gate.checks).unwrap_or_default()
+    }
+
+    fn views(&self, names: Vec<&Name>) -> impl Iterator<Item = ParentView<'_>> {
         let parents = names.into_iter().filter_map(|name| self.entries.get(self.entries.find(name.as_str())?));
         parents.map(|parent| ParentView {
             name: &parent.row.name,

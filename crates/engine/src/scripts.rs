@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, CheckFacts, Event, IncidentFacts};
 use monchero_core::definition::{ActionDefinition, Trigger};
+use monchero_core::hold::DependencyHold;
 use monchero_core::incident::IncidentId;
 use monchero_core::{Hold, Name, State, StateType, Transition};
 use monchero_store::record::ActionState;
@@ -199,7 +200,12 @@ impl Engine {
         if transition.is_recovery() {
             return None;
         }
-        let stops = |hold: &&Hold| matches!(hold, Hold::Downtime { .. } | Hold::Acknowledgement { .. });
+        let stops = |hold: &&Hold| match hold {
+            Hold::Downtime { .. } | Hold::Acknowledgement { .. } => true,
+            // What cannot be reached from here may be well.
+            Hold::CutOff { why, .. } => matches!(why, DependencyHold::ParentBad | DependencyHold::ParentSoft),
+            _ => false,
+        };
         if let Some(hold) = holds.iter().find(stops) {
             return Some(hold.to_string());
         }

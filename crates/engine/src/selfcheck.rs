@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use monchero_core::definition::{ConfigProblem, Configuration, Definition};
 use monchero_core::quantity::Unit;
 use monchero_core::report::CheckResult;
@@ -34,7 +33,6 @@ pub(crate) struct SelfChecks {
     /// What was lost or mended when the store was opened.
     repairs: Vec<String>,
     next_look: Instant,
-    next_downtime: Option<Timestamp>,
     last_panics: u64,
 }
 
@@ -47,27 +45,8 @@ impl SelfChecks {
             reload_trouble: None,
             repairs,
             next_look: now,
-            next_downtime: None,
             last_panics: 0,
         }
-    }
-
-    /// A downtime begins or ends at these times.
-    pub(crate) fn watch_downtime(&mut self, start: Timestamp, end: Timestamp) {
-        for at in [start, end] {
-            if self.next_downtime.is_none_or(|next| at < next) {
-                self.next_downtime = Some(at);
-            }
-        }
-    }
-
-    /// Whether a downtime began or ended by now.
-    pub(crate) fn downtime_turned(&mut self, now: Timestamp) -> bool {
-        let turned = self.next_downtime.is_some_and(|at| at <= now);
-        if turned {
-            self.next_downtime = None;
-        }
-        turned
     }
 }
 

@@ -95,7 +95,7 @@ fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(
         rows::state::DOWNTIME => {
             let downtime: Downtime = parse(row.body)?;
             loaded.last_id = loaded.last_id.max(downtime.id);
-            if downtime.end > now {
+            if downtime.over() > now {
                 loaded.downtimes.push(downtime);
             } else {
                 found.ended.push(downtime.id);

@@ -216,7 +216,7 @@ fn weight(record: &Record) -> usize {
             Record::Acknowledgement { acknowledgement, .. } => {
                 acknowledgement.as_ref().map_or(0, |ack| ack.author.len() + ack.comment.len())
             }
-            Record::Downtime(downtime) => 160 + downtime.comment.len() + downtime.author.len() + downtime.pattern.len(),
+            Record::Downtime(downtime) => 160 + downtime.comment.len() + downtime.author.len() + downtime.covers.len(),
             Record::DowntimeEnded(_) | Record::Forget(_) => 0,
         }
 }

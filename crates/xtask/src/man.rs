@@ -119,6 +119,11 @@ fn kinds_page(name: &str, checks: bool) -> String {
     let title = if checks { "WHAT EVERY CHECK HAS" } else { "WHAT EVERY ACTION HAS" };
     page.control("SH", [title]);
     settings(&mut page, &general);
+    if !checks {
+        page.control("SH", ["DOWNTIMES THAT RECUR"]);
+        paragraphs(&mut page, DOWNTIMES);
+        settings(&mut page, &reference::downtime_settings());
+    }
     for kind in &kinds {
         page.control("SH", [&*kind.name.to_uppercase()]);
         paragraphs(&mut page, &kind.description);
@@ -143,6 +148,8 @@ fn kinds_page(name: &str, checks: bool) -> String {
 const CHECKS: &str = "A check stands under its name in the map `checks` of a file in `conf.d`. The kind is the key; what the kind needs is a map under it, what every check has stands beside it.\n\n\
     The settings `only` and `except` of a kind that looks at many things of a sort say which of them count, by a glob on the name or by conditions on fields; `warning` and `bad` say when a field alerts. Numbers are compared with ranges (`80`, `10:`, `@10:20`, `> 90%`, `< 10GiB`), texts with globs (`nfs*`, `!running`).";
 const ACTIONS: &str = "An action stands under its name in the map `actions` of a file in `conf.d`. Checks name the actions that are theirs; `defaults` in a file and in `monchero.yaml` name those of all checks.";
+
+const DOWNTIMES: &str = "A downtime that recurs stands under its name in the map `downtimes` of a file in `conf.d`: planned work, in which messages about problems wait, each time.";
 
 fn settings_page() -> String {
     let mut page = page("monchero.yaml", "5", "the settings of the monchero daemon");

@@ -137,7 +137,7 @@ fn actions_have_their_settings() {
     );
     let [script, target] = loaded.configuration.actions.as_slice() else { panic!("two actions") };
     assert_eq!(
-        (target.wants.states.as_slice(), target.wants.remind),
+        (target.wants.states.as_slice(), target.wants.remind.map(|remind| remind.every)),
         ([State::Bad].as_slice(), Some(Duration::from_secs(4 * 3_600)))
     );
     let quiet = target.quiet.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use monchero_core::action::{
     ActionContext, ActionKind, ActionOutcome, Delivered, DeliveryError, Message, ScriptKind, TargetKind,
 };
-use monchero_core::check::{CheckKind, Kind};
+use monchero_core::check::{CheckKind, Kind, Looks};
 use monchero_core::items::Field;
 use monchero_core::{ActionError, CheckError, Context, Event, Secret};
 use monchero_core::{Invalid, Report, Thresholds};
@@ -63,6 +63,7 @@ enum Mode {
 
 impl CheckKind for Probe {
     const NAME: &'static str = "probe";
+    const LOOKS: Looks = Looks::At("url");
     const EXAMPLE: &'static str = "{ url: http://localhost }";
 
     fn validate(&mut self) -> Result<(), Invalid> {

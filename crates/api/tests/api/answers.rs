@@ -164,11 +164,12 @@ async fn downtimes_are_planned_listed_and_ended() {
     let daemon = Daemon::start(rows());
     let client = daemon.client();
     let request = DowntimeRequest {
-        pattern: "raid".into(),
+        checks: vec!["raid".into()],
         duration: Some("30m".into()),
         comment: "new disk".into(),
         ..DowntimeRequest::default()
     };
+    let until = now() + jiff::SignedDuration::from_hours(8);
     let planned = client.add_downtime(&request).await.unwrap().value().unwrap();
     assert_eq!(planned.covers, ["raid", "raid/md0"]);
     let downtime = &planned.downtime;
@@ -176,20 +177,39 @@ async fn downtimes_are_planned_listed_and_ended() {
     assert_eq!(client.downtimes().await.unwrap().value().unwrap().downtimes, std::slice::from_ref(downtime));
     assert_eq!(client.end_downtime(1).await.unwrap().value().unwrap().done, "downtime 1 of `raid` is over");
     assert!(matches!(client.end_downtime(1).await.unwrap_err(), ClientError::Refused { status: 409, .. }));
+    let flexible = DowntimeRequest { begins_until: Some(until), ..request };
+    let planned = client.add_downtime(&flexible).await.unwrap().value().unwrap().downtime;
+    assert_eq!((planned.end, planned.lasts.as_deref(), planned.began), (until, Some("30m"), None));
 
     for (request, expected) in [
         (
-            DowntimeRequest { pattern: "nosuch".into(), duration: Some("1h".into()), ..DowntimeRequest::default() },
+            DowntimeRequest {
+                checks: vec!["nosuch".into()],
+                duration: Some("1h".into()),
+                ..DowntimeRequest::default()
+            },
             "there is no check `nosuch`",
         ),
-        (DowntimeRequest { pattern: "raid".into(), ..DowntimeRequest::default() }, "either an `end` or a `duration`"),
         (
-            DowntimeRequest { pattern: "raid".into(), duration: Some("5".into()), ..DowntimeRequest::default() },
+            DowntimeRequest { checks: vec!["raid".into()], ..DowntimeRequest::default() },
+            "either an `end` or a `duration`",
+        ),
+        (DowntimeRequest { duration: Some("1h".into()), ..DowntimeRequest::default() }, "not said which checks"),
+        (
+            DowntimeRequest {
+                checks: vec!["raid".into()],
+                begins_until: Some(now() + jiff::SignedDuration::from_hours(1)),
+                ..DowntimeRequest::default()
+            },
+            "a flexible downtime has a `duration`",
+        ),
+        (
+            DowntimeRequest { checks: vec!["raid".into()], duration: Some("5".into()), ..DowntimeRequest::default() },
             "has no unit",
         ),
         (
             DowntimeRequest {
-                pattern: "raid".into(),
+                checks: vec!["raid".into()],
                 end: Some(now() - jiff::SignedDuration::from_hours(1)),
                 ..DowntimeRequest::default()
             },

@@ -67,7 +67,8 @@ pub(crate) fn rows() -> Vec<Row> {
     time.warning = Some(Range::parse("> 300ms").unwrap());
     shop.result.metrics = Box::new([time, Metric::new("size", 12_345.0, Unit::BYTES)]);
     shop.labels = Arc::new(BTreeMap::from([("team".to_owned(), "web".to_owned())]));
-    shop.holds = vec![Hold::Acknowledgement { author: "maria".into(), comment: "on it".into(), until: None }];
+    shop.holds =
+        vec![Hold::Acknowledgement { author: "maria".into(), comment: "on it".into(), since: now(), until: None }];
     let mut pending = row("backup", &[], "");
     pending.next_check = None;
     vec![
@@ -156,7 +157,7 @@ async fn play(rows: Vec<Arc<Row>>, mut commands: mpsc::Receiver<Command>, log: L
                 let downtime = Downtime { id: downtimes.len() as u64 + 1, ..*downtime };
                 say(format!(
                     "downtime {} {} .. {} by {}: {}",
-                    downtime.pattern, downtime.start, downtime.end, downtime.author, downtime.comment
+                    downtime.covers, downtime.start, downtime.end, downtime.author, downtime.comment
                 ));
                 downtimes.push(downtime.clone());
                 send(answer, Ok(downtime));
@@ -190,6 +191,7 @@ fn rehearsal(row: &Row, state: State) -> Rehearsal {
         since: None,
         missed: Vec::new(),
         missed_more: 0,
+        hold: None,
     };
     let target = |name: &str, told: State, decision: Decision| RehearsedTarget {
         view: TargetView {

@@ -50,8 +50,11 @@ async fn play(story: Vec<(Step, u64)>) -> Result<(), TestCaseError> {
             actions: vec!["ops".to_owned()],
         })
         .collect();
-    let wants =
-        Wants { states: vec![State::Warning, State::Unknown, State::Bad], remind: Some(Duration::from_secs(3_600)) };
+    let wants = Wants {
+        states: vec![State::Warning, State::Unknown, State::Bad],
+        remind: Some(Duration::from_secs(3_600).into()),
+        before_hold_ends: Some(Duration::from_secs(60)),
+    };
     let mut lab = Lab::new(&specs, &[("ops".to_owned(), wants)], &[]);
     let mut heard: Vec<String> = Vec::new();
     let mut faults = 0;
@@ -71,8 +74,13 @@ async fn play(story: Vec<(Step, u64)>) -> Result<(), TestCaseError> {
             Step::Downtime(check, length) => {
                 let (start, pattern) = (lab.now(), CHECKS[check].to_owned());
                 let end = start + Duration::from_secs(length);
-                let downtime =
-                    Downtime { id: 0, pattern, start, end, author: "ann".to_owned(), comment: String::new() };
+                let downtime = Downtime {
+                    covers: pattern.as_str().into(),
+                    start,
+                    end,
+                    author: "ann".to_owned(),
+                    ..Downtime::default()
+                };
                 lab.handle.add_downtime(downtime).await.unwrap();
             }
             // It is refused when there is nothing to acknowledge: that is as good.

@@ -24,7 +24,7 @@ fn shop(targets: &[&str], scripts: &[ScriptSpec], adjust: impl FnMut(&mut Action
         depends_on: Vec::new(),
         actions: all.map(str::to_owned).collect(),
     };
-    let wants = Wants { states: vec![State::Bad], remind: None };
+    let wants = Wants { states: vec![State::Bad], ..Wants::default() };
     let targets: Vec<_> = targets.iter().map(|name| ((*name).to_owned(), wants.clone())).collect();
     Lab::adjusted(&[check], &targets, scripts, adjust)
 }
@@ -163,14 +163,8 @@ async fn a_rehearsal_foretells_what_happens() {
     assert!(matches!(decision(&bad, "ops"), Decision::Tell(_)));
     assert!(matches!(verdicts(&bad)[0].1, Verdict::Skipped(why) if why.contains("cooldown")), "{bad:?}");
     let end = lab.now() + 3_600 * SECOND;
-    let downtime = Downtime {
-        id: 0,
-        pattern: "shop".to_owned(),
-        start: lab.now(),
-        end,
-        author: "ann".to_owned(),
-        comment: String::new(),
-    };
+    let downtime =
+        Downtime { covers: "shop".into(), start: lab.now(), end, author: "ann".to_owned(), ..Downtime::default() };
     lab.handle.add_downtime(downtime).await.unwrap();
     let bad = rehearse(&lab, State::Bad).await;
     let Decision::Held(_, hold) = decision(&bad, "ops") else { panic!("{bad:?}") };
@@ -204,7 +198,7 @@ async fn a_rehearsal_names_what_a_check_depends_on() {
         depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
         actions: vec!["ops".to_owned()],
     };
-    let wants = Wants { states: vec![State::Bad], remind: None };
+    let wants = Wants { states: vec![State::Bad], ..Wants::default() };
     let lab = Lab::new(&[check("uplink", &[]), check("shop", &["uplink"])], &[("ops".to_owned(), wants)], &[]);
     lab.answer("uplink", Answer::State(State::Bad));
     tokio::time::sleep(3 * SECOND).await;

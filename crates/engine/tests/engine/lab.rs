@@ -105,7 +105,7 @@ impl Lab {
         }
         for ScriptSpec { name, on, limit, cooldown } in scripts {
             let script = FakeScript { name: name.clone(), log: Arc::clone(&script_log) };
-            let mut made = action(name, Action::Script(Arc::new(script)), Wants { states: Vec::new(), remind: None });
+            let mut made = action(name, Action::Script(Arc::new(script)), Wants::default());
             made.on.clone_from(on);
             made.limit = *limit;
             made.cooldown = *cooldown;
@@ -122,6 +122,8 @@ impl Lab {
             checks: definitions,
             actions,
             self_actions: Arc::from([]),
+            downtimes: Vec::new(),
+            gate: None,
             problems: Vec::new(),
             warnings: Vec::new(),
         };
@@ -212,6 +214,12 @@ impl Lab {
     /// The message of its last result.
     pub(crate) async fn message(&self, check: &str) -> String {
         self.handle.show(check).await.unwrap().row.result.message.to_string()
+    }
+
+    /// Another configuration takes force.
+    pub(crate) async fn configure(&mut self, change: impl FnOnce(&mut Configuration)) {
+        change(&mut self.configuration);
+        self.handle.configure(self.configuration.clone()).await.unwrap();
     }
 
     /// A configuration without these checks takes force.

@@ -4,15 +4,17 @@
 //! then on (`shop =`), and, just before the next row, what is expected: the state of checks (`shop`), the messages that targets got and the
 //! scripts that ran since the row (`told`, `scripts`; `;` between several, `-` for none).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lab::{Answer, CheckSpec, Lab, ScriptSpec};
-use monchero_core::decide::Wants;
-use monchero_core::definition::Trigger;
+use monchero_core::decide::{Remind, Wants};
+use monchero_core::definition::{Configuration, Gate, Trigger};
 use monchero_core::flapping::FlappingPolicy;
-use monchero_core::hold::Downtime;
+use monchero_core::hold::{Downtime, Recurring, Selector, Shut};
+use monchero_core::recurrence::Recurrence;
 use monchero_core::{Name, Policy, Report, State, duration};
 
 /// How long the engine may leave a result alone after a start.
@@ -21,7 +23,13 @@ const REST: Duration = Duration::from_millis(50);
 struct Page {
     checks: Vec<CheckSpec>,
     targets: Vec<(String, Wants)>,
+    /// How long a target waits, and how many attempts to mend something it waits for.
+    waits: HashMap<String, (Option<Duration>, Option<u32>)>,
     scripts: Vec<ScriptSpec>,
+    /// The labels of checks that have any.
+    labels: HashMap<String, BTreeMap<String, String>>,
+    recurring: Vec<Recurring>,
+    gate: Option<Gate>,
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
 }
@@ -48,7 +56,14 @@ fn every_page_is_true() {
 }
 
 async fn play(page: &Page) -> Vec<String> {
-    let mut lab = Lab::new(&page.checks, &page.targets, &page.scripts);
+    let mut lab = Lab::adjusted(&page.checks, &page.targets, &page.scripts, |action| {
+        if let Some(waits) = page.waits.get(action.name.as_str()) {
+            (action.delay, action.after) = *waits;
+        }
+    });
+    if !page.labels.is_empty() || !page.recurring.is_empty() || page.gate.is_some() {
+        lab.configure(|configuration| complete(page, configuration)).await;
+    }
     let mut wrong = Vec::new();
     let mut now = Duration::ZERO;
     let times: Vec<Duration> = page.rows.iter().map(|row| duration::parse(&row[0]).unwrap()).collect();
@@ -95,6 +110,18 @@ async fn play(page: &Page) -> Vec<String> {
     wrong
 }
 
+/// What a configuration has besides checks and actions.
+fn complete(page: &Page, configuration: &mut Configuration) {
+    configuration.downtimes.clone_from(&page.recurring);
+    configuration.gate.clone_from(&page.gate);
+    for check in &mut configuration.checks {
+        if let Some(labels) = page.labels.get(check.name.as_str()) {
+            Arc::make_mut(&mut check.settings).labels = Arc::new(labels.clone());
+            check.fingerprint += 1;
+        }
+    }
+}
+
 fn list(texts: &[String]) -> String {
     if texts.is_empty() { "-".to_owned() } else { texts.join("; ") }
 }
@@ -132,20 +159,47 @@ async fn happen(lab: &mut Lab, event: &str) {
                 .unwrap();
         }
         ["unack", check] => lab.handle.unacknowledge(Name::new(check)).await.unwrap(),
-        ["downtime", pattern, length] => {
-            let start = lab.now();
-            let end = start + duration::parse(length).unwrap();
-            let (author, comment) = ("ann".to_owned(), "work".to_owned());
-            let downtime = Downtime { id: 0, pattern: (*pattern).to_owned(), start, end, author, comment };
-            lab.handle.add_downtime(downtime).await.unwrap();
-        }
+        ["downtime", covers, length] => plan(lab, covers, length, None).await,
+        ["flexible", "downtime", covers, window, length] => plan(lab, covers, window, Some(length)).await,
         _ => panic!("no event: {event}"),
     }
 }
 
+/// A downtime of checks by name or by label, `team=web`.
+async fn plan(lab: &Lab, covers: &str, until: &str, lasts: Option<&str>) {
+    let covers = match covers.split_once('=') {
+        Some(label) => Selector { labels: labels([label]), ..Selector::default() },
+        None => covers.into(),
+    };
+    let start = lab.now();
+    let downtime = Downtime {
+        covers,
+        start,
+        end: start + duration::parse(until).unwrap(),
+        lasts: lasts.map(|lasts| duration::parse(lasts).unwrap()),
+        author: "ann".to_owned(),
+        comment: "work".to_owned(),
+        ..Downtime::default()
+    };
+    lab.handle.add_downtime(downtime).await.unwrap();
+}
+
+fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 fn parse(text: &str) -> Page {
-    let mut page =
-        Page { checks: Vec::new(), targets: Vec::new(), scripts: Vec::new(), columns: Vec::new(), rows: Vec::new() };
+    let mut page = Page {
+        checks: Vec::new(),
+        targets: Vec::new(),
+        waits: HashMap::new(),
+        scripts: Vec::new(),
+        labels: HashMap::new(),
+        recurring: Vec::new(),
+        gate: None,
+        columns: Vec::new(),
+        rows: Vec::new(),
+    };
     for line in text.lines() {
         if let Some(item) = line.strip_prefix("- ") {
             parse_item(&mut page, item);
@@ -162,6 +216,19 @@ fn parse(text: &str) -> Page {
     }
     assert!(!page.rows.is_empty() && !page.checks.is_empty(), "a page has checks and a table");
     page
+}
+
+/// `10m`, or `10m 20m 1h`: each wait twice as long as the one before, an hour at most.
+fn reminders(words: &[String]) -> Remind {
+    let spans: Vec<Duration> = words.iter().map(|word| duration::parse(word).unwrap()).collect();
+    match spans[..] {
+        [every] => Remind::from(every),
+        [every, second, at_most] => {
+            let growth = u32::try_from(second.as_secs() * 100 / every.as_secs()).unwrap();
+            Remind { every, growth, at_most }
+        }
+        _ => panic!("no reminders: {words:?}"),
+    }
 }
 
 /// ``- check `shop`: interval 1m, retries 2, retry 10s, depends on `router`, actions `ops` ``
@@ -186,6 +253,14 @@ fn parse_item(page: &mut Page, item: &str) {
                 "on",
                 "limit",
                 "cooldown",
+                "labels",
+                "delay",
+                "after",
+                "before a hold ends",
+                "checks",
+                "holds",
+                "calendar",
+                "lasts",
             ]
             .into_iter()
             .find(|key| setting.starts_with(key))
@@ -201,6 +276,9 @@ fn parse_item(page: &mut Page, item: &str) {
     match what {
         "check" => {
             let interval = span("interval").unwrap_or(Duration::from_secs(60));
+            if let Some(pairs) = settings.get("labels") {
+                page.labels.insert(name.clone(), labels(pairs.iter().map(|pair| pair.split_once('=').unwrap())));
+            }
             page.checks.push(CheckSpec {
                 name,
                 interval,
@@ -218,7 +296,10 @@ fn parse_item(page: &mut Page, item: &str) {
             let states = settings.get("states").map_or(vec![State::Warning, State::Unknown, State::Bad], |words| {
                 words.iter().map(|word| State::from_word(word).unwrap()).collect()
             });
-            page.targets.push((name, Wants { states, remind: span("remind") }));
+            let remind = settings.get("remind").map(|words| reminders(words));
+            let after = one("after").map(|count| count.parse().unwrap());
+            page.waits.insert(name.clone(), (span("delay"), after));
+            page.targets.push((name, Wants { states, remind, before_hold_ends: span("before a hold ends") }));
         }
         "script" => {
             let on = settings["on"].iter().map(|word| match word.as_str() {
@@ -231,6 +312,19 @@ fn parse_item(page: &mut Page, item: &str) {
             });
             let limit = one("limit").map(|n| n.parse().unwrap());
             page.scripts.push(ScriptSpec { name, on: on.collect(), limit, cooldown: span("cooldown") });
+        }
+        "downtime" => page.recurring.push(Recurring {
+            name: Name::new(&name),
+            covers: Selector { checks: settings["checks"].clone(), ..Selector::default() },
+            begins: Recurrence::calendar(&settings["calendar"].join(" "), jiff::tz::TimeZone::UTC).unwrap(),
+            lasts: span("lasts").unwrap(),
+            comment: "as every time".to_owned(),
+            source: "lab".into(),
+        }),
+        "gate" => {
+            let names = |key: &str| settings[key].iter().map(|name| Name::new(name));
+            let shut = if name == "any" { Shut::Any } else { Shut::All };
+            page.gate = Some(Gate { checks: names("checks").collect(), shut, holds: names("holds").collect() });
         }
         other => panic!("no such item: {other}"),
     }

@@ -22,7 +22,7 @@ fn check(name: String, actions: &[&str]) -> CheckSpec {
 }
 
 fn target(name: &str) -> (String, Wants) {
-    (name.to_owned(), Wants { states: vec![State::Warning, State::Unknown, State::Bad], remind: None })
+    (name.to_owned(), Wants { states: vec![State::Warning, State::Unknown, State::Bad], ..Wants::default() })
 }
 
 /// One check and some targets.

@@ -180,11 +180,12 @@ pub(crate) fn acknowledged(check: &str, comment: Option<&str>) -> Record {
 pub(crate) fn downtime(id: u64, pattern: &str, end: i64) -> Downtime {
     Downtime {
         id,
-        pattern: pattern.to_owned(),
+        covers: pattern.into(),
         start: at(-10),
         end: at(end),
         author: "bob".to_owned(),
         comment: "work".to_owned(),
+        ..Downtime::default()
     }
 }
 
