@@ -7,6 +7,7 @@ mod generate;
 mod man;
 mod packages;
 mod run;
+mod terminal;
 
 use std::process::ExitCode;
 

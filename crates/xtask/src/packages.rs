@@ -10,6 +10,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/lib/nagios/plugins/check_swap", "monitoring-plugins-basic"),
     ("/usr/sbin/exim4", "exim4-daemon-light"),
     ("/usr/bin/strace", "strace"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/script", "bsdutils"),
     ("/usr/bin/cc", "gcc"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/python3", "python3-minimal"),
