@@ -293,12 +293,16 @@ fn print(found: &[(&str, Found)]) {
         let reference = found.first().and_then(|(_, found)| figure(found));
         let cells = found.iter().enumerate().map(|(column, (_, found))| {
             let Some(value) = figure(found) else { return "-".to_owned() };
-            let ratio =
-                reference.filter(|_| column > 0).map_or(String::new(), |base| format!(" ({:.2} x)", value / base));
+            let ratio = reference.filter(|_| column > 0).map_or(String::new(), |base| ratio(value / base));
             format!("{value:.digits$} {unit}").trim_end().to_owned() + &ratio
         });
         println!("| {what} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
+}
+
+/// How many times as much it is, with two digits or three.
+fn ratio(ratio: f64) -> String {
+    if ratio < 10.0 { format!(" ({ratio:.2} x)") } else { format!(" ({ratio:.0} x)") }
 }
 
 #[cfg(test)]
