@@ -84,6 +84,18 @@ fn what_is_not_run_says_why() {
     assert_eq!(listed.len(), NOT_RUN, "{listed:#?}");
 }
 
+#[test]
+fn links_lead_somewhere() {
+    let link = regex::Regex::new(r"\]\(([^)#:]+)(#[^)]*)?\)").unwrap();
+    for document in DOCUMENTS.iter().chain(WITHOUT_BLOCKS) {
+        let path = repository().join(document);
+        let text = std::fs::read_to_string(&path).unwrap();
+        for target in link.captures_iter(&text) {
+            assert!(path.parent().unwrap().join(&target[1]).exists(), "{document}: `{}` is not there", &target[1]);
+        }
+    }
+}
+
 /// Every block of YAML is loaded as the daemon loads it; what is wrong, in one line each.
 fn mistakes(block: &Block) -> Vec<String> {
     use monchero::config::{Chosen, Kinds, LoadOptions, Problem, Reason, SecretStore, load};
