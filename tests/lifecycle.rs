@@ -88,3 +88,30 @@ fn many_reloads_end_well() {
     agent.wait_for("descriptors to be closed", |_| descriptors() <= before + 2);
     assert_eq!(agent.check("self/config")["state"], "okay");
 }
+
+/// R33: a check that was at work each time when the daemon died is left out, by name, until somebody asks for it.
+#[test]
+fn a_check_that_kills_the_daemon_is_left_out() {
+    let mut agent = TestAgent::configured(
+        "defaults: { interval: 1s }
+checks:
+  bomb: { plugin: /usr/lib/nagios/plugins/check_dummy 0 }
+  calm: { plugin: /usr/lib/nagios/plugins/check_dummy 0 }
+",
+    );
+    for _ in 0..3 {
+        agent.launch();
+        agent.wait_for_state("bomb", "okay", "hard");
+        agent.kill();
+        // What stands in the file while the check is worked on; no crash can be ordered for exactly then.
+        let file = std::fs::OpenOptions::new().write(true).open(agent.path("state/monchero.witness")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"bomb\n", 0).unwrap();
+    }
+    agent.launch();
+    let left_out = agent.wait_for_state("bomb", "unknown", "hard");
+    assert!(left_out["message"].as_str().unwrap().contains("`monchero run bomb` tries it again"), "{left_out}");
+    agent.wait_for_state("calm", "okay", "hard");
+    agent.wait_for_state("self/scheduler", "warning", "hard");
+    assert_eq!(agent.command(&["run", "bomb"]).status.code(), Some(0));
+    agent.wait_for_state("bomb", "okay", "hard");
+}

@@ -15,7 +15,7 @@ use monchero_core::definition::Configuration;
 use monchero_core::program::{Exit, Program, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_exec::Executor;
-use monchero_store::{Store, StoreOptions};
+use monchero_store::{Store, StoreOptions, Witness};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
@@ -106,6 +106,15 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     let for_store = clock.clone();
     let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
     let store = Arc::new(store);
+    let (witness, accused) = match Witness::take_up(&paths.state.path, clock.now()) {
+        Ok((witness, accused)) => (Some(witness), accused),
+        Err(why) => {
+            tracing::warn!(
+                "what is worked on is not noted, so a check that crashes monchero would not be left out: {why}"
+            );
+            (None, None)
+        }
+    };
 
     // The socket says whether another daemon is there, so it comes before the first check.
     let socket = Socket::bind(&paths.socket.path)?;
@@ -119,6 +128,8 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     let parts = move |configuration| Parts {
         configuration,
         loaded,
+        witness,
+        accused,
         journal,
         spawner,
         checks,

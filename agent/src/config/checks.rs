@@ -256,8 +256,18 @@ impl Loader<'_> {
             return;
         }
         let general = self.general(&plan.name, layers);
-        let Settings { interval, retry_interval, timeout, policy, on_timeout, labels, depends_on, actions, env: _ } =
-            &*general;
+        let Settings {
+            interval,
+            retry_interval,
+            timeout,
+            policy,
+            on_timeout,
+            weight,
+            labels,
+            depends_on,
+            actions,
+            env: _,
+        } = &*general;
         let print = &mut self.fingerprint;
         print.clear();
         print.bytes(plan.kind.name.as_bytes());
@@ -273,6 +283,7 @@ impl Loader<'_> {
             policy.flapping.unwrap_or(FlappingPolicy { window: Duration::ZERO, enter: 0, exit: 0 });
         print.number(u64::try_from(window.as_nanos()).unwrap_or(u64::MAX));
         print.number(u64::from_le_bytes([enter, exit, on_timeout.exit_status(), 0, 0, 0, 0, 0]));
+        print.number(u64::from(*weight));
         labels.iter().for_each(|(key, value)| {
             print.bytes(key.as_bytes());
             print.bytes(value.as_bytes());
@@ -318,6 +329,7 @@ impl Loader<'_> {
                 flapping: flapping.0,
             },
             on_timeout: nearest(layers, |s| s.on_timeout).unwrap_or(State::Unknown),
+            weight: nearest(layers, |s| s.weight).unwrap_or(1),
             labels: self.labels(layers),
             depends_on: self.dependencies(name, layers),
             actions: actions.unwrap_or_else(|| self.pool.list(&[])),

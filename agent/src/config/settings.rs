@@ -64,6 +64,10 @@ pub struct CheckSettings {
     /// The state that it means when a run takes longer than its timeout. `unknown` by default.
     #[schemars(with = "State")]
     pub on_timeout: Option<State>,
+    /// How many of the places for runs that go on at once (`concurrency`) a run takes: more than one for a check that needs much of the host,
+    /// so that few of them run side by side. One that weighs more than there are places runs alone. `1` by default.
+    #[schemars(with = "u16")]
+    pub weight: Option<u16>,
     /// Words about the check, for templates, filters and exporters: `{ team: web }`. Labels of `defaults` are kept unless the check has the same.
     #[schemars(with = "BTreeMap<String, String>")]
     pub labels: Option<BTreeMap<String, String>>,
@@ -93,6 +97,11 @@ impl CheckSettings {
         match self.recover_after {
             Some(0) => wrong.push(("recover_after", "it is at least 1".to_owned())),
             Some(n) if n > MAX_COUNT => wrong.push(("recover_after", format!("it is at most {MAX_COUNT}"))),
+            _ => {}
+        }
+        match self.weight {
+            Some(0) => wrong.push(("weight", "it is at least 1".to_owned())),
+            Some(n) if n > MAX_CONCURRENCY => wrong.push(("weight", format!("it is at most {MAX_CONCURRENCY}"))),
             _ => {}
         }
         if let Some(Flapping(Some(policy))) = &self.flapping {

@@ -78,6 +78,7 @@ impl Shown {
             plain("retry_interval", duration::format(check.retry_interval)),
             plain("recover_after", check.policy.recover_after.to_string()),
             plain("on_timeout", check.on_timeout.to_string()),
+            plain("weight", check.weight.to_string()),
         ];
         let flapping = match check.policy.flapping {
             None => Shape::Text { text: "false".to_owned(), quoted: false },

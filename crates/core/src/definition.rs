@@ -47,6 +47,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The state that a timeout means.
     pub on_timeout: State,
+    /// How many places a run takes among those that go on at once; at least 1.
+    pub weight: u16,
     /// Its labels.
     pub labels: Arc<BTreeMap<String, String>>,
     /// Checks whose hard bad makes this one's notices wait.

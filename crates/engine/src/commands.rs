@@ -111,6 +111,7 @@ impl Engine {
                 if self.entries.get(id).is_some_and(|entry| entry.definition.kind == SELF_KIND) {
                     self.look_at_self(now);
                 } else {
+                    self.unbench(id, now);
                     self.request_run(id, now);
                 }
             }

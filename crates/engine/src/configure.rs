@@ -180,6 +180,7 @@ impl Engine {
         let same_rhythm = entry.definition.interval == definition.interval && !entry.gone;
         let name = entry.row.name.clone();
         entry.gone = false;
+        entry.benched = false;
         entry.interval = definition.interval;
         if !same_rhythm {
             entry.anchor = None;

@@ -13,7 +13,7 @@ use monchero_core::definition::{ActionDefinition, Configuration};
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::program::Spawner;
 use monchero_core::report::ServiceResult;
-use monchero_store::{Committed, Loaded, Record, Urgency};
+use monchero_store::{Committed, Loaded, Record, Urgency, Witness};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -54,6 +54,10 @@ pub struct Parts {
     pub configuration: Configuration,
     /// What an earlier daemon left.
     pub loaded: Loaded,
+    /// Notes what is worked on while the daemon is young; none if that cannot be noted.
+    pub witness: Option<Witness>,
+    /// The check that crashed the daemon again and again: it is not run until somebody asks for it.
+    pub accused: Option<Name>,
     /// Where everything is written.
     pub journal: Arc<dyn Journal>,
     /// What starts programs.
@@ -97,6 +101,7 @@ pub struct Engine {
     pub(crate) runtime: Handle,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) witness: Option<Arc<Witness>>,
     journal: Arc<dyn Journal>,
     pub(crate) committed: watch::Receiver<Committed>,
     commands: mpsc::Receiver<Command>,
@@ -157,6 +162,7 @@ impl Engine {
             runtime: parts.runtime,
             spawner: parts.spawner,
             peers: parts.peers,
+            witness: parts.witness.map(Arc::new),
             committed: parts.journal.committed(),
             journal: parts.journal,
             commands: parts.commands,
@@ -187,6 +193,9 @@ impl Engine {
             script_ends_in,
         };
         engine.restore(parts.configuration, parts.loaded, now);
+        if let Some(accused) = parts.accused {
+            engine.bench(&accused, now);
+        }
         engine
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Running {
     pub(crate) abort: AbortHandle,
     /// When it started.
     pub(crate) started: Instant,
+    /// How many places it takes.
+    pub(crate) weight: usize,
     /// Whether it still counts as starting (see `runs::YOUNG`).
     pub(crate) young: bool,
     /// Whether the whole daemon stood still meanwhile: its timeout proves nothing (R19).
@@ -86,6 +88,8 @@ pub(crate) struct Entry {
     pub(crate) awaits_recheck: bool,
     /// Whether its runs ever reported services.
     pub(crate) has_services: bool,
+    /// Whether it is not run because it crashed the daemon, until somebody asks for it (R33).
+    pub(crate) benched: bool,
     /// Whether it is no longer configured and only waits until its targets were told.
     pub(crate) gone: bool,
 }
@@ -137,6 +141,7 @@ impl Entry {
             dirty: false,
             awaits_recheck: false,
             has_services: false,
+            benched: false,
             gone: false,
         }
     }
@@ -202,6 +207,7 @@ pub(crate) fn never_run(name: Name, kind: &'static str, actions: Arc<[Name]>) ->
             timeout: Duration::from_secs(60),
             policy: Policy { max_attempts: 1, recover_after: 1, flapping: None },
             on_timeout: State::Unknown,
+            weight: 1,
             labels: Arc::default(),
             depends_on: Arc::from([]),
             actions,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::report::{CheckResult, ServiceResult};
-use monchero_core::{CheckError, Context, Report};
+use monchero_core::{CheckError, Context, Name, Report, State};
+use monchero_store::Witness;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -47,8 +48,8 @@ pub(crate) type Waiter = oneshot::Sender<Result<ServiceResult, Refusal>>;
 pub(crate) struct Runs {
     /// Due, in the order in which they became so.
     waiting: VecDeque<(Id, Instant)>,
-    /// How many go on.
-    alive: usize,
+    /// How many places those take that go on.
+    taken: usize,
     /// How many of them count as starting.
     young: usize,
     /// When the youngest stop counting.
@@ -118,7 +119,7 @@ impl Engine {
     /// Makes `due` the one time at which the entry runs next.
     pub(crate) fn schedule_at(&mut self, id: Id, due: Instant, now: Instant) {
         let wall = self.clock.now();
-        let Some(entry) = self.entries.get_mut(id) else { return };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| !entry.benched) else { return };
         entry.place = entry.place.wrapping_add(1);
         let place = entry.place;
         entry.row_mut().next_check = wall.checked_add(due.saturating_duration_since(now)).ok();
@@ -203,10 +204,38 @@ impl Engine {
         }
     }
 
+    /// Leaves out a check that crashed the daemon again and again, and says so (R33).
+    pub(crate) fn bench(&mut self, name: &Name, now: Instant) {
+        let Some(id) = self.entries.find(name.as_str()) else { return };
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.is_scheduled()) else { return };
+        entry.benched = true;
+        // Its place in the schedule is void.
+        entry.place = entry.place.wrapping_add(1);
+        entry.row_mut().next_check = None;
+        tracing::error!(check = %name, "not run: monchero crashed three times within a minute while it worked on this check");
+        let why = format!(
+            "monchero crashed three times within a minute while it worked on this check, so it is not run; \
+             `monchero run {name}` tries it again, and so does the next start"
+        );
+        let answer = Err(CheckError::Unable(why));
+        let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, answer, State::Unknown);
+        if let Some(result) = result {
+            // No further run could confirm it.
+            self.take_result(id, CheckResult { proven: true, ..result }, now);
+        }
+    }
+
+    /// A check that was left out is to run again.
+    pub(crate) fn unbench(&mut self, id: Id, now: Instant) {
+        if self.entries.get_mut(id).is_some_and(|entry| std::mem::take(&mut entry.benched)) {
+            self.place(id, now);
+        }
+    }
+
     /// Asks for a run as soon as there is a place; nothing if one waits or goes on.
     pub(crate) fn request_run(&mut self, id: Id, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if entry.is_scheduled() && matches!(entry.phase, Phase::Idle) {
+        if entry.is_scheduled() && !entry.benched && matches!(entry.phase, Phase::Idle) {
             entry.phase = Phase::Waiting;
             self.runs.waiting.push_back((id, now));
         }
@@ -226,13 +255,21 @@ impl Engine {
                 self.runs.young -= 1;
             }
         }
-        while self.runs.alive < self.concurrency && self.runs.young < self.starting {
-            let Some((id, due)) = self.runs.waiting.pop_front() else { break };
-            self.start(id, due, now);
+        // In the order in which they became due: whoever weighs much is not passed by those who weigh little.
+        while self.runs.young < self.starting
+            && let Some((id, due)) = self.runs.waiting.front().copied()
+        {
+            let weight = self.entries.get(id).map_or(0, |entry| usize::from(entry.definition.weight));
+            let weight = weight.min(self.concurrency);
+            if self.runs.taken + weight > self.concurrency {
+                break;
+            }
+            self.runs.waiting.pop_front();
+            self.start(id, due, weight, now);
         }
     }
 
-    fn start(&mut self, id: Id, due: Instant, now: Instant) {
+    fn start(&mut self, id: Id, due: Instant, weight: usize, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Some(pid) = entry.stuck {
             if self.spawner.still_stuck(pid) {
@@ -247,6 +284,7 @@ impl Engine {
             entry.stuck = None;
         }
         self.runs.lateness.record(now.saturating_duration_since(due));
+        self.witness.take_if(|witness| !witness.is_watching());
         let run = Run {
             definition: Arc::clone(&entry.definition),
             host: Arc::clone(&self.host),
@@ -255,6 +293,7 @@ impl Engine {
             peers: Arc::clone(&self.peers),
             now: self.clock.now(),
             memory: entry.memory.clone(),
+            witness: self.witness.clone(),
         };
         let ends = self.run_ends.clone();
         let task = async move {
@@ -263,9 +302,10 @@ impl Engine {
             let _ = ends.send(RunEnd { id, started: now, ended: Instant::now(), answer, panicked }).await;
         };
         let abort = self.checks.spawn(task).abort_handle();
-        entry.phase = Phase::Running(Running { abort, started: now, young: true, frozen: false, overtaken: false });
+        entry.phase =
+            Phase::Running(Running { abort, started: now, weight, young: true, frozen: false, overtaken: false });
         entry.row_mut().running = true;
-        self.runs.alive += 1;
+        self.runs.taken += weight;
         self.runs.young += 1;
         self.runs.started += 1;
         self.runs.last_start = Some(now);
@@ -307,7 +347,7 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if let Phase::Running(running) = std::mem::take(&mut entry.phase) {
             entry.row_mut().running = false;
-            self.runs.alive -= 1;
+            self.runs.taken -= running.weight;
             if running.young {
                 self.runs.young -= 1;
             }
@@ -349,6 +389,7 @@ struct Run {
     peers: Arc<dyn monchero_core::check::Peers>,
     now: Timestamp,
     memory: Option<Arc<str>>,
+    witness: Option<Arc<Witness>>,
 }
 
 impl Run {
@@ -367,7 +408,13 @@ impl Run {
             peers: &*self.peers,
             explain: false,
         };
-        let run = tokio::time::timeout(timeout + BACKSTOP, self.definition.check.run(&context));
+        let work = self.definition.check.run(&context);
+        let run = async {
+            match &self.witness {
+                Some(witness) => tokio::time::timeout(timeout + BACKSTOP, witness.watch(context.check, work)).await,
+                None => tokio::time::timeout(timeout + BACKSTOP, work).await,
+            }
+        };
         match crate::guarded(run).await {
             Ok(Ok(answer)) => (answer, false),
             Ok(Err(_)) => (Err(CheckError::TimedOut(timeout)), false),

@@ -213,6 +213,13 @@ impl Engine {
                 format!("{panics} runs of checks panicked; `monchero status` shows which as unknown"),
             );
         }
+        for entry in self.entries.by_name().filter(|entry| entry.benched) {
+            let name = &entry.row.name;
+            report.find(
+                State::Warning,
+                format!("`{name}` is not run, because it crashed monchero; `monchero run {name}` tries it again"),
+            );
+        }
         report.find(State::Okay, format!("checks start on time (99 of 100 within {})", human(p99)));
         for (label, value, unit) in [
             ("lateness_p50", p50.as_secs_f64(), Unit::SECONDS),

@@ -23,6 +23,7 @@ mod schema;
 mod shared;
 mod upkeep;
 mod wal;
+mod witness;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ pub use record::{
     StoredCheck, Urgency,
 };
 pub use shared::Counters;
+pub use witness::{Watched, Witness};
 
 use place::Place;
 use schema::Fault;

@@ -17,15 +17,20 @@ const MAX_DEPTH: u32 = 64;
 /// Reads a value of any type that serde knows.
 pub(super) fn read<T: DeserializeOwned>(node: &Node, secrets: &dyn Secrets) -> Result<T, SettingsError> {
     T::deserialize(Reader { node, secrets, depth: 0 }).map_err(|error| {
-        let ReadError { span, path, message, help, .. } = error.within(node);
+        let Trouble { span, path, message, help, .. } = *error.within(node).0;
         let path = path.iter().rev().map(String::as_str).collect::<Vec<_>>().join(".");
         SettingsError { span: span.unwrap_or(node.span), path, message, help }
     })
 }
 
-/// An error on its way up through the tree; each map and list adds its key.
+/// An error on its way up through the tree; each map and list adds its key. In a box, because the code of every struct that is read
+/// passes it on: that makes the program smaller by as much as a kind or two.
 #[derive(Debug)]
-struct ReadError {
+struct ReadError(Box<Trouble>);
+
+/// What went wrong, and where.
+#[derive(Debug)]
+struct Trouble {
     span: Option<Span>,
     /// The keys that lead there, innermost first.
     path: Vec<String>,
@@ -37,36 +42,36 @@ struct ReadError {
 
 impl ReadError {
     fn new(message: impl Into<String>) -> Self {
-        Self { span: None, path: Vec::new(), message: message.into(), help: None, unknown: None }
+        Self(Box::new(Trouble { span: None, path: Vec::new(), message: message.into(), help: None, unknown: None }))
     }
 
     fn help(mut self, help: String) -> Self {
-        self.help = Some(help);
+        self.0.help = Some(help);
         self
     }
 
     /// The innermost place is the one that counts.
     fn at(mut self, span: Span) -> Self {
-        self.span.get_or_insert(span);
+        self.0.span.get_or_insert(span);
         self
     }
 
     /// Somewhere in this node; at the unknown key if there is one.
     fn within(self, node: &Node) -> Self {
-        let key = self.unknown.as_deref().and_then(|name| node.entries().iter().find(|(key, _)| *key.name == *name));
+        let key = self.0.unknown.as_deref().and_then(|name| node.entries().iter().find(|(key, _)| *key.name == *name));
         let span = key.map_or(node.span, |(key, _)| key.span);
         self.at(span)
     }
 
     fn under(mut self, key: &str, node: &Node) -> Self {
-        self.path.push(key.to_owned());
+        self.0.path.push(key.to_owned());
         self.within(node)
     }
 }
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
@@ -78,8 +83,9 @@ impl de::Error for ReadError {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let error = Self::new(format!("unknown setting {}", quote(field))).help(suggest(field, expected));
-        Self { unknown: Some(field.to_owned()), ..error }
+        let mut error = Self::new(format!("unknown setting {}", quote(field))).help(suggest(field, expected));
+        error.0.unknown = Some(field.to_owned());
+        error
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {

@@ -50,6 +50,7 @@ pub(crate) struct Lab {
     configuration: Configuration,
     clock: Clock,
     asleep: Arc<Mutex<Duration>>,
+    accused: Option<Name>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -139,6 +140,7 @@ impl Lab {
             configuration,
             clock,
             asleep,
+            accused: None,
             stop: watch::channel(false).0,
             task: None,
         };
@@ -152,6 +154,8 @@ impl Lab {
         let engine = Engine::new(Parts {
             configuration: self.configuration.clone(),
             loaded: self.journal.load(),
+            witness: None,
+            accused: self.accused.take(),
             journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
             spawner: Arc::new(NoPrograms),
             checks: tokio::runtime::Handle::current(),
@@ -181,10 +185,25 @@ impl Lab {
         self.start();
     }
 
+    /// As if by a crash that is the fault of a check, once more.
+    pub(crate) async fn crash_by(&mut self, check: &str) {
+        self.accused = Some(Name::new(check));
+        self.kill().await;
+    }
+
     /// A check becomes one of another kind, or one with another definition.
     pub(crate) async fn change(&mut self, name: &str, kind: &'static str) {
         for check in self.configuration.checks.iter_mut().filter(|check| check.name.as_str() == name) {
             check.kind = kind;
+            check.fingerprint += 1;
+        }
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// A check takes so many places from now on.
+    pub(crate) async fn weigh(&mut self, name: &str, weight: u16) {
+        for check in self.configuration.checks.iter_mut().filter(|check| check.name.as_str() == name) {
+            check.settings = Arc::new(Settings { weight, ..Settings::clone(&check.settings) });
             check.fingerprint += 1;
         }
         self.handle.configure(self.configuration.clone()).await.unwrap();
@@ -256,6 +275,7 @@ fn definition(
             timeout: Duration::from_secs(5),
             policy: spec.policy,
             on_timeout: State::Unknown,
+            weight: 1,
             labels: Arc::default(),
             depends_on: spec.depends_on.iter().map(|name| Name::new(name)).collect(),
             actions: spec.actions.iter().map(|name| Name::new(name)).collect(),

@@ -75,6 +75,54 @@ async fn a_panic_is_a_result() {
     assert!(runs(&lab, "calm") >= 28);
 }
 
+/// R17: what weighs much runs beside few others, and neither waits for ever.
+#[tokio::test(start_paused = true)]
+async fn heavy_checks_run_one_after_another() {
+    let names = ["heavy-a", "heavy-b", "heavy-c"];
+    let mut specs: Vec<_> = names.iter().map(|name| spec(name, Duration::from_secs(1))).collect();
+    specs.push(spec("light", Duration::from_secs(1)));
+    let mut lab = Lab::new(&specs, &[], &[]);
+    for name in names {
+        lab.answer(name, Answer::Slow);
+        // Of 64 places: two of them do not fit side by side, and the last takes all.
+        lab.weigh(name, if name == "heavy-c" { 1_000 } else { 40 }).await;
+    }
+    let before: Vec<u32> = names.iter().map(|name| runs(&lab, name)).collect();
+    let light = runs(&lab, "light");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let heavy: Vec<u32> = names.iter().zip(before).map(|(name, before)| runs(&lab, name) - before).collect();
+    // Each lasts half a second, so 120 follow each other in a minute; side by side it would be 180.
+    assert!((100..=121).contains(&heavy.iter().sum::<u32>()), "{heavy:?}");
+    assert!(heavy.iter().all(|count| *count >= 30), "{heavy:?}");
+    assert!(runs(&lab, "light") - light >= 30, "{}", runs(&lab, "light") - light);
+}
+
+/// R33: a check that crashed the daemon again and again is left out until somebody asks for it; all others run.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_crashes_the_daemon_is_left_out() {
+    let mut lab = Lab::new(&[spec("bomb", Duration::from_secs(1)), spec("calm", Duration::from_secs(1))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    lab.crash_by("bomb").await;
+    let (bombs, calms) = (runs(&lab, "bomb"), runs(&lab, "calm"));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(runs(&lab, "bomb"), bombs);
+    assert!(runs(&lab, "calm") >= calms + 3_500);
+    assert_eq!(lab.state("bomb").await, "unknown hard");
+    let message = lab.message("bomb").await;
+    assert!(message.contains("crashed") && message.contains("`monchero run bomb`"), "{message}");
+    assert!(lab.message("self/scheduler").await.contains("`bomb` is not run"));
+
+    lab.handle.run(monchero_core::Name::new("bomb")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(runs(&lab, "bomb") >= bombs + 10, "it keeps its schedule again");
+    assert_eq!(lab.state("bomb").await, "okay hard");
+
+    lab.crash_by("bomb").await;
+    lab.change("bomb", "another").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(lab.state("bomb").await, "okay hard", "another definition is another attempt");
+}
+
 /// R16: stopping and starting makes no results, and so no transitions.
 #[tokio::test(start_paused = true)]
 async fn a_restart_makes_no_transition() {

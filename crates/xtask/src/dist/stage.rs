@@ -12,6 +12,10 @@ use super::files::{self, Sort};
 use super::third_party;
 use crate::run::{cargo, command_with, output};
 
+/// What the linker is told besides, for a smaller program: relocations in the packed form that glibc reads since 2.36 (0.4 MiB), and
+/// functions that came out alike kept once (0.15 MiB), unless somebody compares their addresses.
+const LINKER: [&str; 2] = ["-Wl,-z,pack-relative-relocs", "-Wl,--icf=safe"];
+
 /// A directory with everything in it, and what its files are.
 pub(crate) struct Staged {
     root: PathBuf,
@@ -39,6 +43,10 @@ pub(crate) fn build() -> Result<PathBuf> {
     flags.push("=cargo\u{1f}--remap-path-prefix=");
     flags.push(&tree);
     flags.push("=monchero");
+    for flag in LINKER {
+        flags.push("\u{1f}-Clink-arg=");
+        flags.push(flag);
+    }
     let variables = [("CARGO_ENCODED_RUSTFLAGS", flags.as_os_str())];
     let words = ["build", "--release", "--locked", "--package", "monchero", "--bin", "monchero"];
     command_with(&cargo(), &words, &tree, &variables)?;
