@@ -34,6 +34,9 @@ const SATURATION_WARM_UP: Duration = Duration::from_secs(8);
 const SATURATION_WINDOW: Duration = Duration::from_secs(15);
 /// How long a program may take until its first check runs, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often memory is looked at: a child that is about to become a plugin counts as another copy of the daemon, so the least is what is held.
+const MEMORY_LOOKS: usize = 9;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(30);
 /// How often something short is repeated.
 const REPEATED: usize = 5;
 
@@ -117,7 +120,7 @@ fn measure(peer: &Peer, binary: &Path, programs: &Programs) -> Result<Found> {
     found.own_ms = (after.own.saturating_sub(before.own)).as_secs_f64() * 1e3 / runs;
     found.all_ms = (after.all.saturating_sub(before.all)).as_secs_f64() * 1e3 / runs;
     found.per_second = runs / WINDOW.as_secs_f64();
-    found.pss = after.pss;
+    found.pss = running.pss()?;
     (found.jitter_p50, found.jitter_p99) = jitter(&running.stamps(), INTERVAL)?;
     if let Some(status) = peer.status {
         let mut times = Vec::new();
@@ -184,7 +187,6 @@ struct Look {
     runs: usize,
     own: Duration,
     all: Duration,
-    pss: f64,
 }
 
 impl Running {
@@ -231,9 +233,18 @@ impl Running {
     }
 
     fn look(&self) -> Result<Look> {
-        let family = Family::of(self.child.id())?;
-        let (own, all) = family.cpu();
-        Ok(Look { runs: self.runs(), own, all, pss: family.pss()? })
+        let (own, all) = Family::of(self.child.id())?.cpu();
+        Ok(Look { runs: self.runs(), own, all })
+    }
+
+    /// The memory that it holds, in MiB.
+    fn pss(&self) -> Result<f64> {
+        let mut least = f64::INFINITY;
+        for _ in 0..MEMORY_LOOKS {
+            least = least.min(Family::of(self.child.id())?.pss()?);
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Ok(least)
     }
 }
 
