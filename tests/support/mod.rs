@@ -26,7 +26,7 @@ pub(crate) struct TestAgent {
 impl TestAgent {
     /// A folder with this as its only file of checks; nothing runs yet.
     pub(crate) fn configured(yaml: &str) -> Self {
-        let folder = tempfile::tempdir_in(trusted_base()).unwrap();
+        let folder = scratch();
         std::fs::create_dir(folder.path().join("conf.d")).unwrap();
         let agent = Self { folder, child: None, env: Vec::new() };
         agent.configure(yaml);
@@ -207,6 +207,11 @@ impl Drop for TestAgent {
             let _ = child.wait();
         }
     }
+}
+
+/// A directory of one's own, from which the daemon runs programs.
+pub(crate) fn scratch() -> TempDir {
+    tempfile::tempdir_in(trusted_base()).unwrap()
 }
 
 /// A directory that only we can change, as the daemon demands of the programs that it runs (`/tmp` is everybody's).

@@ -1,4 +1,5 @@
-//! Files that are made of the code: the API's description, the schemas of the configuration, the reference of kinds, the manual.
+//! Files that are made of the code: the API's description, the schemas of the configuration, the reference of kinds, the manual, the terminal
+//! in README.md.
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ fn files() -> Result<Vec<(String, String)>> {
     .map(|(path, text)| (path.to_owned(), text))
     .to_vec();
     files.extend(crate::man::pages()?);
+    files.extend(crate::terminal::files()?);
     Ok(files)
 }
 

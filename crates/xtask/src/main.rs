@@ -2,11 +2,13 @@
 
 mod arrows;
 mod bench;
+mod deny;
 mod dist;
 mod generate;
 mod man;
 mod packages;
 mod run;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -14,11 +16,13 @@ const USAGE: &str = "usage: cargo xtask <task>
   test            all tests; as root on Debian it installs what they need, otherwise it names what is missing
   gen [--check]   make all generated files, or verify that they are as they would be made
   arrows          prove that crates depend on each other only as ARCHITECTURE.md says
+  deny            prove that libraries and their licences are as deny.toml says
   bench [--quick] measure, as ratios to a raw posix_spawn loop in the same run
+  bench --peers [--binary PATH]  the same checks with Nagios, Icinga 2 and Monit from Debian's packages, one after the other; 7 minutes
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
   dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
   stage DIR       everything that is installed, put into DIR as it stands on a host: what debian/rules and rpm/monchero.spec take
-  ci              fmt, clippy, gen --check, arrows, test: what .ci/run does";
+  ci              fmt, clippy, gen --check, arrows, deny, test: what .ci/run does";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,9 +31,12 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => run::test(rest),
         ["gen"] => generate::generate(false),
         ["gen", "--check"] => generate::generate(true),
+        ["deny"] => deny::prove(),
         ["arrows"] => arrows::prove(),
         ["bench"] => bench::bench(false),
         ["bench", "--quick"] => bench::bench(true),
+        ["bench", "--peers"] => bench::peers::bench(None),
+        ["bench", "--peers", "--binary", path] => bench::peers::bench(Some(path)),
         ["dist"] => dist::dist().map(drop),
         ["dist", "--check"] => dist::check::check(),
         ["stage", directory] => dist::stage_into(directory),

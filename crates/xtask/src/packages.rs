@@ -1,6 +1,6 @@
 //! What tests and packages need besides the Rust toolchain: real plugins, real servers, package builders.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::run::{command, succeeds};
 
@@ -10,6 +10,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/lib/nagios/plugins/check_swap", "monitoring-plugins-basic"),
     ("/usr/sbin/exim4", "exim4-daemon-light"),
     ("/usr/bin/strace", "strace"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/lib/python3.11/hmac.py", "libpython3.11-stdlib"),
+    ("/usr/bin/script", "bsdutils"),
     ("/usr/bin/cc", "gcc"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/python3", "python3-minimal"),
@@ -27,6 +30,10 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/sbin/mariadbd", "mariadb-server-core"),
     ("/usr/bin/mariadb-install-db", "mariadb-server"),
 ];
+
+/// What is compared with.
+const PEERS: &[(&str, &str)] =
+    &[("/usr/sbin/nagios4", "nagios4-core"), ("/usr/sbin/icinga2", "icinga2-bin"), ("/usr/bin/monit", "monit")];
 
 /// What packages are built with.
 const FOR_DIST: &[(&str, &str)] =
@@ -51,6 +58,27 @@ pub(crate) fn provide_for_dist() -> Result<()> {
 
 pub(crate) fn provide_for_dist_check() -> Result<()> {
     provide("the packages are judged with", FOR_DIST_CHECK)
+}
+
+/// Their packages start services; here nothing is to run that the bench did not start.
+pub(crate) fn provide_for_peers() -> Result<()> {
+    let policy = std::path::Path::new("/usr/sbin/policy-rc.d");
+    let is_ours = !policy.exists() && PEERS.iter().any(|(program, _)| !std::path::Path::new(program).exists());
+    if is_ours {
+        std::fs::write(policy, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| std::fs::set_permissions(policy, std::os::unix::fs::PermissionsExt::from_mode(0o755)))
+            .with_context(|| {
+                format!(
+                    "writing `{}`, so that no service is started; install the peers yourself or be root",
+                    policy.display()
+                )
+            })?;
+    }
+    let provided = provide("the peers are", PEERS);
+    if is_ours {
+        std::fs::remove_file(policy).with_context(|| format!("removing `{}`", policy.display()))?;
+    }
+    provided
 }
 
 /// Installs what is missing when that is possible, and names it otherwise: no test is skipped silently.

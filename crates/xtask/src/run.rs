@@ -91,6 +91,7 @@ pub(crate) fn ci() -> Result<()> {
     command(&cargo(), &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     crate::generate::generate(true)?;
     crate::arrows::prove()?;
+    crate::deny::prove()?;
     test(&[])
 }
 

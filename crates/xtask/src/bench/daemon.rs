@@ -165,7 +165,7 @@ fn binary() -> PathBuf {
 }
 
 /// User and system time of a process itself.
-fn own_cpu(pid: u32) -> Result<Duration> {
+pub(crate) fn own_cpu(pid: u32) -> Result<Duration> {
     ticks(pid, [13, 14])
 }
 

@@ -4,6 +4,7 @@
 //! ratios. Every figure is the median of several windows or runs; the numbers of both stand beside it.
 
 mod daemon;
+pub(crate) mod peers;
 mod programs;
 
 use std::collections::BTreeMap;

@@ -54,6 +54,7 @@ pub(crate) const FILES: &[Installed] = &[
     installed(Sort::Doc, "docs/operations.md", DOC),
     installed(Sort::Doc, "docs/plugins.md", DOC),
     installed(Sort::Doc, "docs/state-machine.md", DOC),
+    installed(Sort::Doc, "docs/tutorial.md", DOC),
     installed(Sort::Doc, "packaging/examples/*", "usr/share/doc/monchero/examples/"),
     installed(Sort::Licence, "LICENSE-APACHE", "usr/share/licenses/monchero/"),
     installed(Sort::Licence, "LICENSE-MIT", "usr/share/licenses/monchero/"),
