@@ -11,6 +11,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/sbin/exim4", "exim4-daemon-light"),
     ("/usr/bin/strace", "strace"),
     ("/usr/bin/cc", "gcc"),
+    ("/usr/bin/tmux", "tmux"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/python3", "python3-minimal"),
     ("/usr/sbin/upsd", "nut-server"),
