@@ -48,7 +48,7 @@ pub(super) async fn show(client: &Client, screen: &Screen, args: ShowArgs) -> En
 }
 
 /// What the metrics were in the last day, in their order; empty for those that have no past.
-async fn past(client: &Client, screen: &Screen, detail: &Detail<'_>) -> Result<Vec<Vec<Point>>, Failed> {
+pub(super) async fn past(client: &Client, screen: &Screen, detail: &Detail<'_>) -> Result<Vec<Vec<Point>>, Failed> {
     let since = screen.now.checked_sub(PAST).unwrap_or_default();
     let mut past = Vec::new();
     for metric in detail.check.metrics.iter().take(SPARKS) {
