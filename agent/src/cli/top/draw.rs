@@ -11,7 +11,7 @@ use super::form::Form;
 use super::state::{Details, Mode, State};
 use crate::cli::screen::{self, Screen};
 use crate::cli::show;
-use crate::cli::table::{cut, width};
+use crate::cli::table::{cut, folded, width};
 
 /// What stands between columns.
 const GAP: u16 = 2;
@@ -41,7 +41,7 @@ const KEYS: [&str; 10] = [
     "u unack",
 ];
 /// The keys while one check is looked at.
-const DETAIL_KEYS: [&str; 6] = ["Esc back", "j k scroll", "a ack", "d downtime", "r run", "u unack"];
+const DETAIL_KEYS: [&str; 6] = ["Esc back", "j/k scroll", "a ack", "d downtime", "r run", "u unack"];
 
 /// What the keys mean.
 const HELP: [&str; 18] = [
@@ -246,31 +246,14 @@ pub(super) fn details(state: &State, wide: usize) -> Vec<String> {
     let Mode::Details(Details { name, told, past, .. }) = &state.mode else { return Vec::new() };
     let detail = match told {
         None => return vec![format!("{name}: asking ..")],
-        Some(Err(why)) => return vec![name.clone(), String::new(), why.clone()],
+        Some(Err(why)) => {
+            let lines = [name.clone(), String::new()].into_iter();
+            return lines.chain(folded(why, wide).map(ToOwned::to_owned)).collect();
+        }
         Some(Ok(detail)) => detail,
     };
     let shown = Screen { colour: false, width: Some(wide), now: state.now, zone: state.zone.clone() };
-    show::page(&shown, detail, past).lines().flat_map(|line| folded(line, wide)).collect()
-}
-
-/// A line in parts that fit, the further ones set in.
-fn folded(line: &str, wide: usize) -> Vec<String> {
-    const SET_IN: &str = "            ";
-    let mut parts = Vec::new();
-    let mut part = String::new();
-    let mut used = 0;
-    let indent = if wide > 3 * SET_IN.len() { SET_IN } else { "" };
-    for c in line.chars() {
-        let more = width(c.encode_utf8(&mut [0; 4]));
-        if used + more > wide && used > indent.len() {
-            parts.push(std::mem::replace(&mut part, indent.to_owned()));
-            used = indent.len();
-        }
-        part.push(c);
-        used += more;
-    }
-    parts.push(part);
-    parts
+    show::page(&shown, detail, past).lines().map(ToOwned::to_owned).collect()
 }
 
 /// The questions and what was answered.

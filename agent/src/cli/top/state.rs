@@ -191,7 +191,8 @@ impl State {
         self.choose();
         // The eye stays on the same check; if that is gone, on the same line.
         let same = |name: String| self.chosen.iter().position(|i| self.picture.rows[*i].name == name);
-        if let Some(at) = name.and_then(same) {
+        // Whoever has moved nowhere looks at the worst.
+        if let Some(at) = name.and_then(same).filter(|_| self.at > 0) {
             self.at = at;
         }
         self.scroll();
