@@ -165,6 +165,6 @@ fn without_a_terminal_it_says_what_to_do() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         said,
-        "monchero: `top` needs a terminal\nhint: without a terminal, ask when you want to know: `monchero status`\n"
+        "monchero: `top` needs a terminal that can be drawn on\nhint: without one, ask when you want to know: `monchero status`\n"
     );
 }

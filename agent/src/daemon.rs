@@ -166,7 +166,6 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
     tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
     while signals.reload_or_stop().await == Asked::Reload {
-        log.reopen();
         for problem in reloads.reload().await.err().unwrap_or_default() {
             tracing::error!("{problem}");
         }
@@ -368,6 +367,8 @@ impl Reloads {
     /// Puts the configuration in force if all of it is good; otherwise the running set stays, and `self/config` says why (R52).
     async fn reload(&self) -> Result<ReloadSummary, Vec<String>> {
         let _turn = self.one_at_a_time.lock().await;
+        // Whoever moved the log's file away says so in this way; that the configuration is broken does not matter to it.
+        self.log.reopen();
         let reloading = NotifyState::monotonic_usec_now();
         if let Ok(now) = reloading {
             tell_systemd(&[NotifyState::Reloading, now]);

@@ -138,9 +138,9 @@ impl Writer {
     fn obey(&mut self) {
         let (settings, reopen) = self.shared.take_wishes();
         if let Some(settings) = settings {
-            let place = |settings: &LogSettings| (settings.file.clone(), settings.size, settings.keep);
+            let place = |settings: &LogSettings| (settings.file.clone(), settings.size(), settings.keep);
             if place(&settings) != place(&self.settings) {
-                self.file = settings.file.clone().map(|path| LogFile::new(path, settings.size, settings.keep));
+                self.file = settings.file.clone().map(|path| LogFile::new(path, settings.size(), settings.keep));
             }
             self.settings = settings;
         }

@@ -56,9 +56,10 @@ pub(super) struct TopArgs {
 
 /// Runs `monchero top`.
 pub(super) async fn top(client: Client, screen: &Screen, args: TopArgs) -> Ended {
-    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        return Err(Failed::usage("`top` needs a terminal")
-            .hint("without a terminal, ask when you want to know: `monchero status`"));
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if dumb || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(Failed::usage("`top` needs a terminal that can be drawn on")
+            .hint("without one, ask when you want to know: `monchero status`"));
     }
     // Whoever is not let in, or has no daemon, is told so in the shell.
     let picture: Picture = client.status(&args.patterns, false).await?.read()?;

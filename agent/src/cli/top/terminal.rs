@@ -11,6 +11,9 @@ use ratatui::{Frame, Terminal, backend::CrosstermBackend};
 /// What is written for one picture, before it is sent at once: a whole screen fits.
 const BUFFER: usize = 64 * 1024;
 
+/// The exit status of a Rust program that panicked.
+const PANICKED: i32 = 101;
+
 /// The terminal; given back when this is dropped.
 pub(super) struct Taken {
     terminal: Terminal<CrosstermBackend<io::BufWriter<Stdout>>>,
@@ -64,7 +67,7 @@ fn give_back() {
     let _ = io::stdout().flush();
 }
 
-/// What a panic says is to be read, so it comes after the terminal was given back.
+/// What a panic says is to be read, so it comes after the terminal was given back. Nobody could follow a screen after that.
 fn give_back_at_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -72,6 +75,7 @@ fn give_back_at_panic() {
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
             say(panic);
+            std::process::exit(PANICKED);
         }));
     });
 }
