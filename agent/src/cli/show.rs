@@ -234,7 +234,8 @@ fn told(screen: &Screen, target: &Target) -> Vec<String> {
 }
 
 fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> String {
-    let marks = if screen.width.is_some_and(|width| width < WIDE) { FEW_MARKS } else { MARKS };
+    let wide = screen.width.is_none_or(|width| width >= WIDE);
+    let marks = if wide { MARKS } else { FEW_MARKS };
     let last_day = if past.iter().all(|points| points.len() < 2) { "" } else { "LAST DAY" };
     let mut table =
         Table::new([Column::new("METRIC"), Column::new("VALUE"), Column::new("ALERTS"), Column::new(last_day)]);
@@ -246,10 +247,21 @@ fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> Stri
             Cell::new(&metric.label),
             Cell::made(value).style(screen::style(state)),
             Cell::made(alerts),
-            Cell::made(past.get(i).map(|points| spark(points, marks)).unwrap_or_default()),
+            Cell::made(past.get(i).map(|points| course(points, marks, &unit, wide)).unwrap_or_default()),
         ]);
     }
     titled(table.render(screen))
+}
+
+/// The past of a metric as marks, and where there is room between which values it was, for who cannot see marks.
+fn course(points: &[Point], marks: usize, unit: &Unit, words: bool) -> String {
+    let marks_of = spark(points, marks);
+    if marks_of.is_empty() || !words {
+        return marks_of;
+    }
+    let low = points.iter().map(|point| point.min).fold(f64::INFINITY, f64::min);
+    let high = points.iter().map(|point| point.max).fold(f64::NEG_INFINITY, f64::max);
+    format!("{marks_of:marks$}  {} to {}", quantity::human(low, unit), quantity::human(high, unit))
 }
 
 /// Its thresholds in words, the one that it has passed marked, and what they make of it.
@@ -500,8 +512,8 @@ mod tests {
                 .map(|i| Point {
                     at: at(86_400 - i64::from(i) * 1_800),
                     mean: f64::from(i),
-                    min: 0.0,
-                    max: 0.0,
+                    min: f64::from(i),
+                    max: f64::from(i),
                     count: 1,
                 })
                 .collect(),
@@ -527,7 +539,7 @@ targets     ops: was told bad 3m ago; reminder in 3h 57m
               2 tries failed: no connection
 
 METRIC  VALUE      ALERTS                               LAST DAY
-time    500 ms     is warning above 300 ms, bad above 2 s  ▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███
+time    500 ms     is warning above 300 ms, bad above 2 s  ▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███  0 ms to 47 s
 size    not known
 
 RECENT ACTION  WHEN       WHY       HOW IT WENT

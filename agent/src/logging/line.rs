@@ -87,7 +87,11 @@ impl Line {
         for (name, value) in &self.fields {
             let shown = text::escape_controls(value);
             let bare = !shown.is_empty() && !shown.contains([' ', '"', '=']);
-            let _ = if bare { write!(said, " {name}={shown}") } else { write!(said, " {name}=\"{shown}\"") };
+            let _ = if bare {
+                write!(said, " {name}={shown}")
+            } else {
+                write!(said, " {name}=\"{}\"", shown.replace('"', "\\\""))
+            };
         }
         said
     }
@@ -155,7 +159,7 @@ pub(super) mod tests {
 
     #[test]
     fn people_read_lines_that_nobody_forges() {
-        let said = "delivery failed\n    2027-01-15 error  forged \\e[2J check=shop why=\"no \"connection\"\\n\"\n";
+        let said = "delivery failed\n    2027-01-15 error  forged \\e[2J check=shop why=\"no \\\"connection\\\"\\n\"\n";
         assert_eq!(full().text(&TimeZone::UTC, false), format!("2027-01-15 08:00:00.000+00:00  warning  {said}"));
         assert_eq!(full().with_priority(), format!("<4>{said}"));
         assert!(
