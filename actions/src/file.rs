@@ -82,7 +82,8 @@ fn append(path: &Path, line: &[u8], size: u64, keep: u32) -> std::io::Result<()>
     if meta.is_file() { file.sync_data() } else { Ok(()) }
 }
 
-fn put_aside(path: &Path, keep: u32) -> std::io::Result<()> {
+/// Renames a file to `NAME.1`, older ones to `NAME.2` and so on, of which `keep` are kept; with 0, removes it.
+pub fn put_aside(path: &Path, keep: u32) -> std::io::Result<()> {
     let numbered = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{number}"));

@@ -61,8 +61,7 @@ impl TargetKind for Journal {
     }
 }
 
-/// An entry in the journal's own protocol (systemd.io, "Native Journal Protocol"): values as bytes with their length, so that none can
-/// pass for a field.
+/// What the journal is sent.
 fn entry(message: &Message, context: &ActionContext<'_>) -> Vec<u8> {
     let event = &message.event;
     let text = monchero_core::text::shorten(&wording::whole(message, context.zone), MAX_TEXT);
@@ -82,6 +81,12 @@ fn entry(message: &Message, context: &ActionContext<'_>) -> Vec<u8> {
         ("MONCHERO_DELIVERY_ID", &message.delivery_id),
         ("MONCHERO_TEXT", &text),
     ];
+    journal_entry(fields)
+}
+
+/// An entry in the journal's own protocol (systemd.io, "Native Journal Protocol"): values as bytes with their length, so that none can
+/// pass for a field.
+pub fn journal_entry<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.extend_from_slice(name.as_bytes());

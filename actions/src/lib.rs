@@ -27,6 +27,9 @@ mod webhook;
 
 use monchero_core::action::ActionKind;
 
+pub use file::put_aside;
+pub use journal::journal_entry;
+
 /// Every kind of action, in the order of the manual.
 pub const KINDS: &[ActionKind] = &[
     ActionKind::script::<script::Script>(),

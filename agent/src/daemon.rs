@@ -20,8 +20,9 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
-use crate::config::{Kinds, LoadOptions, Overrides, Paths, SecretStore};
-use crate::{config, logging};
+use crate::config;
+use crate::config::{Kinds, LoadOptions, LogSettings, Overrides, Paths, SecretStore};
+use crate::logging::{self, Log};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
 const WORKERS: usize = 2;
@@ -79,7 +80,7 @@ pub(crate) fn started_again(arguments: &[OsString]) -> Option<(Overrides, bool)>
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT).
 pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
     keep_house();
-    logging::start();
+    let (log, _writing) = logging::start().context("cannot start the log")?;
     let executor = Executor::start(&monchero_exec::Options {
         helper: Some(PathBuf::from("/proc/self/exe")),
         ..Default::default()
@@ -90,13 +91,13 @@ pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(paths, executor, reset_state));
+    let code = runtime.block_on(serve(paths, executor, log, reset_state));
     // What hangs in the kernel keeps its thread, not us.
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
-async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::Result<ExitCode> {
+async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::take()?;
     let configuration = Configurations::new(paths.clone(), executor.clone());
     if reset_state && let Some(aside) = Store::set_aside(&paths.state.path)? {
@@ -141,6 +142,8 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
     };
     let env = configuration.run_setters().await;
     let (thread, started) = start_engine(Arc::clone(&configuration), env, Arc::clone(&store), parts)?;
+    tokio::spawn(watch_log(log.trouble(), engine.clone()));
+    log.configure(started.log);
     for problem in &started.problems {
         tracing::error!("{problem}");
     }
@@ -150,6 +153,7 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         configuration,
         engine: engine.clone(),
         store: Arc::clone(&store),
+        log: log.clone(),
         one_at_a_time: Mutex::new(()),
     });
     let for_api = Arc::clone(&reloads);
@@ -218,6 +222,7 @@ struct Started {
     beat: Arc<AtomicU64>,
     problems: Vec<String>,
     operators: Option<Box<str>>,
+    log: LogSettings,
 }
 
 /// The engine has a thread of its own: nothing that blocks or computes long shares it. The configuration is read there too, so that the
@@ -236,14 +241,14 @@ fn start_engine(
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            let Read { configuration, problems } = configuration.load(env);
+            let Read { configuration, problems, log } = configuration.load(env);
             store.set_retention(configuration.retention);
             let operators = configuration.operators.clone();
             let parts = parts(configuration);
             runtime.block_on(async {
                 let engine = Engine::new(parts);
                 // The receiver waits for exactly this.
-                let _ = send.send(Started { beat: engine.beat(), problems, operators });
+                let _ = send.send(Started { beat: engine.beat(), problems, operators, log });
                 engine.run().await;
             });
         })
@@ -285,6 +290,7 @@ pub(crate) struct Configurations {
 pub(crate) struct Read {
     pub(crate) configuration: monchero_core::definition::Configuration,
     problems: Vec<String>,
+    log: LogSettings,
 }
 
 impl Configurations {
@@ -315,7 +321,7 @@ impl Configurations {
                 self.paths.conf_d().display()
             ));
         }
-        Read { configuration: loaded.configuration, problems }
+        Read { configuration: loaded.configuration, problems, log: loaded.log }
     }
 
     /// Runs the environment setters; what is wrong with one is logged, and the others count.
@@ -364,6 +370,7 @@ struct Reloads {
     configuration: Arc<Configurations>,
     engine: EngineHandle,
     store: Arc<Store>,
+    log: Log,
     one_at_a_time: Mutex<()>,
 }
 
@@ -371,6 +378,8 @@ impl Reloads {
     /// Puts the configuration in force if all of it is good; otherwise the running set stays, and `self/config` says why (R52).
     async fn reload(&self) -> Result<ReloadSummary, Vec<String>> {
         let _turn = self.one_at_a_time.lock().await;
+        // Whoever moved the log's file away says so in this way; that the configuration is broken does not matter to it.
+        self.log.reopen();
         let reloading = NotifyState::monotonic_usec_now();
         if let Ok(now) = reloading {
             tell_systemd(&[NotifyState::Reloading, now]);
@@ -381,7 +390,7 @@ impl Reloads {
     }
 
     async fn try_reload(&self) -> Result<ReloadSummary, Vec<String>> {
-        let Read { configuration, problems } = self.configuration.read().await;
+        let Read { configuration, problems, log } = self.configuration.read().await;
         let gone = |error: monchero_engine::EngineGone| vec![error.to_string()];
         if let Some(first) = problems.first() {
             let line = configuration.problems.first().map_or_else(|| first.clone(), |problem| problem.line.clone());
@@ -391,6 +400,7 @@ impl Reloads {
         }
         let warnings = configuration.warnings.clone();
         self.store.set_retention(configuration.retention);
+        self.log.configure(log);
         let summary = self.engine.configure(configuration).await.map_err(gone)?;
         Ok(ReloadSummary {
             added: summary.added,
@@ -417,6 +427,16 @@ async fn watch_engine(beat: Arc<AtomicU64>) {
             tell_systemd(&[NotifyState::Watchdog]);
         }
         last = now;
+    }
+}
+
+/// Tells the engine what is wrong with the log, as long as there is one.
+async fn watch_log(mut trouble: watch::Receiver<Option<String>>, engine: EngineHandle) {
+    while trouble.changed().await.is_ok() {
+        let now = trouble.borrow_and_update().clone();
+        if engine.log_trouble(now).await.is_err() {
+            return;
+        }
     }
 }
 

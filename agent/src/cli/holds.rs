@@ -63,7 +63,7 @@ pub(super) async fn ack(client: &Client, screen: &Screen, args: AckArgs) -> Ende
 }
 
 /// Who called `sudo`: root alone says little about who it was.
-fn behind_sudo() -> Option<String> {
+pub(super) fn behind_sudo() -> Option<String> {
     std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty())
 }
 
@@ -204,7 +204,8 @@ fn begin(screen: &Screen, text: &str) -> Result<jiff::Timestamp, Failed> {
     begin.map_err(|why| Failed::usage(format!("`--start`: {why}")))
 }
 
-fn told(screen: &Screen, planned: &DowntimePlanned) -> String {
+/// What was planned, in a line.
+pub(super) fn told(screen: &Screen, planned: &DowntimePlanned) -> String {
     let DowntimePlanned { downtime, covers } = planned;
     let mut names = covers.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
     if covers.len() > TOLD {

@@ -16,6 +16,7 @@ mod screen;
 mod show;
 mod status;
 mod table;
+mod top;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -76,6 +77,8 @@ enum Command {
     },
     /// Show what state the checks are in. The exit status tells the worst: 0 okay, 1 warning, 2 bad, 3 unknown.
     Status(status::StatusArgs),
+    /// Show all checks, live, on the whole screen, with keys to look closer, acknowledge, plan downtimes and run checks.
+    Top(top::TopArgs),
     /// Show everything about one check.
     Show(show::ShowArgs),
     /// Let the daemon run checks now, and print what they find.
@@ -165,6 +168,7 @@ fn dispatch(cli: Cli) -> Ended {
     match cli.command {
         Command::Agent { reset_state } => agent(&overrides, reset_state),
         Command::Status(args) => wait(status::status(&client(paths), &screen, args)),
+        Command::Top(args) => wait(top::top(client(paths), &screen, args)),
         Command::Show(args) => wait(show::show(&client(paths), &screen, args)),
         Command::Run(args) => wait(operate::run(&client(paths), &screen, args)),
         Command::Once(args) => wait(once::once(&paths, &screen, args)),

@@ -46,7 +46,8 @@ pub(super) struct OnceArgs {
 /// Runs `monchero once`.
 pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ended {
     // Environment setters that fail are logged.
-    crate::logging::start();
+    let (_log, _writing) =
+        crate::logging::start().map_err(|error| Failed::new(format!("cannot start the log: {error}")))?;
     let options = monchero_exec::Options { helper: Some(PathBuf::from("/proc/self/exe")), ..Default::default() };
     let executor = Executor::start(&options).map_err(|error| Failed::new(error.to_string()))?;
     let configuration = Configurations::new(paths.clone(), executor.clone()).read().await.configuration;

@@ -13,12 +13,16 @@ use owo_colors::Style;
 
 use super::exit::{Ended, Failed};
 use super::screen::{self, Screen};
-use super::table::{Cell, Column, Table};
+use super::table::{Cell, Column, Table, folded};
 
 /// How many metrics get a line of their past: each costs a request.
 const SPARKS: usize = 16;
-/// How many marks a line of the past has.
+/// How many marks a line of the past has, and how many on a screen that is narrower than [`WIDE`]: a line that is cut lacks the present.
 const MARKS: usize = 24;
+const FEW_MARKS: usize = 12;
+const WIDE: usize = 100;
+/// Text is not folded into less than this.
+const MIN_ROOM: usize = 16;
 /// How far the past goes back.
 const PAST: Duration = Duration::from_secs(24 * 3_600);
 /// How many points of a metric are asked for: a day of five-minute roll-ups, and more.
@@ -50,7 +54,7 @@ pub(super) async fn show(client: &Client, screen: &Screen, args: ShowArgs) -> En
 }
 
 /// What the metrics were in the last day, in their order; empty for those that have no past.
-async fn past(client: &Client, screen: &Screen, detail: &Detail<'_>) -> Result<Vec<Vec<Point>>, Failed> {
+pub(super) async fn past(client: &Client, screen: &Screen, detail: &Detail<'_>) -> Result<Vec<Vec<Point>>, Failed> {
     let since = screen.now.checked_sub(PAST).unwrap_or_default();
     let mut past = Vec::new();
     for metric in detail.check.metrics.iter().take(SPARKS) {
@@ -77,20 +81,32 @@ pub(super) fn page(screen: &Screen, detail: &Detail<'_>, past: &[Vec<Point>]) ->
     out.push('\n');
     for text in [&check.message, &detail.output].into_iter().filter(|text| !text.is_empty()) {
         for line in screen::block(text).lines() {
-            let _ = writeln!(out, "  {line}");
+            for part in folded(line, room(screen, 2)) {
+                let _ = writeln!(out, "  {part}");
+            }
         }
     }
     out.push('\n');
-    section(&mut out, "why", &why(screen, detail));
-    section(&mut out, "checked", &[checked(screen, detail)]);
+    section(&mut out, screen, "why", &why(screen, detail));
+    section(&mut out, screen, "checked", &[checked(screen, detail)]);
     let mut kind = vec![format!("{}, {}", check.kind, detail.source)];
     kind.extend(detail.parent.as_ref().map(|parent| format!("a service that `{parent}` reports")));
-    section(&mut out, "kind", &kind);
-    section(&mut out, "labels", &check.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>());
-    section(&mut out, "depends on", &detail.depends_on);
-    section(&mut out, "actions", &detail.actions);
-    section(&mut out, "holds", &holds(screen, detail));
-    section(&mut out, "targets", &detail.targets.iter().flat_map(|target| told(screen, target)).collect::<Vec<_>>());
+    section(&mut out, screen, "kind", &kind);
+    section(
+        &mut out,
+        screen,
+        "labels",
+        &check.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>(),
+    );
+    section(&mut out, screen, "depends on", &detail.depends_on);
+    section(&mut out, screen, "actions", &detail.actions);
+    section(&mut out, screen, "holds", &holds(screen, detail));
+    section(
+        &mut out,
+        screen,
+        "targets",
+        &detail.targets.iter().flat_map(|target| told(screen, target)).collect::<Vec<_>>(),
+    );
     out.push_str(&metrics(screen, &check.metrics, past));
     out.push_str(&actions(screen, &detail.recent_actions));
     out.push_str(&notices(screen, &detail.recent_notices));
@@ -98,11 +114,19 @@ pub(super) fn page(screen: &Screen, detail: &Detail<'_>, past: &[Vec<Point>]) ->
 }
 
 /// A name and lines beside it; nothing if there are none.
-fn section(out: &mut String, name: &str, lines: &[impl AsRef<str>]) {
-    for (i, line) in lines.iter().enumerate() {
-        let name = if i == 0 { name } else { "" };
-        let _ = writeln!(out, "{name:LABEL$}  {}", screen::line(line.as_ref()));
+fn section(out: &mut String, screen: &Screen, name: &str, lines: &[impl AsRef<str>]) {
+    let mut name = name;
+    for line in lines {
+        for part in folded(&screen::line(line.as_ref()), room(screen, LABEL + 2)) {
+            let _ = writeln!(out, "{name:LABEL$}  {part}");
+            name = "";
+        }
     }
+}
+
+/// How many columns are left of a line beside so many; all that are needed, if nothing is cut.
+fn room(screen: &Screen, taken: usize) -> usize {
+    screen.width.map_or(usize::MAX, |width| width.saturating_sub(taken).max(MIN_ROOM))
 }
 
 /// Why it is in its state.
@@ -215,6 +239,8 @@ fn told(screen: &Screen, target: &Target) -> Vec<String> {
 }
 
 fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> String {
+    let wide = screen.width.is_none_or(|width| width >= WIDE);
+    let marks = if wide { MARKS } else { FEW_MARKS };
     let last_day = if past.iter().all(|points| points.len() < 2) { "" } else { "LAST DAY" };
     let mut table =
         Table::new([Column::new("METRIC"), Column::new("VALUE"), Column::new("ALERTS"), Column::new(last_day)]);
@@ -226,10 +252,21 @@ fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> Stri
             Cell::new(&metric.label),
             Cell::made(value).style(screen::style(state)),
             Cell::made(alerts),
-            Cell::made(past.get(i).map(|points| spark(points)).unwrap_or_default()),
+            Cell::made(past.get(i).map(|points| course(points, marks, &unit, wide)).unwrap_or_default()),
         ]);
     }
     titled(table.render(screen))
+}
+
+/// The past of a metric as marks, and where there is room between which values it was, for who cannot see marks.
+fn course(points: &[Point], marks: usize, unit: &Unit, words: bool) -> String {
+    let marks_of = spark(points, marks);
+    if marks_of.is_empty() || !words {
+        return marks_of;
+    }
+    let low = points.iter().map(|point| point.min).fold(f64::INFINITY, f64::min);
+    let high = points.iter().map(|point| point.max).fold(f64::NEG_INFINITY, f64::max);
+    format!("{marks_of:marks$}  {} to {}", quantity::human(low, unit), quantity::human(high, unit))
 }
 
 /// Its thresholds in words, the one that it has passed marked, and what they make of it.
@@ -301,7 +338,7 @@ pub(super) fn delivered(event: &NoticeEvent) -> String {
 }
 
 /// The past of a metric as a row of marks, each the mean of an equal stretch of time; a blank where nothing was measured.
-pub(super) fn spark(points: &[Point]) -> String {
+fn spark(points: &[Point], marks: usize) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
     let span = last.at.duration_since(first.at).as_secs_f64();
@@ -311,10 +348,10 @@ pub(super) fn spark(points: &[Point]) -> String {
     if span <= 0.0 || !low.is_finite() {
         return String::new();
     }
-    let mut sums = [(0.0, 0.0); MARKS];
+    let mut sums = vec![(0.0, 0.0); marks];
     for point in points.iter().filter(|point| point.mean.is_finite()) {
         let share = point.at.duration_since(first.at).as_secs_f64() / span;
-        if let Some((sum, count)) = sums.get_mut(index(share, MARKS)) {
+        if let Some((sum, count)) = sums.get_mut(index(share, marks)) {
             *sum += point.mean;
             *count += 1.0;
         }
@@ -484,8 +521,8 @@ mod tests {
                 .map(|i| Point {
                     at: at(86_400 - i64::from(i) * 1_800),
                     mean: f64::from(i),
-                    min: 0.0,
-                    max: 0.0,
+                    min: f64::from(i),
+                    max: f64::from(i),
                     count: 1,
                 })
                 .collect(),
@@ -511,7 +548,7 @@ targets     ops: was told bad 3m ago; reminder in 3h 57m
               2 tries failed: no connection
 
 METRIC  VALUE      ALERTS                               LAST DAY
-time    500 ms     is warning above 300 ms, bad above 2 s  ▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███
+time    500 ms     is warning above 300 ms, bad above 2 s  ▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███  0 ms to 47 s
 size    not known
 
 RECENT ACTION  WHEN       WHY       HOW IT WENT
@@ -526,6 +563,25 @@ problem bad    3m ago  ops  delivered: 250 2.0.0 Ok
         };
         assert_eq!(squeezed(&shown), squeezed(expected), "{shown}");
         assert!(shown.starts_with(expected.split_once("METRIC").unwrap().0), "{shown}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen_and_none_is_cut_in_a_word() {
+        let mut detail = detail();
+        detail.output = format!("{}the end", "a word and ".repeat(20)).into();
+        for width in [40, 80] {
+            let shown = page(&screen(Some(width)), &detail, &[]);
+            let (text, _) = shown.split_once("METRIC").unwrap();
+            let (heading, text) = text.split_once('\n').unwrap();
+            assert!(heading.starts_with("shop  bad"));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{shown}");
+            assert!(text.contains(" the end\n"), "{shown}");
+        }
+        let shown = page(&screen(Some(40)), &detail, &[]);
+        assert!(
+            shown.contains("checked     12s ago, took 340ms; next in\n            18s (every 30s, 5s while\n"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -544,10 +600,10 @@ problem bad    3m ago  ops  delivered: 250 2.0.0 Ok
     #[test]
     fn sparks_survive_odd_numbers() {
         let point = |ago: i64, mean: f64| Point { at: at(ago), mean, min: mean, max: mean, count: 1 };
-        assert_eq!(spark(&[]), "");
-        assert_eq!(spark(&[point(0, 1.0)]), "");
-        assert_eq!(spark(&[point(9, f64::NAN), point(0, f64::NAN)]), "");
-        assert_eq!(spark(&[point(10, 5.0), point(0, 5.0)]), format!("▁{}▁", " ".repeat(MARKS - 2)));
-        assert_eq!(spark(&[point(10, -1e308), point(5, f64::INFINITY), point(0, 1e308)]).chars().count(), MARKS);
+        assert_eq!(spark(&[], MARKS), "");
+        assert_eq!(spark(&[point(0, 1.0)], MARKS), "");
+        assert_eq!(spark(&[point(9, f64::NAN), point(0, f64::NAN)], MARKS), "");
+        assert_eq!(spark(&[point(10, 5.0), point(0, 5.0)], MARKS), format!("▁{}▁", " ".repeat(MARKS - 2)));
+        assert_eq!(spark(&[point(10, -1e308), point(5, f64::INFINITY), point(0, 1e308)], MARKS).chars().count(), MARKS);
     }
 }

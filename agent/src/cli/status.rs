@@ -16,7 +16,7 @@ use super::screen::{self, Screen};
 use super::table::{Cell, Column, Narrow, Table};
 
 /// How often `--watch` looks again.
-const WATCH: Duration = Duration::from_secs(2);
+pub(super) const WATCH: Duration = Duration::from_secs(2);
 /// What `--watch` shows besides rows: its first line, the headings, what was left out, a blank, the summary, the hint, the cursor's
 /// line.
 const WATCH_FRAME: usize = 7;

@@ -193,6 +193,30 @@ pub(super) fn cut(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
+/// A harmless line in parts that are at most `max` columns wide, broken between words where that is possible.
+pub(super) fn folded(line: &str, max: usize) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let (mut used, mut end) = (0, text.len());
+        for (at, c) in text.char_indices() {
+            used += c.width().unwrap_or(0);
+            // A character that is wider than the whole line stands alone.
+            if used > max && at > 0 {
+                end = at;
+                break;
+            }
+        }
+        if end == text.len() {
+            return Some(text);
+        }
+        let word = text.get(..=end).and_then(|part| part.rfind(' ')).filter(|at| !text[..*at].trim().is_empty());
+        let (part, more) = text.split_at(word.unwrap_or(end));
+        rest = Some(more.trim_start()).filter(|more| !more.is_empty());
+        Some(part.trim_end())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -260,7 +284,27 @@ größe         okay   \\e[2J日本
         );
     }
 
+    #[test]
+    fn lines_are_folded_between_words() {
+        let fold = |line, max| folded(line, max).collect::<Vec<_>>();
+        assert_eq!(fold("one two three", 9), ["one two", "three"]);
+        assert_eq!(fold("one two three", 7), ["one two", "three"]);
+        assert_eq!(fold("incomprehensible", 6), ["incomp", "rehens", "ible"]);
+        assert_eq!(fold("  set in", 4), ["  se", "t in"]);
+        assert_eq!(fold("接続できません", 5), ["接続", "でき", "ませ", "ん"]);
+        assert_eq!(fold("接続", 1), ["接", "続"]);
+        assert_eq!(fold("", 4), [""]);
+    }
+
     proptest! {
+        #[test]
+        fn folding_loses_nothing_and_ends(line in "[a-c äö接 ]{0,60}", max in 0_usize..20) {
+            let bare = |text: &str| text.replace(' ', "");
+            let parts: Vec<&str> = folded(&line, max).collect();
+            prop_assert_eq!(bare(&parts.concat()), bare(&line));
+            prop_assert!(max < 2 || parts.iter().all(|part| width(part) <= max), "{:?}", parts);
+        }
+
         #[test]
         fn lines_fit_and_hold_nothing_that_a_terminal_obeys(texts in prop::collection::vec(".{0,60}", 4), columns in 30_usize..200) {
             let mut table = table();

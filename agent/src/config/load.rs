@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 use super::checks::Layer;
 use super::files::{self, FileError, MAX_TOTAL, Source, Sources};
+use super::log::LogSettings;
 use super::mistakes::Found;
 use super::paths::{Chosen, Reason};
 use super::plugins;
@@ -73,6 +74,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// How many files `conf.d` has; none if it does not exist. A reload that finds none after there were some is a mistake (R53).
     pub definition_files: Option<usize>,
+    /// What `monchero.yaml` says about the log.
+    pub log: LogSettings,
     /// The resolved settings, if they were asked for.
     pub shown: Vec<Shown>,
 }
@@ -484,7 +487,7 @@ impl<'a> Loader<'a> {
             problems: problems.iter().map(ConfigProblem::from).collect(),
             warnings: self.warnings,
         };
-        Loaded { configuration, problems, definition_files, shown: self.shown }
+        Loaded { configuration, problems, definition_files, log: settings.log.clone(), shown: self.shown }
     }
 }
 

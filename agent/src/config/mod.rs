@@ -8,7 +8,7 @@
 //! | `paths` | which directories are in force, and why |
 //! | `files` | which files there are, and whether they can be trusted |
 //! | `yaml` | text to tree: the only place that knows YAML |
-//! | `settings` | the settings that are not those of a kind |
+//! | `settings`, `log` | the settings that are not those of a kind |
 //! | `load`, `checks`, `actions`, `downtimes`, `each`, `plugins`, `graph`, `routes` | tree to definitions |
 //! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
 //! | `mistakes`, `problem` | how mistakes are collected and shown |
@@ -21,6 +21,7 @@ mod each;
 mod files;
 mod graph;
 mod load;
+mod log;
 mod mistakes;
 mod paths;
 mod plugins;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use files::{MAX_TOTAL, is_backup_name};
 pub use load::{Kinds, LoadOptions, Loaded, environment_setters, load};
+pub use log::{LogFormat, LogLevel, LogSettings};
 pub use paths::{
     Chosen, Overrides, Paths, PathsError, Reason, SYSTEM_CONFIG, SYSTEM_SOCKET, SYSTEM_STATE, Surroundings,
     UserDirectories,

@@ -19,6 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::log::LogSettings;
 pub use holds::{Choice, DowntimeSettings, GateSettings, Reminders};
 
 /// The shortest interval, retry interval and timeout.
@@ -395,6 +396,8 @@ pub struct Settings {
     pub gate: Option<GateSettings>,
     /// How long history is kept.
     pub retention: RetentionSettings,
+    /// The daemon's own log: `{ file: /var/log/monchero/monchero.log, size: 10MiB, keep: 5, format: text, level: info }`.
+    pub log: LogSettings,
     /// Where the files of the host stand that is looked at, as seen from here. `/` by default; in a container, where the host is mounted.
     #[schemars(with = "String")]
     pub sysroot: Option<PathBuf>,
@@ -413,6 +416,7 @@ impl Settings {
     pub fn validate(&self) -> Vec<(String, String)> {
         let own = |(name, why): (&str, String)| (format!("defaults.{name}"), why);
         let mut wrong: Vec<(String, String)> = self.defaults.validate().into_iter().map(own).collect();
+        wrong.extend(self.log.validate().into_iter().map(|(name, why)| (format!("log.{name}"), why)));
         if self.concurrency.is_some_and(|n| !(1..=MAX_CONCURRENCY).contains(&n)) {
             wrong.push(("concurrency".to_owned(), format!("it is from 1 to {MAX_CONCURRENCY}")));
         }

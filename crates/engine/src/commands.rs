@@ -41,6 +41,7 @@ impl Engine {
             Command::EndDowntime(id, answer) => drop(answer.send(self.end_downtime(id))),
             Command::Configure(configuration, answer) => drop(answer.send(self.configure(*configuration, now))),
             Command::ConfigTrouble(trouble) => self.config_trouble(trouble, now),
+            Command::LogTrouble(trouble) => self.log_trouble(trouble, now),
         }
     }
 

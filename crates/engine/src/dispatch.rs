@@ -99,7 +99,7 @@ impl Engine {
             state_type = transition.state_type.as_str(),
             attempt = transition.attempt,
             incident = transition.incident.map(tracing::field::display),
-            message = %monchero_core::text::escape_controls(&message),
+            found = %message,
             "transition"
         );
         let hard = entry.row.status.hard_state;

@@ -111,6 +111,8 @@ pub enum Command {
     Configure(Box<Configuration>, oneshot::Sender<ConfigureSummary>),
     /// A reload failed: the running set stays, `self/config` says why; none clears it.
     ConfigTrouble(Option<String>),
+    /// The log cannot be written as it should be: `self/store` says why; none clears it.
+    LogTrouble(Option<String>),
 }
 
 /// What a new configuration changed.
@@ -222,6 +224,11 @@ impl EngineHandle {
     /// Says that a reload failed, or that it is mended.
     pub async fn config_trouble(&self, trouble: Option<String>) -> Result<(), EngineGone> {
         self.commands.send(Command::ConfigTrouble(trouble)).await.map_err(|_| EngineGone)
+    }
+
+    /// Says that the log cannot be written as it should be, or that it can again.
+    pub async fn log_trouble(&self, trouble: Option<String>) -> Result<(), EngineGone> {
+        self.commands.send(Command::LogTrouble(trouble)).await.map_err(|_| EngineGone)
     }
 }
 

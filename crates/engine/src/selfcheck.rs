@@ -30,6 +30,8 @@ pub(crate) struct SelfChecks {
     pub(crate) config_problems: Vec<ConfigProblem>,
     /// Why the last reload failed, if it did.
     reload_trouble: Option<String>,
+    /// Why the log cannot be written as it should be.
+    log_trouble: Option<String>,
     /// What was lost or mended when the store was opened.
     repairs: Vec<String>,
     next_look: Instant,
@@ -43,6 +45,7 @@ impl SelfChecks {
             actions: Arc::from([]),
             config_problems: Vec::new(),
             reload_trouble: None,
+            log_trouble: None,
             repairs,
             next_look: now,
             last_panics: 0,
@@ -82,6 +85,12 @@ impl Engine {
     pub(crate) fn config_trouble(&mut self, trouble: Option<String>, now: Instant) {
         self.selfchecks.reload_trouble = trouble;
         self.report("self/config", self.look_at_config(), now);
+    }
+
+    /// The log cannot be written as it should be, or it can again.
+    pub(crate) fn log_trouble(&mut self, trouble: Option<String>, now: Instant) {
+        self.selfchecks.log_trouble = trouble;
+        self.report("self/store", self.look_at_store(), now);
     }
 
     /// Looks at itself when it is time.
@@ -144,6 +153,9 @@ impl Engine {
         let later = self.losses().into_iter().filter(|loss| !known.contains(loss));
         for loss in known.iter().cloned().chain(later) {
             report.find(State::Warning, loss);
+        }
+        if let Some(trouble) = &self.selfchecks.log_trouble {
+            report.find(State::Warning, trouble.clone());
         }
         report.find(State::Okay, "state and history are on disk");
         report

@@ -14,6 +14,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/lib/python3.11/hmac.py", "libpython3.11-stdlib"),
     ("/usr/bin/script", "bsdutils"),
     ("/usr/bin/cc", "gcc"),
+    ("/usr/bin/tmux", "tmux"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/python3", "python3-minimal"),
     ("/usr/sbin/upsd", "nut-server"),
