@@ -356,7 +356,7 @@ pub(crate) fn options(chosen: &config::Chosen, env: Vec<(OsString, OsString)>) -
         config: chosen,
         kinds: Kinds::built_in(),
         env,
-        secrets: SecretStore { variable: &variable },
+        secrets: SecretStore { variable: &variable, file: &config::read_secret },
         keep_settings: false,
     }
 }

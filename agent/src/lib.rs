@@ -4,5 +4,6 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 mod discover;
+mod import;
 mod logging;
 pub mod reference;

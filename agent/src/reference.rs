@@ -384,7 +384,7 @@ mod tests {
         let config = Chosen { path: directory.path().to_owned(), reason: Reason::User };
         // An example may refer to a secret that is not on this machine.
         let variable = |_: &str| Some("a-secret".into());
-        let secrets = SecretStore { variable: &variable };
+        let secrets = SecretStore { variable: &variable, file: &crate::config::read_secret };
         let options =
             LoadOptions { config: &config, kinds: Kinds::built_in(), env: Vec::new(), secrets, keep_settings: false };
         let problems = load(&options).problems;

@@ -20,9 +20,12 @@ pub(super) const CONFIG: u8 = 65;
 
 /// Every exit status and what it means, for the manual.
 pub const ALL: [(u8, &str); 8] = [
-    (0, "done; for `status`, `run` and `once`: all that is shown is okay"),
-    (1, "for `status`, `run` and `once`: the worst that is shown is a warning"),
-    (2, "for `status`, `run` and `once`: the worst that is shown is bad"),
+    (0, "done; for `status`, `run` and `once`: all that is shown is okay; for `import`: all was translated"),
+    (
+        1,
+        "for `status`, `run` and `once`: the worst that is shown is a warning; for `import`: something was not translated",
+    ),
+    (2, "for `status`, `run` and `once`: the worst that is shown is bad; for `import`: nothing could be made"),
     (3, "for `status`, `run` and `once`: the worst that is shown is unknown"),
     (UNREACHABLE, "the daemon cannot be reached"),
     (FAILED, "the daemon refused, or something else went wrong; the message says what"),

@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod history;
 mod holds;
+mod import;
 mod local;
 mod notify;
 mod once;
@@ -108,6 +109,8 @@ enum Command {
     Config(local::ConfigCommand),
     /// Look at this host, and propose checks for what no check looks at yet.
     Discover(discover::DiscoverArgs),
+    /// Make a file of checks of the configuration of another system, and list what could not be translated.
+    Import(import::ImportArgs),
     /// Explain the kinds of checks and actions.
     Kinds(local::KindsArgs),
     /// Print a JSON schema, for editors.
@@ -182,6 +185,7 @@ fn dispatch(cli: Cli) -> Ended {
         Command::Reload(args) => wait(operate::reload(&client(paths), args)),
         Command::Config(command) => local::config(&paths.for_client(), &screen, &command),
         Command::Discover(args) => discover::discover(&paths.for_client(), &args),
+        Command::Import(args) => import::import(&paths.for_client(), &args),
         Command::Kinds(args) => local::kinds(&screen, &args),
         Command::Schema(args) => local::schema(&args),
         Command::Paths(args) => local::paths(&paths.for_client(), &screen, &args),

@@ -220,7 +220,7 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), FileError> {
 }
 
 /// Reads a short file in which only a secret stands: not readable by others, one final newline cut off.
-pub(crate) fn read_secret(path: &Path) -> Result<String, String> {
+pub fn read_secret(path: &Path) -> Result<String, String> {
     /// Keys and tokens are short; 64 KiB hold any certificate chain too.
     const MAX_SECRET: u64 = 64 * 1024;
     let shown = path.display();

@@ -96,6 +96,16 @@ pub fn load(options: &LoadOptions<'_>) -> Loaded {
     loader.finish(&settings, gate, definition_files)
 }
 
+/// Reads a text as though it were the only file of `conf.d`: what is to be written is judged before it is.
+pub fn load_text(options: &LoadOptions<'_>, name: &str, text: String) -> Loaded {
+    let mut loader = Loader::new(options);
+    if let Some((parsed, file)) = loader.parse(Source::new(name.to_owned(), text)) {
+        loader.definitions(parsed, file);
+    }
+    loader.connect();
+    loader.finish(&Settings::default(), None)
+}
+
 /// The programs of `environment_setters:`, to be run before [`load`]. Reads only `monchero.yaml`; what is wrong with it `load` will tell.
 pub fn environment_setters(options: &LoadOptions<'_>) -> Vec<PathBuf> {
     let settings = Loader::new(options).settings_file();
@@ -238,6 +248,11 @@ impl<'a> Loader<'a> {
         }
         let mut source = Source::new(self.shown_name(path), opened.text);
         source.others_read = opened.others_read;
+        self.parse(source)
+    }
+
+    /// Makes a tree of a text. None if it is no YAML; then the reason is noted.
+    fn parse(&mut self, source: Source) -> Option<(yaml::Parsed, u32)> {
         let file = self.sources.add(source);
         let text = self.sources.get(file).map_or("", |source| source.text.as_str());
         match yaml::parse(text, file) {
@@ -320,7 +335,13 @@ impl<'a> Loader<'a> {
     }
 
     fn definition_file(&mut self, path: &Path) {
-        let Some((parsed, file)) = self.read(path, true) else { return };
+        if let Some((parsed, file)) = self.read(path, true) {
+            self.definitions(parsed, file);
+        }
+    }
+
+    /// Takes the checks and actions of a file.
+    fn definitions(&mut self, parsed: yaml::Parsed, file: u32) {
         let mut doubled = parsed.doubled;
         let root = parsed.root;
         let entries = match root.value {

@@ -33,19 +33,20 @@ mod secrets;
 mod setters;
 pub mod settings;
 pub mod show;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-pub use files::{MAX_TOTAL, is_backup_name};
-pub use load::{Kinds, LoadOptions, Loaded, environment_setters, load};
+pub use files::{MAX_TOTAL, is_backup_name, read_secret};
+pub use load::{Kinds, LoadOptions, Loaded, environment_setters, load, load_text};
 pub use log::{LogFormat, LogLevel, LogSettings};
 pub use paths::{
     Chosen, Overrides, Paths, PathsError, Reason, SYSTEM_CONFIG, SYSTEM_SOCKET, SYSTEM_STATE, Surroundings,
     UserDirectories,
 };
 pub use problem::Problem;
+pub(crate) use problem::hide_user_info;
 pub use secrets::SecretStore;
 pub use setters::parse_setter_output;
 pub use yaml::MAX_FILE;

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use monchero_core::node::{Node, SecretSource, Secrets, Span, Value, nearest};
 use serde_json::Value as Json;
 
-use super::files::read_secret;
-
 /// Words in the name of a setting that make its value a secret, whatever the schema says: a misspelt or unknown setting has none.
 const SECRET_WORDS: [&str; 10] = [
     "password",
@@ -29,6 +27,8 @@ const SECRET_WORDS: [&str; 10] = [
 pub struct SecretStore<'a> {
     /// Looks up a variable of the daemon's environment.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Reads a file in which only a secret stands.
+    pub file: &'a dyn Fn(&Path) -> Result<String, String>,
 }
 
 /// The secrets of one file: fetches them, and keeps what the fingerprint and the masks need.
@@ -72,7 +72,7 @@ impl<'a> Fetcher<'a> {
             SecretSource::File(path) if !Path::new(path).is_absolute() => {
                 Err(format!("the path `{path}` of the secret is not absolute"))
             }
-            SecretSource::File(path) => read_secret(Path::new(path)),
+            SecretSource::File(path) => (self.store.file)(Path::new(path)),
             SecretSource::Env(name) => self
                 .variable(name)?
                 .ok_or_else(|| format!("the environment variable `{name}` of the secret is not set")),
@@ -83,7 +83,7 @@ impl<'a> Fetcher<'a> {
                 // A credential is a file right in that directory.
                 let mut parts = Path::new(name).components();
                 match (parts.next(), parts.next()) {
-                    (Some(Component::Normal(_)), None) => read_secret(&PathBuf::from(directory).join(name)),
+                    (Some(Component::Normal(_)), None) => (self.store.file)(&PathBuf::from(directory).join(name)),
                     _ => Err(format!("`{name}` cannot be the name of a credential")),
                 }
             }

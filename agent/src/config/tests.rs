@@ -64,7 +64,7 @@ impl Directory {
             config,
             kinds: Kinds { checks: kinds::CHECKS, actions: kinds::ACTIONS },
             env: self.env.clone(),
-            secrets: SecretStore { variable: &variable },
+            secrets: SecretStore { variable: &variable, file: &super::read_secret },
             keep_settings: self.keep_settings,
         })
     }

@@ -210,7 +210,7 @@ fn environment_setters_are_listed_and_their_variables_reach_all_checks() {
         config: &config,
         kinds: Kinds { checks: kinds::CHECKS, actions: kinds::ACTIONS },
         env: Vec::new(),
-        secrets: SecretStore { variable: &|_| None },
+        secrets: SecretStore { variable: &|_| None, file: &crate::config::read_secret },
         keep_settings: false,
     };
     assert_eq!(environment_setters(&options), [path.join("container")]);
