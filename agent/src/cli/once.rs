@@ -45,6 +45,7 @@ pub(super) struct OnceArgs {
 
 /// Runs `monchero once`.
 pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ended {
+    crate::daemon::leave_no_core();
     // Environment setters that fail are logged.
     crate::logging::start();
     let options = monchero_exec::Options { helper: Some(PathBuf::from("/proc/self/exe")), ..Default::default() };

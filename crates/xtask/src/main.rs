@@ -6,6 +6,7 @@ mod dist;
 mod generate;
 mod man;
 mod packages;
+mod pictures;
 mod run;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   bench [--quick] measure, as ratios to a raw posix_spawn loop in the same run
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
   dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
+  pictures        the pictures of mails in docs/pictures, by headless Chromium, from actions/cases/email/*.html
   stage DIR       everything that is installed, put into DIR as it stands on a host: what debian/rules and rpm/monchero.spec take
   ci              fmt, clippy, gen --check, arrows, test: what .ci/run does";
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["bench", "--quick"] => bench::bench(true),
         ["dist"] => dist::dist().map(drop),
         ["dist", "--check"] => dist::check::check(),
+        ["pictures"] => pictures::make(),
         ["stage", directory] => dist::stage_into(directory),
         ["ci"] => run::ci(),
         _ => {
