@@ -82,7 +82,10 @@ fn colours(state: State) -> String {
 
 /// A state as a word in its colour.
 fn badge(state: State) -> String {
-    format!("<span style=\"{};padding:1px 7px;border-radius:3px;font-weight:bold\">{state}</span>", colours(state))
+    format!(
+        "<span style=\"{};padding:1px 7px;border-radius:3px;font-weight:bold;white-space:nowrap\">{state}</span>",
+        colours(state)
+    )
 }
 
 /// The checks of a message about many.

@@ -320,7 +320,8 @@ pub(crate) fn secrets_of_line(line: &str, names: &BTreeSet<String>) -> Option<Ra
         let is_key = |at: &usize| {
             let before = lower.get(..*at).unwrap_or_default();
             let behind = lower.get(at + name.len()..).unwrap_or_default();
-            !before.ends_with(|c: char| c.is_alphanumeric() || c == '_') && behind.trim_start_matches(['"', '\'', ' ']).starts_with(':')
+            !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+                && behind.trim_start_matches(['"', '\'', ' ']).starts_with(':')
         };
         lower.match_indices(name.as_str()).map(|(at, _)| at).find(is_key).map(|at| at + name.len())
     };

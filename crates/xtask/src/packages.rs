@@ -42,7 +42,8 @@ const FOR_DIST_CHECK: &[(&str, &str)] = &[
 ];
 
 /// What shows the mails of which there are pictures.
-const FOR_PICTURES: &[(&str, &str)] = &[("/usr/bin/chromium", "chromium"), ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core")];
+const FOR_PICTURES: &[(&str, &str)] =
+    &[("/usr/bin/chromium", "chromium"), ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core")];
 
 pub(crate) fn provide_for_tests() -> Result<()> {
     provide("the tests need", NEEDED)

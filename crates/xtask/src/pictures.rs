@@ -12,6 +12,8 @@ use crate::run::output;
 const PAGES: [&str; 3] = ["problem", "recovery", "digest"];
 /// How each is shown: the name of the manner, how wide the window is, and what Chromium calls the reader's colours.
 const MANNERS: [(&str, u32, &str); 2] = [("light", 640, "1"), ("dark", 390, "0")];
+/// How high the window is in which a page is measured.
+const MEASURED: u32 = 600;
 const PLACE: &str = "docs/pictures";
 
 /// Makes all pictures anew.
@@ -25,11 +27,14 @@ pub(crate) fn make() -> Result<()> {
         let source = format!("actions/cases/email/{page}.html");
         let html = fs::read_to_string(&source).with_context(|| format!("reading `{source}`"))?;
         let copy = scratch.join(format!("{page}.html"));
-        // Chromium makes pictures of windows, so a page has to say how high it is.
-        let measures = "<script>document.title = 'high ' + Math.ceil(document.body.getBoundingClientRect().height)</script>";
         for (manner, width, colours) in MANNERS {
+            // Chromium makes pictures of windows, so a page has to say how high it is, at a width that without a picture nobody sets.
+            let measures = format!(
+                "<script>document.documentElement.style.width = '{width}px';\
+                 document.title = 'high ' + Math.ceil(document.body.getBoundingClientRect().height)</script>"
+            );
             fs::write(&copy, format!("{html}{measures}"))?;
-            let dump = chromium(&copy, width, 1, colours, "--dump-dom")?;
+            let dump = chromium(&copy, width, MEASURED, colours, "--dump-dom")?;
             let height = dump.split_once("<title>high ").and_then(|(_, rest)| rest.split('<').next()?.parse().ok());
             let height = height.with_context(|| format!("Chromium does not say how high `{source}` is"))?;
             fs::write(&copy, &html)?;
@@ -46,5 +51,8 @@ fn chromium(page: &Path, width: u32, height: u32, colours: &str, what: &str) -> 
     let (size, colours) =
         (format!("--window-size={width},{height}"), format!("--blink-settings=preferredColorScheme={colours}"));
     let address = format!("file://{}", page.display());
-    output("chromium", &["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", &size, &colours, what, &address])
+    output(
+        "chromium",
+        &["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", &size, &colours, what, &address],
+    )
 }
