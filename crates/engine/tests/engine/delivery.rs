@@ -19,8 +19,9 @@ use crate::random::{Random, for_cases};
 
 const CHECKS: [&str; 3] = ["router", "web", "db"];
 const TARGETS: [&str; 2] = ["ops", "boss"];
-/// How many stories a plain test run plays.
-const CASES: u64 = 20_000;
+/// How many stories a plain test run plays: each takes 30 to 40 ms of a processor, so that is about a minute on two. The pure model in
+/// `crates/core/tests/delivery_model.rs` plays many more of what needs no engine.
+const CASES: u64 = 3_000;
 /// How often a check runs, and again after a result that is to be confirmed.
 const INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
@@ -311,4 +312,40 @@ fn the_last_message_is_the_truth() {
         assert_eq!(seen.kinds.len(), NoticeKind::ALL.len(), "{:?}", seen.kinds);
         assert!(seen.digested > 100 && seen.lost > 100, "{} in digests, {} lost", seen.digested, seen.lost);
     }
+}
+
+/// Every result of a quarter of an hour and every message of one target, in a world in which another target hangs or not.
+async fn quarter_of_an_hour(hangs: bool) -> (BTreeMap<String, u32>, Vec<(String, State, Duration)>) {
+    let start = tokio::time::Instant::now();
+    let scene = Scene {
+        flapping: None,
+        remind: [None; 2],
+        group: [Duration::ZERO; 2],
+        rate: [1_000; 2],
+        delay: None,
+        faults: false,
+    };
+    let lab = scene.lab();
+    if hangs {
+        lab.hanging.lock().unwrap().insert(TARGETS[0].to_owned());
+    }
+    for round in 0..15 {
+        for check in CHECKS {
+            lab.answer(check, Answer::State(if round % 2 == 0 { State::Bad } else { State::Okay }));
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    let runs = lab.runs.lock().unwrap().clone().into_iter().collect();
+    let heard = lab.heard.lock().unwrap().clone();
+    assert_eq!(hangs, heard.iter().all(|one| one.target != TARGETS[0]));
+    let of_boss = heard.into_iter().filter(|one| one.target == TARGETS[1]);
+    (runs, of_boss.map(|one| (one.check, one.state, one.at - start)).collect())
+}
+
+/// R41: on a clock that only waits move, not a single run and not a single message of another target is later by anything.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_delays_nothing_else() {
+    let (runs, heard) = quarter_of_an_hour(false).await;
+    assert!(heard.len() > 20 && runs.values().all(|count| *count >= 15), "{runs:?} {heard:?}");
+    assert_eq!(quarter_of_an_hour(true).await, (runs, heard));
 }

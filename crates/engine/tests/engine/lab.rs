@@ -46,6 +46,8 @@ pub(crate) struct Lab {
     pub(crate) target_takes: Arc<Mutex<Duration>>,
     /// Targets that take messages while nobody learns of it.
     pub(crate) answers_lost: Arc<Mutex<HashSet<String>>>,
+    /// Targets that never answer.
+    pub(crate) hanging: Arc<Mutex<HashSet<String>>>,
     /// What was heard, message by message.
     pub(crate) heard: Arc<Mutex<Vec<Heard>>>,
     pub(crate) scripts: Arc<Mutex<Vec<String>>>,
@@ -115,6 +117,7 @@ impl Lab {
         let target_works: Arc<Mutex<HashMap<String, bool>>> = Arc::default();
         let target_takes: Arc<Mutex<Duration>> = Arc::default();
         let answers_lost: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let hanging: Arc<Mutex<HashSet<String>>> = Arc::default();
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let script_log: Arc<Mutex<Vec<String>>> = Arc::default();
         let definitions = checks.iter().map(|spec| definition(spec, &answers, &runs)).collect();
@@ -126,6 +129,7 @@ impl Lab {
                 works: Arc::clone(&target_works),
                 takes: Arc::clone(&target_takes),
                 answers_lost: Arc::clone(&answers_lost),
+                hanging: Arc::clone(&hanging),
                 heard: Arc::clone(&heard),
             };
             actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
@@ -162,6 +166,7 @@ impl Lab {
             target_works,
             target_takes,
             answers_lost,
+            hanging,
             heard,
             scripts: script_log,
             journal: Arc::new(MemoryJournal::default()),
@@ -379,6 +384,7 @@ struct FakeTarget {
     works: Arc<Mutex<HashMap<String, bool>>>,
     takes: Arc<Mutex<Duration>>,
     answers_lost: Arc<Mutex<HashSet<String>>>,
+    hanging: Arc<Mutex<HashSet<String>>>,
     heard: Arc<Mutex<Vec<Heard>>>,
 }
 
@@ -415,6 +421,10 @@ impl Target for FakeTarget {
             tokio::time::sleep(takes).await;
             if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
                 return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
+            }
+            let hangs = self.hanging.lock().unwrap().contains(&self.name);
+            if hangs {
+                std::future::pending::<()>().await;
             }
             let is_lost = self.answers_lost.lock().unwrap().contains(&self.name);
             self.hear(message, !is_lost);
