@@ -1,4 +1,6 @@
 //! The kind `alertmanager`: alerts for Prometheus Alertmanager.
+//!
+//! What the service takes stands at <https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml>, and as a schema in `cases/alertmanager/schema.json`, to which tests hold every request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! The kind `apprise`: any of the services that Apprise knows.
+//!
+//! What the service takes stands at <https://github.com/caronc/apprise-api#api-details>, and as a schema in `cases/apprise/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, Secret, State};

@@ -1,4 +1,6 @@
 //! The kind `discord`: messages in a Discord channel.
+//!
+//! What the service takes stands at <https://discord.com/developers/docs/resources/webhook#execute-webhook>, and as a schema in `cases/discord/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
@@ -13,7 +15,8 @@ use crate::wording::{self, Words};
 /// The longest parts of an embed (docs.discord.com/developers/resources/message, "Embed Limits"): title, description, field value, footer.
 const MAX_TITLE: usize = 256;
 const MAX_DESCRIPTION: usize = 3_000;
-const MAX_FIELD: usize = 1_024;
+/// Less than the 1,024 that a field may have, since all texts of an embed together may have 6,000.
+const MAX_FIELD: usize = 500;
 const MAX_FOOTER: usize = 2_048;
 /// How much of the text is sent when Discord calls it too long.
 const SHORT: usize = 500;

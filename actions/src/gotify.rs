@@ -1,4 +1,6 @@
 //! The kind `gotify`: push messages through a Gotify server.
+//!
+//! What the service takes stands at <https://gotify.net/api-docs>, and as a schema in `cases/gotify/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, Secret, State};

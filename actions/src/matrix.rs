@@ -1,4 +1,6 @@
 //! The kind `matrix`: messages in a Matrix room.
+//!
+//! What the service takes stands at <https://spec.matrix.org/latest/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>, and as a schema in `cases/matrix/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;

@@ -1,4 +1,7 @@
 //! The kinds `mattermost` and `rocketchat`: two chats that take the same messages.
+//!
+//! What the service takes stands at <https://developers.mattermost.com/integrate/webhooks/incoming/>, and as a schema in `cases/mattermost/schema.json`, to which tests hold every request.
+//! Those of Rocket.Chat stand at <https://docs.rocket.chat/docs/integrations>.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;

@@ -1,4 +1,6 @@
 //! The kind `ntfy`: push messages to phones and desktops through ntfy.
+//!
+//! What the service takes stands at <https://docs.ntfy.sh/publish/#publish-as-json>, and as a schema in `cases/ntfy/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, NoticeKind, Secret, State};

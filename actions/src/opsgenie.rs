@@ -1,19 +1,24 @@
 //! The kind `opsgenie`: alerts in Opsgenie, and in Jira Service Management, which speaks the same language.
+//!
+//! What the service takes stands at <https://docs.opsgenie.com/docs/alert-api>, and as a schema in `cases/opsgenie/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
 use monchero_core::{Invalid, NoticeKind, Secret, State};
 use reqwest::Url;
 use schemars::JsonSchema;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::web::{Connection, Request, address, below};
 use crate::wording::Words;
 
-/// The longest parts of an alert, in characters (docs.opsgenie.com/docs/alert-api, "Create Alert"): message, description, alias.
+/// The longest parts of an alert, in characters (docs.opsgenie.com/docs/alert-api, "Create Alert"): message, description, alias, source.
 const MAX_MESSAGE: usize = 130;
 const MAX_DESCRIPTION: usize = 15_000;
 const MAX_ALIAS: usize = 512;
+const MAX_SOURCE: usize = 100;
+/// How long names and values of all details may be together.
+const MAX_DETAILS: usize = 8_000;
 /// How much is sent when the service calls it too long.
 const SHORT: usize = 500;
 
@@ -87,7 +92,7 @@ impl Opsgenie {
         let request = if over {
             let mut url = below(url, &[&alias, "close"]);
             url.query_pairs_mut().append_pair("identifierType", "alias");
-            Request::json(url, &json!({ "source": event.host, "note": text }))
+            Request::json(url, &json!({ "source": shorten(&event.host, MAX_SOURCE), "note": text }))
         } else {
             let teams: Vec<_> = self.teams.iter().map(|team| json!({ "name": team, "type": "team" })).collect();
             let body = json!({
@@ -95,13 +100,24 @@ impl Opsgenie {
                 "alias": alias,
                 "description": text,
                 "responders": teams,
-                "details": event.labels,
+                "details": details(message),
                 "entity": event.check.name,
-                "source": event.host,
+                "source": shorten(&event.host, MAX_SOURCE),
                 "priority": if event.state == State::Bad { "P1" } else { "P3" },
             });
             Request::json(url.clone(), &body)
         };
         request.secret_header("authorization", &format!("GenieKey {}", self.key.reveal()))
     }
+}
+
+/// The labels, as many as fit.
+fn details(message: &Message) -> Json {
+    let mut room = MAX_DETAILS;
+    let labels = message.event.labels.iter().take_while(|(name, value)| {
+        let fits = room.checked_sub(name.len() + value.len());
+        room = fits.unwrap_or(0);
+        fits.is_some()
+    });
+    labels.map(|(name, value)| (name.clone(), Json::from(value.as_str()))).collect::<serde_json::Map<_, _>>().into()
 }

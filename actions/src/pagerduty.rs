@@ -1,6 +1,9 @@
 //! The kind `pagerduty`: incidents in PagerDuty.
+//!
+//! What the service takes stands at <https://developer.pagerduty.com/docs/send-alert-event>, and as a schema in `cases/pagerduty/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
+use monchero_core::text::shorten;
 use monchero_core::{Invalid, NoticeKind, Secret, State};
 use reqwest::Url;
 use schemars::JsonSchema;
@@ -11,6 +14,8 @@ use crate::wording::{self, Words};
 
 /// The longest summary, in characters (developer.pagerduty.com, "PD-CEF": 1,024).
 const MAX_SUMMARY: usize = 1_000;
+/// How much of the host's name the key of an incident has, in bytes: it may have 255 characters in all.
+const MAX_HOST: usize = 180;
 /// The most text in the details, in bytes: an event may have 512 KiB in all (the same page).
 const MAX_DETAILS: usize = 64 * 1024;
 /// How much is sent when the service calls it too long.
@@ -94,7 +99,7 @@ impl Pagerduty {
         json!({
             "routing_key": self.key.reveal(),
             "event_action": if over { "resolve" } else { "trigger" },
-            "dedup_key": format!("monchero/{}/{}", event.host, message.thread),
+            "dedup_key": format!("monchero/{}/{}", shorten(&event.host, MAX_HOST), message.thread),
             "payload": {
                 "summary": words.title(message, MAX_SUMMARY),
                 "source": event.host,

@@ -1,4 +1,6 @@
 //! The kind `pushover`: push messages to phones through Pushover.
+//!
+//! What the service takes stands at <https://pushover.net/api>, and as a schema in `cases/pushover/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, NoticeKind, Secret, State};

@@ -1,4 +1,6 @@
 //! The kind `slack`: messages in Slack, through an incoming webhook or as a bot.
+//!
+//! What the service takes stands at <https://docs.slack.dev/reference/methods/chat.postMessage>, and as a schema in `cases/slack/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
@@ -186,8 +188,11 @@ impl Ready {
         };
         let mut blocks = vec![
             json!({ "type": "header", "text": { "type": "plain_text", "text": format!("{} {title}", sign(message)), "emoji": true } }),
-            json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } }),
         ];
+        // Slack refuses a message with an empty text in it, and a template may say nothing.
+        if !text.trim().is_empty() {
+            blocks.push(json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } }));
+        }
         let fields: Vec<Json> = wording::facts(message, context.zone)
             .into_iter()
             .take(MAX_FIELDS)

@@ -1,4 +1,6 @@
 //! The kind `teams`: messages in Microsoft Teams.
+//!
+//! What the service takes stands at <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>, and as a schema in `cases/teams/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
@@ -14,6 +16,8 @@ use crate::wording::{self, Words};
 const MAX_TEXT: usize = 12 * 1024;
 /// The longest title, in bytes.
 const MAX_TITLE: usize = 250;
+/// The longest value of a fact, in bytes: a message may have 28 KiB in all.
+const MAX_FACT: usize = 500;
 /// How much is sent when Teams calls it too long.
 const SHORT: usize = 500;
 
@@ -73,7 +77,7 @@ fn card(words: &Words, message: &Message, context: &ActionContext<'_>, max: usiz
     let text = words.own_body(message).unwrap_or_else(|| default_text(message));
     let facts: Vec<Json> = wording::facts(message, context.zone)
         .into_iter()
-        .map(|(name, value)| json!({ "title": name, "value": escape(&value) }))
+        .map(|(name, value)| json!({ "title": name, "value": shorten(&escape(&value), MAX_FACT) }))
         .collect();
     let mut body = vec![
         json!({ "type": "TextBlock", "text": escape(&words.title(message, MAX_TITLE)), "weight": "bolder", "size": "medium", "color": colour, "wrap": true }),
@@ -82,7 +86,7 @@ fn card(words: &Words, message: &Message, context: &ActionContext<'_>, max: usiz
     ];
     let output = wording::output(event, max.saturating_sub(text.len()));
     if !output.is_empty() && message.digest.is_empty() && words.own_body(message).is_none() {
-        body.push(json!({ "type": "TextBlock", "text": escape(&output), "fontType": "monospace", "wrap": true, "maxLines": 40 }));
+        body.push(json!({ "type": "TextBlock", "text": shorten(&escape(&output), max), "fontType": "monospace", "wrap": true, "maxLines": 40 }));
     }
     body.push(json!({ "type": "TextBlock", "text": escape(&wording::signature(message)), "isSubtle": true, "size": "small", "wrap": true }));
     let links: Vec<Json> = wording::runbook(event)

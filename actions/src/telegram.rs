@@ -1,4 +1,6 @@
 //! The kind `telegram`: messages by a Telegram bot.
+//!
+//! What the service takes stands at <https://core.telegram.org/bots/api#sendmessage>, and as a schema in `cases/telegram/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, Secret};

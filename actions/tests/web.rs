@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `action.yaml` | the settings; `{url}` is the address of the scripted service |
 //! | `answers.txt` | what the service answers, one line each: `STATUS BODY`; `200 {}` if there is none |
+//! | `../schema.json` | what the service documents about a request: method, path, content type, size in bytes, letters in all its texts, and body |
 //! | `expected.txt` | every request for a fixed set of messages and what became of each; `UPDATE=1 cargo test` writes it anew |
 
 mod common;
@@ -136,6 +137,94 @@ async fn every_case_asks_as_expected() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}\nif this is right: UPDATE=1 cargo test -p monchero-actions --test web");
+}
+
+/// Messages of which everything is too long for some service, besides the usual ones.
+fn extreme_messages() -> Vec<(&'static str, Message)> {
+    let mut long = messages().remove(0).1;
+    let event = &mut long.event;
+    event.message = "ä".repeat(6_000);
+    event.output = "ö and more\n".repeat(10_000);
+    for n in 0..60 {
+        event.labels.insert(format!("label-{n}.of"), "ü".repeat(300));
+    }
+    long.last_action = Some("ü".repeat(5_000));
+    long.event.host = "h".repeat(253);
+    let mut bare = message(NoticeKind::Problem, event_without_words());
+    bare.missed_more = 3;
+    let mut many = messages().remove(0).1;
+    many.digest = (0..1_000).map(|n| line(&format!("check-{n}"), State::Bad, &"ß".repeat(200))).collect();
+    vec![("all is long", long), ("nothing is said", bare), ("a thousand at once", many)]
+}
+
+/// How many letters all texts of a body have.
+fn letters(body: &serde_json::Value) -> usize {
+    match body {
+        serde_json::Value::String(text) => text.chars().count(),
+        serde_json::Value::Array(items) => items.iter().map(letters).sum(),
+        serde_json::Value::Object(map) => map.values().map(letters).sum(),
+        _ => 0,
+    }
+}
+
+/// Of an event that says nothing, and was not measured.
+fn event_without_words() -> monchero_core::action::Event {
+    let mut event = event();
+    (event.message, event.output) = (String::new(), String::new());
+    event.metrics.clear();
+    event.labels.clear();
+    event
+}
+
+#[tokio::test]
+async fn requests_keep_to_what_services_document() {
+    let mut wrong = String::new();
+    for (kind, case) in cases() {
+        // What a webhook of one's own takes its owner knows.
+        if kind == "webhook" {
+            continue;
+        }
+        let path = case.parent().unwrap().join("schema.json");
+        let mut schemas = boon::Schemas::new();
+        let mut compiler = boon::Compiler::new();
+        compiler.enable_format_assertions();
+        let schema = compiler.compile(path.to_str().unwrap(), &mut schemas).unwrap_or_else(|why| panic!("{why:#}"));
+        let target = |service: &Service| target(&kind, &settings(&case, &service.url));
+        for (what, mut message) in messages().into_iter().chain(extreme_messages()) {
+            let service = Service::start(vec![Play::answer(
+                200,
+                r#"{"ok": true, "ts": "1.2", "id": "7", "channel": {"id": "D1"}}"#,
+            )])
+            .await;
+            let target = target(&service);
+            if !message.digest.is_empty() && !target.takes_digests() {
+                continue;
+            }
+            // A second message of the same incident may go another way than the first.
+            for _ in 0..2 {
+                let outcome = deliver(&*target, &message).await;
+                message.reference = outcome.ok().and_then(|taken| taken.reference);
+            }
+            assert!(!service.asked().is_empty(), "{kind}: {what}: nothing was asked");
+            for asked in service.asked() {
+                let (method, path) = asked.line.split_once(' ').expect("a method and a path");
+                let body: serde_json::Value = serde_json::from_slice(&asked.body).expect("JSON");
+                let request = serde_json::json!({
+                    "method": method,
+                    "path": path.split(' ').next(),
+                    "content_type": asked.header("content-type"),
+                    "bytes": asked.body.len(),
+                    "letters": letters(&body),
+                    "body": body,
+                });
+                if let Err(why) = schemas.validate(&request, schema) {
+                    let why = monchero_core::text::shorten(&format!("{why:#}"), 1_500);
+                    let _ = writeln!(wrong, "{kind}: {what}: {}: {why}", asked.line);
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 fn describe(outcome: &Result<Delivered, DeliveryError>) -> String {

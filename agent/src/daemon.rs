@@ -16,6 +16,7 @@ use monchero_core::program::{Exit, Program, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_exec::Executor;
 use monchero_store::{Store, StoreOptions, Witness};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
@@ -56,6 +57,13 @@ fn keep_house() {
     }
 }
 
+/// A core dump would hold every secret that was read (R67). What is started from here leaves none either.
+pub(crate) fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // To ask for less is refused to nobody.
+    let _ = setrlimit(Resource::Core, none);
+}
+
 /// What the daemon is to do, if it is one that started once more. Its command line was judged the first time; to do that again would
 /// leave half a megabyte of code and garbage in a process that lives for months. None for a command line that has more than this knows.
 pub(crate) fn started_again(arguments: &[OsString]) -> Option<(Overrides, bool)> {
@@ -80,6 +88,7 @@ pub(crate) fn started_again(arguments: &[OsString]) -> Option<(Overrides, bool)>
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT).
 pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
     keep_house();
+    leave_no_core();
     let (log, _writing) = logging::start().context("cannot start the log")?;
     let executor = Executor::start(&monchero_exec::Options {
         helper: Some(PathBuf::from("/proc/self/exe")),

@@ -12,33 +12,49 @@ use monchero_core::text::{escape_controls, escape_controls_in_block};
 
 use crate::wording::{self, html};
 
-const CELL: &str = "padding:2px 14px 2px 0;text-align:left;vertical-align:top";
-const BLOCK: &str =
-    "white-space:pre-wrap;font-family:monospace;border-left:3px solid #888;padding-left:10px;margin:6px 0";
+/// As wide as lines that are read with ease; a phone is narrower, and shows it without scrolling sideways.
+const PAGE: &str = "max-width:620px;margin:0 auto;overflow-wrap:anywhere";
+const BANNER: &str = "padding:12px 16px;border-radius:6px;margin-bottom:14px";
+const WORD: &str = "font-size:13px;font-weight:bold;text-transform:uppercase;letter-spacing:1px";
+const TABLE: &str = "border-collapse:collapse;width:100%;margin:14px 0";
+/// Lines that are seen on light and dark ground alike.
+const LINE: &str =
+    "border-top:1px solid rgba(128,128,128,.35);padding:6px 12px 6px 0;text-align:left;vertical-align:top";
+const NAME: &str = "font-weight:normal;opacity:.7;width:1%;white-space:nowrap";
+const CODE: &str = "font-family:monospace;background-color:rgba(128,128,128,.18);padding:2px 6px;border-radius:4px";
+const BLOCK: &str = "white-space:pre-wrap;font-family:monospace;font-size:13px;background-color:rgba(128,128,128,.12);\
+                     border-radius:4px;padding:8px 12px;margin:6px 0";
 
 /// The whole page; `further` stands at its end.
 pub(super) fn page(message: &Message, zone: &TimeZone, further: &str) -> String {
     let event = &message.event;
     let alone = message.digest.is_empty();
     let mut out = String::from(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\"></head>\n\
-         <body style=\"font-family:sans-serif;line-height:1.4\">\n",
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <meta name=\"color-scheme\" content=\"light dark\"></head>\n\
+         <body style=\"margin:0;padding:16px;font-family:sans-serif;font-size:15px;line-height:1.45\">\n",
     );
+    let _ = writeln!(out, "<div style=\"{PAGE}\">");
     if event.drill {
         out.push_str("<p><b>This is a drill: nothing is wrong.</b></p>\n");
     }
     let headline = html(&wording::headline(message));
-    let _ = writeln!(out, "<p style=\"font-size:larger\">{} <b>{headline}</b></p>", badge(event.state));
+    let _ = writeln!(
+        out,
+        "<div style=\"{};{BANNER}\"><div style=\"{WORD}\">{}</div><div style=\"font-size:19px\"><b>{headline}</b></div></div>",
+        colours(event.state),
+        event.state
+    );
     digest(&mut out, message);
     if alone && !event.message.trim().is_empty() {
-        let _ = writeln!(out, "<p>{}</p>", html(&escape_controls(event.message.trim())));
+        let _ = writeln!(out, "<p style=\"font-size:17px\">{}</p>", html(&escape_controls(event.message.trim())));
     }
     if let Some(late) = wording::late(message) {
         let _ = writeln!(out, "<p>{late}</p>");
     }
-    out.push_str("<table style=\"border-collapse:collapse\">\n");
+    let _ = writeln!(out, "<table style=\"{TABLE}\">");
     for (name, value) in wording::facts(message, zone) {
-        let _ = writeln!(out, "<tr><th style=\"{CELL}\">{name}</th><td style=\"{CELL}\">{}</td></tr>", html(&value));
+        fact(&mut out, name, &html(&value));
     }
     out.push_str("</table>\n");
     list(&mut out, "Not told in time", message.missed.iter().map(|missed| wording::missed_line(missed, zone)));
@@ -48,15 +64,27 @@ pub(super) fn page(message: &Message, zone: &TimeZone, further: &str) -> String 
     }
     what_to_do(&mut out, message);
     block(&mut out, "", &escape_controls_in_block(further));
-    let _ = writeln!(out, "<p style=\"font-size:smaller\">{}</p>\n</body></html>", html(&wording::signature(message)));
+    let signature = html(&wording::signature(message));
+    let _ = writeln!(out, "<p style=\"font-size:12px;opacity:.7\">{signature}</p>\n</div>\n</body></html>");
     out
+}
+
+/// A row of a table: its name and its value, which is HTML.
+fn fact(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "<tr><th style=\"{LINE};{NAME}\">{name}</th><td style=\"{LINE}\">{value}</td></tr>");
+}
+
+/// The colours of ground and text for a state.
+fn colours(state: State) -> String {
+    let (ground, text) = (wording::colour(state), if state == State::Warning { "000" } else { "fff" });
+    format!("background-color:#{ground:06x};color:#{text}")
 }
 
 /// A state as a word in its colour.
 fn badge(state: State) -> String {
-    let (ground, text) = (wording::colour(state), if state == State::Warning { "000" } else { "fff" });
     format!(
-        "<span style=\"background-color:#{ground:06x};color:#{text};padding:1px 7px;border-radius:3px;font-weight:bold\">{state}</span>"
+        "<span style=\"{};padding:1px 7px;border-radius:3px;font-weight:bold;white-space:nowrap\">{state}</span>",
+        colours(state)
     )
 }
 
@@ -65,12 +93,12 @@ fn digest(out: &mut String, message: &Message) {
     if message.digest.is_empty() {
         return;
     }
-    out.push_str("<table style=\"border-collapse:collapse\">\n");
+    let _ = writeln!(out, "<table style=\"{TABLE}\">");
     for line in &message.digest {
         let (check, said) = (html(&escape_controls(line.check.as_str())), html(&escape_controls(&line.message)));
         let _ = writeln!(
             out,
-            "<tr><td style=\"{CELL}\">{}</td><th style=\"{CELL}\">{check}</th><td style=\"{CELL}\">{said}</td></tr>",
+            "<tr><td style=\"{LINE};width:1%\">{}</td><td style=\"{LINE}\"><b>{check}</b><br>{said}</td></tr>",
             badge(line.state)
         );
     }
@@ -97,17 +125,15 @@ fn block(out: &mut String, title: &str, text: &str) {
 }
 
 fn what_to_do(out: &mut String, message: &Message) {
-    let mut rows = String::new();
-    let mut row = |name: &str, value: &str| {
-        let _ = writeln!(rows, "<tr><th style=\"{CELL}\">{name}</th><td style=\"{CELL}\">{value}</td></tr>");
-    };
+    let _ = writeln!(out, "<table style=\"{TABLE}\">");
     if let Some(link) = wording::runbook(&message.event).filter(|_| message.digest.is_empty()) {
         let link = html(link);
-        row("What to do", &format!("<a href=\"{link}\">{link}</a>"));
+        fact(out, "What to do", &format!("<a href=\"{link}\">{link}</a>"));
     }
+    let code = |command: &str| format!("<code style=\"{CODE}\">{}</code>", html(command));
     if let Some(command) = wording::acknowledge(message) {
-        row("Acknowledge it", &format!("<code>{}</code>", html(&command)));
+        fact(out, "Acknowledge it", &code(&command));
     }
-    row("Look at it", &format!("<code>{}</code>", html(&wording::look(message))));
-    let _ = writeln!(out, "<table style=\"border-collapse:collapse;margin-top:10px\">\n{rows}</table>");
+    fact(out, "Look at it", &code(&wording::look(message)));
+    out.push_str("</table>\n");
 }

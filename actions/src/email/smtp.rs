@@ -120,14 +120,14 @@ impl Server {
         let settled = self.settled_for(parcel.id);
         let open: Vec<&Address> = parcel.to.iter().filter(|address| !settled.contains(address)).collect();
         let talk = Talk { server: self, timeout, deadline: Instant::now() + timeout };
-        let answer = talk.deliver(parcel, &open).await.map_err(|error| self.without_secrets(error))?;
+        let answer = talk.deliver(parcel, &open).await?;
         if answer.later.is_empty() {
             self.forget(parcel.id);
-            return Ok(shorten(&self.mask(&answer.words()), 3 * MAX_SAID));
+            return Ok(shorten(&answer.words(), 3 * MAX_SAID));
         }
         let done = open.into_iter().filter(|address| !answer.later.iter().any(|(later, _)| later == *address)).cloned();
         self.remember(parcel.id, settled.into_iter().chain(done).collect());
-        Err(DeliveryError::Transient { why: self.mask(&answer.words()), after: None })
+        Err(DeliveryError::Transient { why: answer.words(), after: None })
     }
 
     fn address(&self) -> String {
@@ -157,21 +157,6 @@ impl Server {
         settled.push_back((id.to_owned(), recipients));
         if settled.len() > MAX_PARTIAL {
             settled.pop_front();
-        }
-    }
-
-    /// A server may repeat what it was sent (R67).
-    fn mask(&self, text: &str) -> String {
-        match &self.login {
-            Some((_, password)) if !password.reveal().is_empty() => text.replace(password.reveal(), "(password)"),
-            _ => text.to_owned(),
-        }
-    }
-
-    fn without_secrets(&self, error: DeliveryError) -> DeliveryError {
-        match error {
-            DeliveryError::Transient { why, after } => DeliveryError::Transient { why: self.mask(&why), after },
-            DeliveryError::Permanent { why } => DeliveryError::Permanent { why: self.mask(&why) },
         }
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct OnceArgs {
 
 /// Runs `monchero once`.
 pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ended {
+    crate::daemon::leave_no_core();
     // Environment setters that fail are logged.
     let (_log, _writing) =
         crate::logging::start().map_err(|error| Failed::new(format!("cannot start the log: {error}")))?;

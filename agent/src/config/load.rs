@@ -103,7 +103,7 @@ pub fn load_text(options: &LoadOptions<'_>, name: &str, text: String) -> Loaded 
         loader.definitions(parsed, file);
     }
     loader.connect();
-    loader.finish(&Settings::default(), None)
+    loader.finish(&Settings::default(), None, None)
 }
 
 /// The programs of `environment_setters:`, to be run before [`load`]. Reads only `monchero.yaml`; what is wrong with it `load` will tell.

@@ -80,7 +80,7 @@ impl Loader<'_> {
         if self.no_yaml.contains(&file) {
             let (line, start) = source.line_of(error.start);
             let at = |offset: usize| start + u32::try_from(offset).unwrap_or(0);
-            let secret = secrets_of_line(source.line_text(line));
+            let secret = secrets_of_line(source.line_text(line), &finder.secret_names());
             return secret.map(|range| Span { file, start: at(range.start), end: at(range.end) }).into_iter().collect();
         }
         let mut spans: Vec<Span> = self.inline_secrets.iter().filter(|span| span.file == file).copied().collect();
@@ -92,6 +92,7 @@ impl Loader<'_> {
                 }
             }
             spans.append(&mut finder.found);
+            spans.extend(parsed.dropped);
         }
         spans
     }

@@ -1,12 +1,13 @@
 //! Fetches what secrets refer to, and knows which parts of the tree are secret (3.5 of the security model, R67).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use monchero_core::node::{Node, SecretSource, Secrets, Span, Value, nearest};
+use monchero_core::node::{Key, Node, SecretSource, Secrets, Span, Value, nearest};
 use serde_json::Value as Json;
 
 /// Words in the name of a setting that make its value a secret, whatever the schema says: a misspelt or unknown setting has none.
@@ -249,16 +250,33 @@ impl<'a> SecretFinder<'a> {
         }
     }
 
+    /// The names of all settings that are secrets in some kind.
+    pub(crate) fn secret_names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut open = vec![self.document];
+        while let Some(json) = open.pop() {
+            let properties = json.get("properties").and_then(Json::as_object).into_iter().flatten();
+            let secret = properties.filter(|(_, schema)| self.alternatives(schema).into_iter().any(is_secret));
+            names.extend(secret.map(|(name, _)| name.clone()));
+            match json {
+                Json::Object(map) => open.extend(map.values()),
+                Json::Array(items) => open.extend(items),
+                _ => {}
+            }
+        }
+        names
+    }
+
     fn hide(&mut self, node: &Node) {
         match &node.value {
             Value::Scalar { .. } => self.found.push(node.span),
             Value::List(items) => items.iter().for_each(|item| self.hide(item)),
             // `{ file: PATH }` is no secret, its content is; anything else in its place may be one.
             Value::Map(entries) => {
-                entries
-                    .iter()
-                    .filter(|(key, _)| !["file", "env", "credential"].contains(&&*key.name))
-                    .for_each(|(_, value)| self.hide(value));
+                let refers = |(key, value): &&(Key, Node)| {
+                    ["file", "env", "credential"].contains(&&*key.name) && matches!(value.value, Value::Scalar { .. })
+                };
+                entries.iter().filter(|entry| !refers(entry)).for_each(|(_, value)| self.hide(value));
             }
             Value::Null => {}
         }
@@ -293,11 +311,22 @@ fn is_secret(schema: &Json) -> bool {
     schema.get("$ref").and_then(Json::as_str).is_some_and(|at| at.ends_with("/Secret"))
 }
 
-/// Where a secret may stand in a line of a file that could not be read as YAML: behind a key whose name says so.
-pub(crate) fn secrets_of_line(line: &str) -> Option<std::ops::Range<usize>> {
+/// Where a secret may stand in a line of a file that could not be read as YAML: behind a key whose name says so, or behind one of
+/// `names`.
+pub(crate) fn secrets_of_line(line: &str, names: &BTreeSet<String>) -> Option<Range<usize>> {
     let lower = line.to_ascii_lowercase();
-    let word = SECRET_WORDS.iter().filter_map(|word| lower.find(word).map(|at| at + word.len())).min()?;
-    let colon = word + line.get(word..)?.find(':')? + 1;
+    let of_word = |word: &&str| lower.find(*word).map(|at| at + word.len());
+    let of_name = |name: &String| {
+        let is_key = |at: &usize| {
+            let before = lower.get(..*at).unwrap_or_default();
+            let behind = lower.get(at + name.len()..).unwrap_or_default();
+            !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+                && behind.trim_start_matches(['"', '\'', ' ']).starts_with(':')
+        };
+        lower.match_indices(name.as_str()).map(|(at, _)| at).find(is_key).map(|at| at + name.len())
+    };
+    let behind = SECRET_WORDS.iter().filter_map(of_word).chain(names.iter().filter_map(of_name)).min()?;
+    let colon = behind + line.get(behind..)?.find(':')? + 1;
     let rest = line.get(colon..)?;
     let start = colon + rest.len() - rest.trim_start().len();
     (start < line.len()).then_some(start..line.len())

@@ -30,6 +30,8 @@ pub(crate) struct Parsed {
     pub(crate) root: Node,
     /// Keys that stand twice in a map. The first of each is in the tree.
     pub(crate) doubled: Vec<SettingsError>,
+    /// Where the values stand that are not in the tree because of that: nothing else says whether they are secret.
+    pub(crate) dropped: Vec<Span>,
 }
 
 /// Reads one document. The error is the first place where the text stops being YAML that monchero understands.
@@ -52,7 +54,7 @@ pub(crate) fn parse(text: &str, file: u32) -> Result<Parsed, SettingsError> {
         builder.take(event, span)?;
     }
     let root = builder.root.unwrap_or(Node { span: Span { file, start: 0, end: 0 }, value: Value::Null });
-    Ok(Parsed { root, doubled: builder.doubled })
+    Ok(Parsed { root, doubled: builder.doubled, dropped: builder.dropped })
 }
 
 fn error(span: Span, message: impl Into<String>, help: Option<&str>) -> SettingsError {
@@ -90,6 +92,7 @@ struct Builder<'t> {
     documents: usize,
     root: Option<Node>,
     doubled: Vec<SettingsError>,
+    dropped: Vec<Span>,
 }
 
 impl<'t> Builder<'t> {
@@ -105,6 +108,7 @@ impl<'t> Builder<'t> {
             documents: 0,
             root: None,
             doubled: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 
@@ -253,6 +257,7 @@ impl<'t> Builder<'t> {
                 Some(&format!("it stands in line {line} already: remove one of them")),
             ));
         }
+        self.dropped.extend(doubled.iter().filter_map(|i| entries.get(*i)).map(|(_, value)| value.span));
         let mut index = 0;
         let mut next = doubled.into_iter().peekable();
         entries.retain(|_| {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::BoxFuture;
 use crate::decide::{Missed, NoticeKind};
 use crate::incident::IncidentId;
+use crate::mask::{Mask, Recorder};
 use crate::metric::Metric;
 use crate::name::Name;
 use crate::node::{Invalid, Node, Secrets, SettingsError};
@@ -291,7 +292,8 @@ pub trait ScriptKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     ) -> impl Future<Output = Result<ActionOutcome, ActionError>> + Send;
 }
 
-struct Running<T>(T);
+/// The settings, and what hides their secrets in what comes back.
+struct Running<T>(T, Mask);
 
 impl<T: TargetKind> Target for Running<T> {
     fn deliver<'a>(
@@ -299,7 +301,7 @@ impl<T: TargetKind> Target for Running<T> {
         message: &'a Message,
         context: &'a ActionContext<'a>,
     ) -> BoxFuture<'a, Result<Delivered, DeliveryError>> {
-        Box::pin(self.0.deliver(message, context))
+        Box::pin(async move { self.1.delivered(self.0.deliver(message, context).await) })
     }
 
     fn takes_digests(&self) -> bool {
@@ -314,7 +316,7 @@ impl<T: ScriptKind> Script for Running<T> {
         timeout: Duration,
         context: &'a ActionContext<'a>,
     ) -> BoxFuture<'a, Result<ActionOutcome, ActionError>> {
-        Box::pin(self.0.run(event, timeout, context))
+        Box::pin(async move { self.1.outcome(self.0.run(event, timeout, context).await) })
     }
 
     fn needed_labels(&self) -> Vec<String> {
@@ -346,9 +348,10 @@ impl ActionKind {
             short_for: T::SHORT_FOR,
             tells: true,
             build: |node, secrets| {
-                let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
+                let secrets = Recorder::new(secrets);
+                let mut settings: T = node.read(T::SHORT_FOR, &secrets)?;
                 settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;
-                Ok(Action::Target(Arc::new(Running(settings))))
+                Ok(Action::Target(Arc::new(Running(settings, secrets.mask()))))
             },
             schema: |generator| T::json_schema(generator),
         }
@@ -362,9 +365,10 @@ impl ActionKind {
             short_for: T::SHORT_FOR,
             tells: false,
             build: |node, secrets| {
-                let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
+                let secrets = Recorder::new(secrets);
+                let mut settings: T = node.read(T::SHORT_FOR, &secrets)?;
                 settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;
-                Ok(Action::Script(Arc::new(Running(settings))))
+                Ok(Action::Script(Arc::new(Running(settings, secrets.mask()))))
             },
             schema: |generator| T::json_schema(generator),
         }

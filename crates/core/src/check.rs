@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::items::{Field, Tally};
+use crate::mask::{Mask, Recorder};
 use crate::name::Name;
 use crate::node::{Invalid, Node, Secrets, SettingsError};
 use crate::program::Spawner;
@@ -209,11 +210,12 @@ pub enum Looks {
     Out(&'static str),
 }
 
-struct Running<T>(T);
+/// The settings, and what hides their secrets in what comes back.
+struct Running<T>(T, Mask);
 
 impl<T: CheckKind> Check for Running<T> {
     fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>> {
-        Box::pin(self.0.run(context))
+        Box::pin(async move { self.1.report(self.0.run(context).await) })
     }
 
     fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
@@ -251,9 +253,10 @@ impl Kind {
             fields: T::FIELDS,
             looks: T::LOOKS,
             build: |node, secrets| {
-                let mut settings: T = node.read(T::SHORT_FOR, secrets)?;
+                let secrets = Recorder::new(secrets);
+                let mut settings: T = node.read(T::SHORT_FOR, &secrets)?;
                 settings.validate().map_err(|invalid| node.error_at(&invalid.path, invalid.why))?;
-                Ok(Arc::new(Running(settings)))
+                Ok(Arc::new(Running(settings, secrets.mask())))
             },
             schema: |generator| T::json_schema(generator),
         }

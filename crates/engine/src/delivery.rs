@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::action::{Action, ActionContext, Delivered, DigestLine, MAX_REFERENCE, Message};
+use monchero_core::action::{Action, ActionContext, Delivered, DigestLine, Event, MAX_REFERENCE, Message};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::incident::{IncidentId, stable_hash};
-use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind};
+use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind, StateType};
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
@@ -196,7 +196,7 @@ impl Engine {
             delivery_id: notice.delivery_id(&self.host, &entry.row.name, target, &told),
             thread,
             reference,
-            event: self.event(id, notice.told, notice.incident, reason.to_owned())?,
+            event: self.confirmed_event(id, notice, reason)?,
             missed: notice.missed.clone(),
             missed_more: notice.missed_more,
             last_action: self.last_action(id, notice.incident),
@@ -204,6 +204,19 @@ impl Engine {
             attempt: tries + 1,
             late: (tries > 0 && waited > LATE).then_some(waited),
         })
+    }
+
+    /// What a notice says: what is confirmed. A result that is not may have come since, as long as the message waited for its turn.
+    fn confirmed_event(&self, id: Id, notice: &Notice, reason: &str) -> Option<Event> {
+        let mut event = self.event(id, notice.told, notice.incident, reason.to_owned())?;
+        if event.state != notice.state {
+            event.reason = format!(
+                "{reason}; the last result, {} (attempt {}/{}), is not confirmed",
+                event.state, event.attempt, event.max_attempts
+            );
+        }
+        (event.state, event.state_type) = (notice.state, StateType::Hard);
+        Some(event)
     }
 
     /// Sends a message; what it needs goes with it.

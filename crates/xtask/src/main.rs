@@ -7,6 +7,7 @@ mod dist;
 mod generate;
 mod man;
 mod packages;
+mod pictures;
 mod run;
 mod terminal;
 
@@ -21,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   bench --peers [--binary PATH]  the same checks with Nagios, Icinga 2 and Monit from Debian's packages, one after the other; 7 minutes
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
   dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
+  pictures        the pictures of mails in docs/pictures, by headless Chromium, from actions/cases/email/*.html
   stage DIR       everything that is installed, put into DIR as it stands on a host: what debian/rules and rpm/monchero.spec take
   ci              fmt, clippy, gen --check, arrows, deny, test: what .ci/run does";
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["bench", "--peers", "--binary", path] => bench::peers::bench(Some(path)),
         ["dist"] => dist::dist().map(drop),
         ["dist", "--check"] => dist::check::check(),
+        ["pictures"] => pictures::make(),
         ["stage", directory] => dist::stage_into(directory),
         ["ci"] => run::ci(),
         _ => {

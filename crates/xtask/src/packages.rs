@@ -49,6 +49,10 @@ const FOR_DIST_CHECK: &[(&str, &str)] = &[
     ("/usr/bin/man", "man-db"),
 ];
 
+/// What shows the mails of which there are pictures.
+const FOR_PICTURES: &[(&str, &str)] =
+    &[("/usr/bin/chromium", "chromium"), ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core")];
+
 pub(crate) fn provide_for_tests() -> Result<()> {
     provide("the tests need", NEEDED)
 }
@@ -80,6 +84,10 @@ pub(crate) fn provide_for_peers() -> Result<()> {
         std::fs::remove_file(policy).with_context(|| format!("removing `{}`", policy.display()))?;
     }
     provided
+}
+
+pub(crate) fn provide_for_pictures() -> Result<()> {
+    provide("the pictures are made with", FOR_PICTURES)
 }
 
 /// Installs what is missing when that is possible, and names it otherwise: no test is skipped silently.

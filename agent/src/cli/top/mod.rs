@@ -207,10 +207,10 @@ impl Edges {
             Ask::Unacknowledge(check) => {
                 self.operate(async move { Ok(client.unacknowledge(&check).await?.value()?.done) });
             }
-            Ask::Downtime(pattern, lasting, comment) => {
+            Ask::Downtime(check, lasting, comment) => {
                 let duration = Some(monchero_core::duration::format(lasting));
-                let request =
-                    DowntimeRequest { pattern, duration, author: behind_sudo(), comment, ..Default::default() };
+                let checks = vec![check];
+                let request = DowntimeRequest { checks, duration, author: behind_sudo(), comment, ..Default::default() };
                 let screen = Screen { now: now(), ..self.screen.clone() };
                 self.operate(async move {
                     let planned = client.add_downtime(&request).await?.value()?;

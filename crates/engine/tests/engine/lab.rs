@@ -1,6 +1,6 @@
 //! A laboratory for the real engine: a paused clock, a journal in memory that survives restarts, checks and targets that do as told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, Signal
 use monchero_core::decide::Wants;
 use monchero_core::definition::{ActionDefinition, Configuration, Definition, Place, Retention, Settings, Trigger};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
-use monchero_core::{DeliveryError, Name, Policy, Report, State};
+use monchero_core::{DeliveryError, Name, NoticeKind, Policy, Report, State};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_store::record::ActionState;
 use monchero_store::{Committed, Loaded, Record, StoredCheck, Urgency};
@@ -44,6 +44,12 @@ pub(crate) struct Lab {
     pub(crate) messages: Arc<Mutex<Vec<String>>>,
     pub(crate) target_works: Arc<Mutex<HashMap<String, bool>>>,
     pub(crate) target_takes: Arc<Mutex<Duration>>,
+    /// Targets that take messages while nobody learns of it.
+    pub(crate) answers_lost: Arc<Mutex<HashSet<String>>>,
+    /// Targets that never answer.
+    pub(crate) hanging: Arc<Mutex<HashSet<String>>>,
+    /// What was heard, message by message.
+    pub(crate) heard: Arc<Mutex<Vec<Heard>>>,
     pub(crate) scripts: Arc<Mutex<Vec<String>>>,
     pub(crate) journal: Arc<MemoryJournal>,
     pub(crate) handle: EngineHandle,
@@ -53,6 +59,26 @@ pub(crate) struct Lab {
     accused: Option<Name>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
+}
+
+/// What a target heard about one check, by itself or in a digest.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub(crate) target: String,
+    pub(crate) kind: NoticeKind,
+    pub(crate) check: String,
+    pub(crate) state: State,
+    pub(crate) delivery_id: String,
+    /// How many checks the message spoke of.
+    pub(crate) of: usize,
+    /// How many other problems it says are over; a digest does not say.
+    pub(crate) over: usize,
+    /// When the message was made.
+    pub(crate) made: Timestamp,
+    /// When it arrived.
+    pub(crate) at: tokio::time::Instant,
+    /// Whether the sender was told that it arrived.
+    pub(crate) confirmed: bool,
 }
 
 /// A check as the laboratory makes it.
@@ -91,6 +117,9 @@ impl Lab {
         let messages: Arc<Mutex<Vec<String>>> = Arc::default();
         let target_works: Arc<Mutex<HashMap<String, bool>>> = Arc::default();
         let target_takes: Arc<Mutex<Duration>> = Arc::default();
+        let answers_lost: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let hanging: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let script_log: Arc<Mutex<Vec<String>>> = Arc::default();
         let definitions = checks.iter().map(|spec| definition(spec, &answers, &runs)).collect();
         let mut actions: Vec<ActionDefinition> = Vec::new();
@@ -100,6 +129,9 @@ impl Lab {
                 messages: Arc::clone(&messages),
                 works: Arc::clone(&target_works),
                 takes: Arc::clone(&target_takes),
+                answers_lost: Arc::clone(&answers_lost),
+                hanging: Arc::clone(&hanging),
+                heard: Arc::clone(&heard),
             };
             actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
         }
@@ -136,6 +168,9 @@ impl Lab {
             messages,
             target_works,
             target_takes,
+            answers_lost,
+            hanging,
+            heard,
             scripts: script_log,
             journal: Arc::new(MemoryJournal::default()),
             handle: EngineHandle::new().0,
@@ -376,6 +411,31 @@ struct FakeTarget {
     messages: Arc<Mutex<Vec<String>>>,
     works: Arc<Mutex<HashMap<String, bool>>>,
     takes: Arc<Mutex<Duration>>,
+    answers_lost: Arc<Mutex<HashSet<String>>>,
+    hanging: Arc<Mutex<HashSet<String>>>,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+impl FakeTarget {
+    fn hear(&self, message: &Message, confirmed: bool) {
+        let one = |check: &Name, kind, state| Heard {
+            target: self.name.clone(),
+            kind,
+            check: check.to_string(),
+            state,
+            delivery_id: message.delivery_id.clone(),
+            of: message.digest.len().max(1),
+            over: message.missed.len(),
+            made: message.event.now,
+            at: tokio::time::Instant::now(),
+            confirmed,
+        };
+        let mut heard = self.heard.lock().unwrap();
+        if message.digest.is_empty() {
+            heard.push(one(&message.event.check.name, message.kind, message.event.state));
+        }
+        heard.extend(message.digest.iter().map(|line| one(&line.check, line.kind, line.state)));
+    }
 }
 
 impl Target for FakeTarget {
@@ -389,6 +449,15 @@ impl Target for FakeTarget {
             tokio::time::sleep(takes).await;
             if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
                 return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
+            }
+            let hangs = self.hanging.lock().unwrap().contains(&self.name);
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            let is_lost = self.answers_lost.lock().unwrap().contains(&self.name);
+            self.hear(message, !is_lost);
+            if is_lost {
+                return Err(DeliveryError::Transient { why: "the answer was lost".to_owned(), after: None });
             }
             let missed =
                 if message.missed.is_empty() { String::new() } else { format!(" ({} missed)", message.missed.len()) };

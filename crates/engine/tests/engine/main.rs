@@ -4,6 +4,8 @@ mod delivery;
 mod drill;
 mod lab;
 mod memory;
+#[path = "../../../core/tests/support/random.rs"]
+mod random;
 mod scenarios;
 mod schedule;
 mod telling;
