@@ -1,6 +1,7 @@
 //! The command line: a client of the daemon's API, and a few commands that need no daemon. The only room that prints.
 
 mod child;
+mod course;
 mod discover;
 mod drill;
 mod exit;

@@ -11,16 +11,13 @@ use monchero_api::{Answer, Client};
 use monchero_core::quantity::{self, Unit};
 use owo_colors::Style;
 
+use super::course::course;
 use super::exit::{Ended, Failed};
 use super::screen::{self, Screen};
 use super::table::{Cell, Column, Table, folded};
 
 /// How many metrics get a line of their past: each costs a request.
 const SPARKS: usize = 16;
-/// How many marks a line of the past has, and how many on a screen that is narrower than [`WIDE`]: a line that is cut lacks the present.
-const MARKS: usize = 24;
-const FEW_MARKS: usize = 12;
-const WIDE: usize = 100;
 /// Text is not folded into less than this.
 const MIN_ROOM: usize = 16;
 /// How far the past goes back.
@@ -239,8 +236,6 @@ fn told(screen: &Screen, target: &Target) -> Vec<String> {
 }
 
 fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> String {
-    let wide = screen.width.is_none_or(|width| width >= WIDE);
-    let marks = if wide { MARKS } else { FEW_MARKS };
     let last_day = if past.iter().all(|points| points.len() < 2) { "" } else { "LAST DAY" };
     let mut table =
         Table::new([Column::new("METRIC"), Column::new("VALUE"), Column::new("ALERTS"), Column::new(last_day)]);
@@ -252,21 +247,10 @@ fn metrics(screen: &Screen, metrics: &[Metric<'_>], past: &[Vec<Point>]) -> Stri
             Cell::new(&metric.label),
             Cell::made(value).style(screen::style(state)),
             Cell::made(alerts),
-            Cell::made(past.get(i).map(|points| course(points, marks, &unit, wide)).unwrap_or_default()),
+            Cell::made(past.get(i).map(|points| course(screen, points, &unit)).unwrap_or_default()),
         ]);
     }
     titled(table.render(screen))
-}
-
-/// The past of a metric as marks, and where there is room between which values it was, for who cannot see marks.
-fn course(points: &[Point], marks: usize, unit: &Unit, words: bool) -> String {
-    let marks_of = spark(points, marks);
-    if marks_of.is_empty() || !words {
-        return marks_of;
-    }
-    let low = points.iter().map(|point| point.min).fold(f64::INFINITY, f64::min);
-    let high = points.iter().map(|point| point.max).fold(f64::NEG_INFINITY, f64::max);
-    format!("{marks_of:marks$}  {} to {}", quantity::human(low, unit), quantity::human(high, unit))
 }
 
 /// Its thresholds in words, the one that it has passed marked, and what they make of it.
@@ -335,42 +319,6 @@ pub(super) fn delivered(event: &NoticeEvent) -> String {
     let how = if event.delivered { "delivered" } else { "failed" };
     let attempt = if event.attempt > 1 { format!(" (try {})", event.attempt) } else { String::new() };
     if event.detail.is_empty() { format!("{how}{attempt}") } else { format!("{how}{attempt}: {}", event.detail) }
-}
-
-/// The past of a metric as a row of marks, each the mean of an equal stretch of time; a blank where nothing was measured.
-fn spark(points: &[Point], marks: usize) -> String {
-    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
-    let span = last.at.duration_since(first.at).as_secs_f64();
-    let finite = || points.iter().map(|point| point.mean).filter(|mean| mean.is_finite());
-    let (low, high) =
-        finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mean| (low.min(mean), high.max(mean)));
-    if span <= 0.0 || !low.is_finite() {
-        return String::new();
-    }
-    let mut sums = vec![(0.0, 0.0); marks];
-    for point in points.iter().filter(|point| point.mean.is_finite()) {
-        let share = point.at.duration_since(first.at).as_secs_f64() / span;
-        if let Some((sum, count)) = sums.get_mut(index(share, marks)) {
-            *sum += point.mean;
-            *count += 1.0;
-        }
-    }
-    let mark = |(sum, count): (f64, f64)| {
-        if count == 0.0 {
-            return ' ';
-        }
-        let share = if high > low { (sum / count - low) / (high - low) } else { 0.0 };
-        LEVELS.get(index(share, LEVELS.len())).copied().unwrap_or(' ')
-    };
-    let marks: String = sums.into_iter().map(mark).collect();
-    marks.trim_end().to_owned()
-}
-
-/// The part of `count` equal ones that a share of the whole falls into.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range of indices before")]
-fn index(share: f64, count: usize) -> usize {
-    (share * count as f64).floor().clamp(0.0, (count - 1) as f64) as usize
 }
 
 #[cfg(test)]
@@ -595,15 +543,5 @@ problem bad    3m ago  ops  delivered: 250 2.0.0 Ok
             shown.contains("it has not run yet") && shown.contains("checked     never; runs when others report it"),
             "{shown}"
         );
-    }
-
-    #[test]
-    fn sparks_survive_odd_numbers() {
-        let point = |ago: i64, mean: f64| Point { at: at(ago), mean, min: mean, max: mean, count: 1 };
-        assert_eq!(spark(&[], MARKS), "");
-        assert_eq!(spark(&[point(0, 1.0)], MARKS), "");
-        assert_eq!(spark(&[point(9, f64::NAN), point(0, f64::NAN)], MARKS), "");
-        assert_eq!(spark(&[point(10, 5.0), point(0, 5.0)], MARKS), format!("▁{}▁", " ".repeat(MARKS - 2)));
-        assert_eq!(spark(&[point(10, -1e308), point(5, f64::INFINITY), point(0, 1e308)], MARKS).chars().count(), MARKS);
     }
 }

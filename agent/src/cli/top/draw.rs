@@ -21,6 +21,8 @@ const SINCE: u16 = 8;
 const ATTEMPT: u16 = 7;
 /// Below so many columns of the terminal, state and message matter more than since and attempt.
 const NARROW: u16 = 64;
+/// Below so many lines of the terminal, nothing stands between questions.
+const SHORT: u16 = 14;
 /// Where the list begins: under heading, what is chosen, titles.
 const LIST: u16 = 3;
 
@@ -258,10 +260,11 @@ pub(super) fn details(state: &State, wide: usize) -> Vec<String> {
 
 /// The questions and what was answered.
 fn questions(page: &mut Page<'_>, form: &Form) {
-    let x = page.put(0, 2, form.title(), page.width, BOLD);
-    page.put(x + 1, 2, &form.check, page.width, BOLD);
+    let apart = if page.height < SHORT { 2 } else { 3 };
+    let x = page.put(0, 1, form.title(), page.width, BOLD);
+    page.put(x + 1, 1, &form.check, page.width, BOLD);
     for (i, (question, answer)) in form.answers.iter().enumerate() {
-        let y = LIST + 1 + 3 * columns_of(i);
+        let y = LIST + apart * columns_of(i);
         page.put(2, y, question, page.width, DIM);
         page.put(0, y + 1, if i == form.at { "> " } else { "  " }, 2, BOLD);
         // The end of a long answer is where one writes.
@@ -275,14 +278,15 @@ fn questions(page: &mut Page<'_>, form: &Form) {
             page.put(x, y + 1, " ", 1, Style::new().add_modifier(Modifier::REVERSED));
         }
     }
-    if let Some(wrong) = &form.wrong {
-        page.put(2, LIST + 8, wrong, page.width, page.state_style(CheckState::Bad));
-    }
 }
 
 /// What was done, or what is wrong, over the keys.
 fn note(page: &mut Page<'_>, state: &State) {
-    let (text, style) = match (&state.note, &state.away) {
+    let wrong = match &state.mode {
+        Mode::Form(form) => form.wrong.as_ref().map(|wrong| Err(wrong.clone())),
+        _ => None,
+    };
+    let (text, style) = match (wrong.as_ref().or(state.note.as_ref()), &state.away) {
         (Some(Ok(text)), _) => (text.clone(), Style::new()),
         (Some(Err(why)), _) => (why.clone(), page.state_style(CheckState::Bad)),
         (None, Some(why)) => (format!("{why}; trying again"), page.state_style(CheckState::Bad)),

@@ -161,6 +161,8 @@ fn questions_are_asked_before_anything_is_done() {
     write(&mut state, "30");
     assert_eq!(press(&mut state, KeyCode::Enter), []);
     same(&seen(&mut state, 80, 24), "downtime-80x24");
+    let small = seen(&mut state, 40, 9);
+    assert!(small.contains("> 30") && small.contains("has no unit") && small.contains("new release"), "{small}");
     write(&mut state, "m");
     let half_an_hour = Duration::from_secs(1_800);
     assert_eq!(
