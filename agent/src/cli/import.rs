@@ -75,6 +75,9 @@ fn make(paths: &Paths, args: &ImportArgs) -> Result<Written, Failed> {
     };
     let mut files = Files::new(paths.config.path.join("secrets"));
     let imported = args.format.read(&args.paths, &mut files, &mut taken).map_err(failed)?;
+    if imported.checks.is_empty() && imported.actions.is_empty() && imported.lost.is_empty() {
+        return Err(failed(format!("nothing was found that is a check or an action of {}", args.format.name())));
+    }
     let from: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
     let title = format!("Made by `monchero import {}` of {}.", args.format.name(), from.join(", "));
     write(imported, &title).map_err(failed)
