@@ -21,15 +21,6 @@ const LOST: u8 = 1;
 const NOTHING: u8 = 2;
 
 /// Options of `monchero import`.
-///
-/// Checks, what they depend on and who is told become a file of `conf.d` that says where each of them comes from. What cannot be translated is
-/// listed on standard error with its file and line, and stands as a comment where it belongs: nothing is left out silently. Nothing is run
-/// while files are imported.
-///
-/// Secrets are not copied: an action names the file or the variable from which it takes one, and what has to be put there is listed. A plugin
-/// with a secret in its command is written as a comment until that is settled.
-///
-/// The exit status is 0 when all was translated, 1 when something was not, and 2 when nothing could be made.
 #[derive(Args, Debug)]
 pub(super) struct ImportArgs {
     /// The system that the files are of
@@ -75,6 +66,9 @@ fn make(paths: &Paths, args: &ImportArgs) -> Result<Written, Failed> {
     };
     let mut files = Files::new(paths.config.path.join("secrets"));
     let imported = args.format.read(&args.paths, &mut files, &mut taken).map_err(failed)?;
+    if imported.checks.is_empty() && imported.actions.is_empty() && imported.lost.is_empty() {
+        return Err(failed(format!("nothing was found that is a check or an action of {}", args.format.name())));
+    }
     let from: Vec<String> = args.paths.iter().map(|path| path.display().to_string()).collect();
     let title = format!("Made by `monchero import {}` of {}.", args.format.name(), from.join(", "));
     write(imported, &title).map_err(failed)

@@ -111,6 +111,15 @@ enum Command {
     /// Look at this host, and propose checks for what no check looks at yet.
     Discover(discover::DiscoverArgs),
     /// Make a file of checks of the configuration of another system, and list what could not be translated.
+    ///
+    /// Checks, what they depend on and who is told become a file of `conf.d` that says where each of them comes from. What cannot be translated
+    /// is listed on standard error with its file and line, and stands as a comment where it belongs: nothing is left out silently. Nothing is
+    /// run while files are imported.
+    ///
+    /// Secrets are not copied: an action names the file or the variable from which it takes one, and what has to be put there is listed. A
+    /// plugin with a secret in its command is written as a comment until that is settled.
+    ///
+    /// The exit status is 0 when all was translated, 1 when something was not, and 2 when nothing could be made.
     Import(import::ImportArgs),
     /// Explain the kinds of checks and actions.
     Kinds(local::KindsArgs),

@@ -29,6 +29,9 @@ impl Document {
                 for error in parsed.doubled {
                     lost.push(Lost::new(&document.at(error.span.start), "", &error.message));
                 }
+                if !matches!(parsed.root.value, Value::Map(_) | Value::Null) {
+                    return Err(format!("{} stands where a map of settings is expected", parsed.root.describe()));
+                }
                 document.root = parsed.root;
             }
             Err(error) => return Err(format!("{}: {}", document.at(error.span.start), error.message)),

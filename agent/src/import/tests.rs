@@ -275,7 +275,7 @@ fn the_page_tells_what_comes_of_its_examples() {
         let mark = format!("<!-- case: {}/docs ", format.name());
         let (start, end) = block(&page, &mark);
         let name = page[page.find(&mark).unwrap() + mark.len()..].split(' ').next().unwrap().to_owned();
-        let written = import_text(format, &name, page[start..end].as_bytes()).unwrap();
+        let written = import_text(format, &name, &page.as_bytes()[start..end]).unwrap();
         assert_eq!(written.lost, [], "{format:?}: an example that is not translated is none");
         let (start, end) = block(&page, &format!("<!-- expected: {}/docs -->", format.name()));
         if std::env::var_os("UPDATE").is_some() {

@@ -50,6 +50,7 @@ pub(crate) const FILES: &[Installed] = &[
     installed(Sort::Doc, "README.md", DOC),
     // debhelper would take it for the changelog of the package.
     installed(Sort::Doc, "CHANGELOG.md", "usr/share/doc/monchero/NEWS.md"),
+    installed(Sort::Doc, "docs/import.md", DOC),
     installed(Sort::Doc, "docs/kinds.md", DOC),
     installed(Sort::Doc, "docs/operations.md", DOC),
     installed(Sort::Doc, "docs/plugins.md", DOC),
