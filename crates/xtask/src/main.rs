@@ -15,6 +15,8 @@ const USAGE: &str = "usage: cargo xtask <task>
   gen [--check]   make all generated files, or verify that they are as they would be made
   arrows          prove that crates depend on each other only as ARCHITECTURE.md says
   bench [--quick] measure, as ratios to a raw posix_spawn loop in the same run
+  bench --kinds [--quick]
+                  only what kinds cost, as ratios to the plugins of the same job
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
   dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
   stage DIR       everything that is installed, put into DIR as it stands on a host: what debian/rules and rpm/monchero.spec take
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         ["arrows"] => arrows::prove(),
         ["bench"] => bench::bench(false),
         ["bench", "--quick"] => bench::bench(true),
+        ["bench", "--kinds"] => bench::bench_kinds(false),
+        ["bench", "--kinds", "--quick"] => bench::bench_kinds(true),
         ["dist"] => dist::dist().map(drop),
         ["dist", "--check"] => dist::check::check(),
         ["stage", directory] => dist::stage_into(directory),
