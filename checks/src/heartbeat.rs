@@ -2,6 +2,8 @@
 
 mod calendar;
 mod known;
+#[cfg(test)]
+mod model;
 mod schedule;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@
 //! | `files` | which files there are, and whether they can be trusted |
 //! | `yaml` | text to tree: the only place that knows YAML |
 //! | `settings` | the settings that are not those of a kind |
-//! | `load`, `checks`, `actions`, `each`, `plugins`, `graph`, `routes` | tree to definitions |
+//! | `load`, `checks`, `actions`, `each`, `plugins`, `graph`, `judges`, `routes` | tree to definitions |
 //! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
 //! | `mistakes`, `problem` | how mistakes are collected and shown |
 //! | `show` | the resolved configuration, for people |
@@ -19,6 +19,7 @@ mod checks;
 mod each;
 mod files;
 mod graph;
+mod judges;
 mod load;
 mod mistakes;
 mod paths;

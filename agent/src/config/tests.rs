@@ -3,6 +3,7 @@
 mod bad_files;
 mod bounds;
 mod good_files;
+mod judges;
 mod kinds;
 mod nonsense;
 mod places;
