@@ -33,6 +33,14 @@ struct Pair {
 
 /// All of them.
 pub(super) fn kinds(window: Duration, report: &mut Vec<Line>) -> Result<()> {
+    let (floor, runs) = cpu_of_kind("heartbeat", "{ period: 1d }", window)?;
+    report.push(Line::new(
+        "a run of a kind that looks at nothing: own CPU",
+        floor,
+        "ms",
+        None,
+        format!("`heartbeat`: what schedule and record cost, part of all figures below; {SERIES} x {runs:.0} runs"),
+    ));
     let nginx = Nginx::start()?;
     for pair in pairs(nginx.port()) {
         compare(&pair, window, report)?;
@@ -54,8 +62,13 @@ fn pairs(port: u16) -> Vec<Pair> {
     };
     vec![
         host("disk", "{ path: /, warning: 99%, bad: 99% }", "check_disk", "-w 1% -c 1% -p /"),
-        host("load", "{}", "check_load", "-w 100,100,100 -c 200,200,200"),
-        host("memory", "{ warning: 99%, bad: 99% }", "check_swap", "-n ok -w 0% -c 0%"),
+        host(
+            "load",
+            "{ warning: \"> 500\", bad: { per_core5: \"> 500\" } }",
+            "check_load",
+            "-w 500,500,500 -c 600,600,600",
+        ),
+        host("memory", "{ warning: 99%, bad: 99% }", "check_swap", "-n ok -w 2% -c 1%"),
         host("process", "{ name: nginx }", "check_procs", "-C nginx -c 1:"),
         Pair {
             kind: "http",
@@ -75,7 +88,7 @@ fn pairs(port: u16) -> Vec<Pair> {
 }
 
 fn compare(pair: &Pair, window: Duration, report: &mut Vec<Line>) -> Result<()> {
-    let (ours, runs) = cpu_of_kind(pair, window)?;
+    let (ours, runs) = cpu_of_kind(pair.kind, &pair.settings, window)?;
     let (theirs, their_runs) = cpu_of_plugin(pair)?;
     report.push(Line::budget(
         format!("{}: CPU per run, part of {}'s", pair.kind, pair.plugin),
@@ -91,11 +104,11 @@ fn compare(pair: &Pair, window: Duration, report: &mut Vec<Line>) -> Result<()> 
 }
 
 /// CPU per run in milliseconds, and how many runs there were in a window.
-fn cpu_of_kind(pair: &Pair, window: Duration) -> Result<(f64, f64)> {
-    let checks = checks(MANY, pair.kind, &pair.settings);
+fn cpu_of_kind(kind: &str, settings: &str, window: Duration) -> Result<(f64, f64)> {
+    let checks = checks(MANY, kind, settings);
     let daemon = Daemon::start(&format!("defaults: {{ interval: {OFTEN} }}\nchecks:\n{checks}"))?;
     std::thread::sleep(Duration::from_secs(3));
-    daemon.all_okay(pair.kind)?;
+    daemon.all_okay(kind)?;
     per_run(&daemon, window)
 }
 
@@ -138,7 +151,7 @@ fn cpu_of_plugin(pair: &Pair) -> Result<(f64, u32)> {
 /// How many gets one core can make.
 fn snmp(window: Duration, report: &mut Vec<Line>) -> Result<()> {
     let snmpd = Snmpd::start()?;
-    let settings = format!("{{ address: \"127.0.0.1:{}\", get: {{ services: 1.3.6.1.2.1.1.7.0 }} }}", snmpd.port());
+    let settings = format!("{{ address: \"127.0.0.1:{}\", get: {{ uptime: 1.3.6.1.2.1.1.3.0 }} }}", snmpd.port());
     let daemon =
         Daemon::start(&format!("defaults: {{ interval: {OFTEN} }}\nchecks:\n{}", checks(2 * MANY, "snmp", &settings)))?;
     std::thread::sleep(Duration::from_secs(3));
