@@ -61,10 +61,10 @@ impl Model {
     }
 
     fn is_missed(&self) -> bool {
-        let mut open = self.runs.iter().copied().filter(|run| self.is_open(*run)).peekable();
+        let open = self.runs.iter().copied().filter(|run| self.is_open(*run));
         let is_silent = self.now >= self.sign + LIMIT;
         let (mut late, mut in_time) = (false, false);
-        while let Some((began, _)) = open.next() {
+        for (began, _) in open {
             late |= self.now >= began + LIMIT;
             in_time |= self.now < began + LIMIT;
         }
@@ -83,7 +83,7 @@ impl Model {
     }
 
     /// Ends a run that began; which one.
-    fn end(&mut self, which: &proptest::sample::Index) -> Option<String> {
+    fn end(&mut self, which: proptest::sample::Index) -> Option<String> {
         let open: Vec<usize> = (0..self.runs.len()).filter(|run| self.is_open(self.runs[*run])).collect();
         if open.is_empty() {
             return None;
@@ -165,7 +165,7 @@ impl Trial {
                 self.judge();
             }
             Step::End(which) => {
-                if let Some(run) = self.model.end(which) {
+                if let Some(run) = self.model.end(*which) {
                     self.story.say(SignalKind::Success, Some(&run), "");
                     self.judge();
                 }
@@ -215,6 +215,8 @@ fn the_model_counts_as_people_do() {
         Step::Begin,
         Step::Wait(130),
     ];
-    steps.iter().for_each(|step| trial.go(step));
+    for step in &steps {
+        trial.go(step);
+    }
     assert_eq!((trial.alarms, trial.missed), (3, 3));
 }

@@ -8,9 +8,10 @@
 #[path = "random.rs"]
 mod random;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use random::{Random, for_cases, for_seeds, number};
 
@@ -100,9 +101,9 @@ pub(crate) fn fuzz(target: &str, corpus: &Path, inputs: u64, check: impl Fn(&[u8
     };
     let Some(seconds) = number("FUZZ_SECONDS") else { return for_cases(inputs, one) };
     // Seeds that no run before had.
-    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let first = RandomState::new().hash_one(target) >> 1;
     let begin = Instant::now();
-    for_seeds(clock << 32..u64::MAX, || begin.elapsed() >= Duration::from_secs(seconds), one);
+    for_seeds(first..u64::MAX, || begin.elapsed() >= Duration::from_secs(seconds), one);
 }
 
 /// The time that this thread has had a CPU: on a busy machine the clock says nothing about an input.
