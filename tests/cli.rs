@@ -378,8 +378,9 @@ async fn a_daemon_that_is_not_there_changes_nothing_for_a_wrapped_job() {
     let nobody = Path::new("/nonexistent/socket");
     let output = monchero(nobody, &["ping", "backup", "--", "sh", "-c", "echo done; exit 3"]).await;
     assert_eq!((output.status.code(), out(&output)), (Some(3), "done\n"));
-    assert_eq!(err(&output).lines().count(), 1, "{}", err(&output));
+    assert_eq!(err(&output).lines().count(), 2, "{}", err(&output));
     assert!(err(&output).contains("was not told how its job ended: cannot reach the daemon"), "{}", err(&output));
+    assert!(err(&output).ends_with("say it by hand: `monchero ping CHECK --fail`\n"), "{}", err(&output));
     assert_eq!(monchero(nobody, &["ping", "backup"]).await.status.code(), Some(4));
 }
 

@@ -45,6 +45,8 @@ pub(crate) enum Same {
     Without(&'static str),
     /// One with any of these words in its settings.
     Naming(Vec<String>),
+    /// One with this word in its settings, or one that does not have this setting and so looks at all that there is.
+    NamingOrWithout(String, &'static str),
 }
 
 /// A check that is configured already.
@@ -66,8 +68,14 @@ pub(crate) fn configured(shown: &Json) -> Vec<Configured> {
         let mut words = BTreeSet::new();
         scalars(settings, &mut words);
         let given = settings.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        let keys = given.map(|(key, _)| key.clone()).collect();
+        let mut keys: BTreeSet<String> = given.map(|(key, _)| key.clone()).collect();
         let kind = check.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
+        // `disk: /` is short for its `path`.
+        if !settings.is_object() && !settings.is_null() {
+            let short_for =
+                monchero_checks::KINDS.iter().find(|known| known.name == kind).and_then(|kind| kind.short_for);
+            keys.extend(short_for.map(str::to_owned));
+        }
         Configured { name: name.clone(), kind, keys, words }
     };
     checks.into_iter().flatten().map(one).collect()
@@ -90,6 +98,7 @@ pub(crate) fn covered(proposal: &Proposal, configured: &[Configured]) -> bool {
             Same::Any => true,
             Same::Without(setting) => !check.keys.contains(*setting),
             Same::Naming(words) => words.iter().any(|word| check.words.contains(word)),
+            Same::NamingOrWithout(word, setting) => check.words.contains(word) || !check.keys.contains(*setting),
         })
     };
     configured.iter().any(looks_at_it)

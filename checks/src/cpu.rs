@@ -285,6 +285,19 @@ mod tests {
         assert!(Shares::between(&iowait, &before).is_some());
     }
 
+    #[test]
+    fn fuzzed_times_of_cpus() {
+        let before = parse("cpu 1 2 3 4 5 6 7 8\ncpu0 1 2 3 4 5 6 7 8\n").unwrap();
+        crate::fuzz::on_text("proc_cpu", |text| {
+            let Some(sample) = parse(text) else { return };
+            for (a, b) in [(&before, &sample), (&sample, &before), (&sample, &sample)] {
+                if let Some(shares) = Shares::between(a, b) {
+                    assert!(shares.values.iter().all(|(_, share)| (0.0..=100.0001).contains(share)), "{shares:?}");
+                }
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "(cpu[0-9 ]{0,40}\n){0,3}.{0,20}", other in "(cpu [0-9]{1,20} 1 1 1 [0-9]{1,20}\n){1}") {

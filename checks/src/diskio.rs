@@ -249,6 +249,19 @@ mod tests {
         assert_eq!(super::rates(&now, &now, 10.0).unwrap().wait, None);
     }
 
+    #[test]
+    fn fuzzed_counters_of_disks() {
+        crate::fuzz::on_text("proc_diskstats", |text| {
+            let disks = parse(text);
+            assert!(disks.len() <= text.lines().count());
+            for counters in disks.values() {
+                for pair in [(&[0; 8], counters), (counters, &[u64::MAX; 8]), (counters, &[0; 8])] {
+                    let _ = rates(pair.0, pair.1, 1.0);
+                }
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "[-0-9a-z \n]{0,200}") {

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use self::exchange::{Transport, ask};
 use self::expect::Expect;
+use crate::base64::base64;
 use crate::host;
 use crate::net::{Deadline, Failure};
 use crate::settings::{OneOrMore, excerpt};
@@ -57,8 +58,8 @@ const MAX_SHOWN: usize = 8;
 pub(crate) struct Dns {
     /// The name that is asked for, in full: `www.example.org`. For `type: PTR` an address will do.
     name: String,
-    /// The type of the records: `A`, `AAAA`, `CNAME`, `MX`, `NS`, `TXT`, `SOA`, `SRV`, `PTR`, `CAA`, `TLSA`, `SSHFP`, `HTTPS`, `SVCB` or `NAPTR`.
-    /// Default: `A`.
+    /// The type of the records: `A`, `AAAA`, `CNAME`, `MX`, `NS`, `TXT`, `SOA`, `SRV`, `PTR`, `CAA`, `DS`, `DNSKEY`, `TLSA`, `SSHFP`, `HTTPS`,
+    /// `SVCB` or `NAPTR`. Default: `A`.
     #[serde(default, rename = "type")]
     record: Record,
     /// The address of the server, with or without a port (`192.0.2.53`, `[2001:db8::53]:5353`), or a list of up to 16.
@@ -95,7 +96,7 @@ fn domain() -> u16 {
 #[derive(Debug, Clone, Copy)]
 struct Record(RecordType);
 
-const RECORDS: [RecordType; 15] = [
+const RECORDS: [RecordType; 17] = [
     RecordType::A,
     RecordType::AAAA,
     RecordType::CNAME,
@@ -106,6 +107,8 @@ const RECORDS: [RecordType; 15] = [
     RecordType::SRV,
     RecordType::PTR,
     RecordType::CAA,
+    RecordType::DS,
+    RecordType::DNSKEY,
     RecordType::TLSA,
     RecordType::SSHFP,
     RecordType::HTTPS,
@@ -313,12 +316,27 @@ fn text(data: &RData) -> String {
             let parts: Vec<_> = texts.txt_data.iter().map(|part| String::from_utf8_lossy(part)).collect();
             parts.concat()
         }
+        RData::Unknown { code, rdata } => of_bytes(*code, &rdata.anything).unwrap_or_else(|| data.to_string()),
         RData::CAA(_) | RData::NAPTR(_) | RData::HTTPS(_) | RData::SVCB(_) => data.to_string(),
         _ => {
             let text = data.to_string();
             let words: Vec<&str> = text.split(' ').map(|word| word.strip_suffix('.').unwrap_or(word)).collect();
             words.join(" ").to_lowercase()
         }
+    }
+}
+
+/// Records that the library hands over as bytes (RFC 4034): numbers, then a digest in hexadecimal digits or a key in base 64.
+fn of_bytes(kind: RecordType, bytes: &[u8]) -> Option<String> {
+    let ([a, b, c, d], rest) = bytes.split_first_chunk::<4>()?;
+    let number = u16::from_be_bytes([*a, *b]);
+    match kind {
+        RecordType::DS => {
+            let digest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("{number} {c} {d} {digest}"))
+        }
+        RecordType::DNSKEY => Some(format!("{number} {c} {d} {}", base64(rest))),
+        _ => None,
     }
 }
 

@@ -38,7 +38,8 @@ const OWN: [(&str, &str); 2] = [("self", "self/"), ("config", "config/")];
 /// with `need: 2` in that of the second best. Only confirmed (hard) states count unless `soft` says otherwise. The message names the members that are not okay.
 ///
 /// Members are all checks that fit one of `checks` and have all of `labels`. A pattern that fits no check makes the group unknown. A group
-/// is never its own member, and patterns with `*` or `?` and labels never mean other groups: a group is a member of another if it is named there in full. What
+/// is never its own member, and patterns with `*` or `?` and labels never mean other groups: a group is a member of another if it is named there in full. Groups
+/// that name each other, directly or by way of others, are refused: a problem of one would keep the other bad, and that the first, for ever. What
 /// monchero reports about itself is meant by patterns that begin with `self/` or `config/`.
 ///
 /// What members were found to be is confirmed, so the first bad result of a group is hard, whatever `retries` says (unless `soft` is
@@ -159,6 +160,10 @@ impl CheckKind for Group {
         }
         self.warning.validate("warning", FIELDS)?;
         self.bad.validate("bad", FIELDS)
+    }
+
+    fn judges(&self) -> Vec<&str> {
+        self.patterns().iter().map(String::as_str).filter(|pattern| !is_wild(pattern)).collect()
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
@@ -297,11 +302,16 @@ fn summary(members: &[Member<'_>]) -> String {
     out
 }
 
+/// Whether a pattern says more than one name. Such a pattern means no groups.
+fn is_wild(pattern: &str) -> bool {
+    pattern.contains(['*', '?'])
+}
+
 /// Whether a pattern means a check.
 fn fits(pattern: &str, peer: &Peer) -> bool {
     let own = OWN.iter().find(|(kind, _)| *kind == peer.kind);
     hold::matches(pattern, peer.name.as_str())
-        && (peer.kind != Group::NAME || !pattern.contains(['*', '?']))
+        && (peer.kind != Group::NAME || !is_wild(pattern))
         && own.is_none_or(|(_, prefix)| pattern.starts_with(prefix))
 }
 
@@ -465,6 +475,13 @@ mod tests {
         assert!(
             verdict("{ checks: x }", &[]).await.starts_with("unknown: the states of other checks are not known here")
         );
+    }
+
+    #[test]
+    fn a_group_says_whom_it_names() {
+        let mut group: Group = serde_saphyr::from_str("{ checks: web }").unwrap();
+        group.checks = Some(OneOrMore(["web-*", "db", "all", "?"].map(str::to_owned).to_vec()));
+        assert_eq!(CheckKind::judges(&group), ["db", "all"]);
     }
 
     #[tokio::test]

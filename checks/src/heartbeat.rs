@@ -1,6 +1,8 @@
 //! `heartbeat`: a job that must report.
 
 mod known;
+#[cfg(test)]
+mod model;
 mod schedule;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use monchero_core::check::Kind;
 mod base64;
 mod blocking;
 mod counters;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod net;
 mod paths;

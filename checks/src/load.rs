@@ -124,6 +124,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn fuzzed_averages_and_lists() {
+        crate::fuzz::on_text("proc_loadavg", |text| {
+            if let Ok(averages) = averages(text) {
+                assert!(averages.iter().all(|average| average.is_finite()), "{averages:?}");
+            }
+            assert_ne!(count_list(text), Some(0));
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "[-0-9,. \n]{0,40}") {

@@ -269,3 +269,20 @@ fn number(context: &Context<'_>, group: &str, name: &str) -> Result<Option<f64>,
             .map_err(|_| host::malformed(&path, "it is neither a number nor `max`")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzzed_meminfo() {
+        crate::fuzz::on_text("proc_meminfo", |text| {
+            let Ok(usage) = of_host(text) else { return };
+            assert!(usage.total.is_finite() && usage.available.is_finite());
+            if let Some((used, total)) = usage.swap {
+                assert!((0.0..=total).contains(&used), "{used} of {total}");
+            }
+            assert!((0.0..=100.0).contains(&share(usage.total - usage.available.min(usage.total), usage.total)));
+        });
+    }
+}

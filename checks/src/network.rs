@@ -354,6 +354,19 @@ mod tests {
         assert_eq!((rates.into, rates.out, rates.errors, rates.drops), (Some(100.0), None, Some(1.0), Some(0.0)));
     }
 
+    #[test]
+    fn fuzzed_counters_of_interfaces() {
+        crate::fuzz::on_text("proc_net_dev", |text| {
+            let interfaces = parse(text);
+            assert!(interfaces.len() <= text.lines().count());
+            for interface in interfaces.values() {
+                let still = rates(interface, interface, 1.0);
+                assert!([still.into, still.out, still.errors].into_iter().flatten().all(|rate| rate.abs() < 1e-9));
+                let _ = rates(&Interface::default(), interface, 0.001);
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "[-0-9a-z: \n]{0,200}") {

@@ -52,6 +52,15 @@ mod tests {
         assert_eq!(parse("full avg60=1"), None);
     }
 
+    #[test]
+    fn fuzzed_pressure() {
+        crate::fuzz::on_text("proc_pressure", |text| {
+            if let Some(pressure) = parse(text) {
+                assert!(pressure.some.is_finite() && pressure.full.is_none_or(f64::is_finite));
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "(some |full )?[a-z0-9=. \n]{0,60}") {

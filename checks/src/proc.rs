@@ -470,6 +470,21 @@ mod tests {
         assert_eq!(used_since(&process(2, 5, 700), &times, 1_000), 0, "nobody remembers it");
     }
 
+    #[test]
+    fn fuzzed_files_of_a_process() {
+        crate::fuzz::on_bytes("proc_stat", |bytes| {
+            if let Some(process) = parse_stat(bytes, 4096) {
+                let text = String::from_utf8_lossy(bytes);
+                assert!(text.contains(&process.name) && text.contains(process.state), "{process:?}");
+            }
+            if let Some(name) = complete_name("systemd-journal", bytes) {
+                assert!(name.starts_with("systemd-journal") && name.len() <= bytes.len());
+            }
+            assert!(!join_arguments(bytes).contains('\0'));
+            let _ = effective_user(bytes);
+        });
+    }
+
     proptest! {
         #[test]
         fn any_bytes_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0_usize..100) {

@@ -247,11 +247,13 @@ impl ProcessCheck {
             // A name that the kernel has cut may still fit; so far all of them are kept.
             processes.retain(|process| process.name.len() >= proc::CUT_NAME || fits(&names.0, &process.name));
         }
-        let filters = !self.only.is_empty() || !self.except.is_empty() || context.explain;
+        // What nobody names is not read: each is a file of each process.
+        let filters =
+            |field: &str| context.explain || self.only.names().chain(self.except.names()).any(|name| name == field);
         let wanted = [
-            (Detail::Command, filters || self.command.is_some() || self.limits("command")),
-            (Detail::Exe, filters || self.limits("exe")),
-            (Detail::User, filters || self.user.is_some() || self.limits("user")),
+            (Detail::Command, filters("command") || self.command.is_some() || self.limits("command")),
+            (Detail::Exe, filters("exe") || self.limits("exe")),
+            (Detail::User, filters("user") || self.user.is_some() || self.limits("user")),
         ];
         let details: Vec<Detail> = wanted.into_iter().filter_map(|(detail, is)| is.then_some(detail)).collect();
         let (mut processes, mut hung) = proc::details(context, deadline, processes, &details).await?;

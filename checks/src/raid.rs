@@ -315,6 +315,19 @@ mod tests {
         assert_eq!((arrays[2].spares, arrays[2].members), (1, Some((3.0, 3.0))));
     }
 
+    #[test]
+    fn fuzzed_mdstat() {
+        crate::fuzz::on_text("proc_mdstat", |text| {
+            let arrays = parse_mdstat(text);
+            assert!(arrays.len() <= text.lines().count());
+            for array in arrays {
+                assert!(array.name.starts_with("md") && text.contains(&array.name), "{}", array.name);
+                assert!(array.left.is_none_or(f64::is_finite) && array.progress.is_none_or(f64::is_finite));
+                assert!(!array.summary().is_empty());
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "(md[0-9] : |active |raid1 |sd[a-z]\\[[0-9]\\]|\\([FS]\\)|\\[[0-9/]*\\]|recovery|=| |[0-9.]+%|\n){0,60}") {

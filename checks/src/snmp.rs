@@ -39,6 +39,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// - `ups`, `apc-ups`: on battery or bypass: warning; off, battery low, depleted, broken or missing, self test failed, no communication: bad; `charge` below 50% and 20%, `load` above 90% and 100%, `temperature` above 50: warning; each alarm that is present: warning, the grave ones bad; a battery that must be replaced: warning
 /// - `apc-pdu`: near overload, a sensor above high or below low: warning; overload, above maximum or below minimum, a sensor that was lost: bad
 /// - `raritan-pdu`: states of its sensors: `above upper warning` .. : warning; `above upper critical`, `alarmed`, `fault`, a tripped breaker .. : bad
+/// - `sentry-pdu`: `low warning`, `high warning`, `over limit`, `no communication` .. : warning; `low alarm`, `high alarm`, `overload`, `breaker tripped`, `fuse blown`, `lost` .. : bad
 /// - `interfaces`: a port that is down though it is enabled: bad; usage above 80% and 95%; more than one error a second: warning
 /// - `host`: file systems above 80% and 90%; processors above 90%: warning
 /// - `sensors`: a sensor that failed: bad, that is unavailable: warning

@@ -20,7 +20,8 @@ const MAX_OUTPUT: usize = 8 * 1024;
 /// How long one try to tell a daemon about a command may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long is waited before each further try to tell the end: a daemon that restarts is back by then.
-const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(2)];
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// Options of `monchero ping`.
 #[derive(Args, Debug)]
@@ -47,7 +48,8 @@ pub(super) struct PingArgs {
     #[arg(long, requires = "command")]
     no_output: bool,
     /// Run this command: the check is told when it begins, and how it ends, with its exit status, the end of its output and how long
-    /// it took. Its exit status becomes that of `monchero`, whether the daemon can be reached or not.
+    /// it took. Its exit status becomes that of `monchero`, whether the daemon can be reached or not. A daemon that does not come back
+    /// within seven seconds after the end is not told: that is said on standard error, which cron mails, and the check will miss the job.
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["message", "start", "fail", "log", "run"])]
     command: Vec<OsString>,
 }
@@ -106,7 +108,12 @@ async fn wrap(client: &Client, args: &PingArgs) -> ExitCode {
     if let Err(error) =
         tell_end(client, &args.check, &SignalRequest { kind, exit_status, output, duration, ..start }).await
     {
-        super::complain(&Failed::new(format!("`{}` was not told how its job ended: {error}", args.check)));
+        let mut failed = Failed::new(format!("`{}` was not told how its job ended: {error}", args.check));
+        if is_absent(&error) {
+            let option = if code == 0 { "" } else { " --fail" };
+            failed = failed.hint(format!("once the daemon is back, say it by hand: `monchero ping CHECK{option}`"));
+        }
+        super::complain(&failed);
     }
     code.into()
 }
@@ -126,13 +133,17 @@ async fn tell(client: &Client, check: &str, signal: &SignalRequest) -> Result<()
 async fn tell_end(client: &Client, check: &str, signal: &SignalRequest) -> Result<(), ClientError> {
     for pause in PAUSES {
         match tell(client, check, signal).await {
-            Err(
-                ClientError::Unreachable { .. } | ClientError::Late { .. } | ClientError::Refused { status: 503, .. },
-            ) => {
-                tokio::time::sleep(pause).await;
-            }
+            Err(error) if is_absent(&error) => tokio::time::sleep(pause).await,
             answered => return answered,
         }
     }
     tell(client, check, signal).await
+}
+
+/// Whether nobody was there who could take or refuse what was said.
+fn is_absent(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Unreachable { .. } | ClientError::Late { .. } | ClientError::Refused { status: 503, .. }
+    )
 }

@@ -31,6 +31,7 @@ impl Loader<'_> {
                 self.report(subject.as_deref(), error);
             }
         }
+        self.refuse_judging_circles();
         self.connect_actions();
         self.route();
         self.refuse_missing_labels(&actions);
@@ -148,18 +149,23 @@ impl Loader<'_> {
             if !told.insert(members) {
                 continue;
             }
-            let mut shown: Vec<String> = names.iter().take(MAX_SHOWN).map(|name| format!("`{name}`")).collect();
-            if names.len() > MAX_SHOWN {
-                shown.push("..".to_owned());
-            }
-            shown.push(format!("`{first}`"));
             let subject = format!("check `{}`", base(first.as_str()));
             let span = place(wanted, &subject, names.get(1).unwrap_or(first));
-            let message = format!("the dependencies run in a circle: {}", shown.join(" -> "));
+            let message = format!("the dependencies run in a circle: {}", ring(&names));
             let help = Some("remove one of them".to_owned());
             self.report(Some(&subject), SettingsError { span, path: "depends_on".to_owned(), message, help });
         }
     }
+}
+
+/// A circle for people: from its first name back to it.
+pub(super) fn ring(names: &[Name]) -> String {
+    let mut shown: Vec<String> = names.iter().take(MAX_SHOWN).map(|name| format!("`{name}`")).collect();
+    if names.len() > MAX_SHOWN {
+        shown.push("..".to_owned());
+    }
+    shown.extend(names.first().map(|first| format!("`{first}`")));
+    shown.join(" -> ")
 }
 
 /// The references to what there is not.
@@ -211,7 +217,7 @@ fn checks_of_service(name: &str) -> impl Iterator<Item = &str> {
 
 /// One circle for each check that closes one, walking from child to parent; of long ones only the beginning. Without recursion: a chain may
 /// be as long as there are checks.
-fn circles(parents: &[Vec<usize>]) -> Vec<Vec<usize>> {
+pub(super) fn circles(parents: &[Vec<usize>]) -> Vec<Vec<usize>> {
     /// Where on the path a check is; checks that are done lead into no circle.
     #[derive(Clone, Copy)]
     enum Seen {

@@ -9,7 +9,7 @@
 //! | `files` | which files there are, and whether they can be trusted |
 //! | `yaml` | text to tree: the only place that knows YAML |
 //! | `settings`, `log` | the settings that are not those of a kind |
-//! | `load`, `checks`, `actions`, `downtimes`, `each`, `plugins`, `graph`, `routes` | tree to definitions |
+//! | `load`, `checks`, `actions`, `downtimes`, `each`, `plugins`, `graph`, `judges`, `routes` | tree to definitions |
 //! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
 //! | `mistakes`, `problem` | how mistakes are collected and shown |
 //! | `show` | the resolved configuration, for people |
@@ -20,6 +20,7 @@ mod downtimes;
 mod each;
 mod files;
 mod graph;
+mod judges;
 mod load;
 mod log;
 mod mistakes;

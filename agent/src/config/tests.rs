@@ -4,6 +4,7 @@ mod bad_files;
 mod bounds;
 mod good_files;
 mod holds;
+mod judges;
 mod kinds;
 mod nonsense;
 mod places;

@@ -119,7 +119,13 @@ fn file_system(mount: &str, kind: &str) -> Proposal {
     }
     settings.extend([("warning", "80%".to_owned()), ("bad", "90%".to_owned())]);
     let name = if mount == "/" { "disk-root".to_owned() } else { format!("disk-{}", mount.trim_matches('/')) };
-    proposal(&name, format!("{mount} ({kind})."), Way { kind: "disk", settings, same: words(&[mount]) })
+    // A check of all file systems may well leave those of the network out.
+    let same = if OVER_THE_NETWORK.contains(&kind) {
+        words(&[mount])
+    } else {
+        Same::NamingOrWithout(mount.to_owned(), "path")
+    };
+    proposal(&name, format!("{mount} ({kind})."), Way { kind: "disk", settings, same })
 }
 
 fn unescape(word: &str) -> String {

@@ -173,6 +173,20 @@ fn what_others_wrote_covers_it_too() {
 }
 
 #[test]
+fn a_check_of_all_file_systems_covers_those_of_this_host() {
+    let root = busy_host();
+    let (found, _) = look(root.path());
+    let directory = tempfile::tempdir().unwrap();
+    let (problems, known) = load(directory.path(), include_str!("../../../conf.d/host.yaml"));
+    assert!(problems.is_empty(), "{problems:?}");
+    let left: Vec<&str> =
+        found.iter().filter(|one| !covered(one, &known)).map(|proposal| proposal.name.as_str()).collect();
+    let disks: Vec<&&str> = left.iter().filter(|name| name.starts_with("disk-")).collect();
+    assert_eq!(disks, [&"disk-home"], "that is mounted over the network: {left:?}");
+    assert!(!left.contains(&"load") && !left.contains(&"memory") && left.contains(&"failed-units"), "{left:?}");
+}
+
+#[test]
 fn one_unit_does_not_cover_those_that_failed() {
     let check = |keys: &[&str], words: &[&str]| Configured {
         name: "x".to_owned(),

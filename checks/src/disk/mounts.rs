@@ -178,6 +178,20 @@ mod tests {
         assert_eq!(of_path(&[], Path::new("/")), None);
     }
 
+    #[test]
+    fn fuzzed_mountinfo() {
+        crate::fuzz::on_text("proc_mountinfo", |text| {
+            let mounts = all(text);
+            let count = mounts.len();
+            assert!(count <= text.lines().count());
+            if let Some(mount) = of_path(&mounts, Path::new("/srv/bound/x")) {
+                assert!(Path::new("/srv/bound/x").starts_with(&mount.point));
+            }
+            let data = with_data(mounts);
+            assert!(data.len() <= count && data.iter().all(Mount::holds_data));
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "[-0-9a-z/: \\\\\n]{0,200}") {

@@ -171,6 +171,20 @@ mod tests {
         assert!(exchange.answer(&Message::query().to_vec().unwrap()).is_none());
     }
 
+    #[test]
+    fn fuzzed_answers() {
+        let question = question();
+        crate::fuzz::on_bytes("dns_answer", |bytes| {
+            let Some(message) = exchange(&question).answer(bytes) else { return };
+            assert_eq!(message.queries.as_slice(), std::slice::from_ref(&question), "it answers what was asked");
+            for record in message.answers.iter().chain(&message.authorities) {
+                let text = super::super::text(&record.data);
+                // A byte becomes `\\255` at worst, and a name may refer to one that stands before.
+                assert!(text.len() <= 4 * bytes.len() + 2_000, "{} bytes became {}", bytes.len(), text.len());
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_bytes_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..600)) {

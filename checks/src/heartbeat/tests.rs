@@ -1,7 +1,6 @@
 use jiff::civil::DateTime;
+use monchero_core::Name;
 use monchero_core::report::{CheckResult, ServiceResult};
-use monchero_core::{CheckStatus, Name, Policy};
-use proptest::prelude::*;
 
 use super::*;
 
@@ -24,7 +23,7 @@ fn heartbeat(change: impl FnOnce(&mut Heartbeat)) -> Heartbeat {
     settings
 }
 
-fn every(period: &str, grace: &str) -> Heartbeat {
+pub(super) fn every(period: &str, grace: &str) -> Heartbeat {
     heartbeat(|settings| {
         settings.period = Some(monchero_core::duration::parse(period).unwrap());
         settings.grace = Some(monchero_core::duration::parse(grace).unwrap());
@@ -32,16 +31,16 @@ fn every(period: &str, grace: &str) -> Heartbeat {
 }
 
 /// A job and its check, with a clock that is told what time it is.
-struct Story {
-    check: Heartbeat,
+pub(super) struct Story {
+    pub(super) check: Heartbeat,
     memory: Option<String>,
-    now: Timestamp,
-    last: ServiceResult,
-    again: Option<Duration>,
+    pub(super) now: Timestamp,
+    pub(super) last: ServiceResult,
+    pub(super) again: Option<Duration>,
 }
 
 impl Story {
-    fn new(check: Heartbeat, now: &str) -> Self {
+    pub(super) fn new(check: Heartbeat, now: &str) -> Self {
         let now = now.parse::<DateTime>().unwrap().to_zoned(TimeZone::get("Europe/Berlin").unwrap()).unwrap();
         let mut story = Self { check, memory: None, now: now.timestamp(), last: ServiceResult::default(), again: None };
         story.look();
@@ -58,7 +57,7 @@ impl Story {
     }
 
     /// The wall clock and the one that cannot be set go on together.
-    fn pass(&mut self, span: &str) -> &mut Self {
+    pub(super) fn pass(&mut self, span: &str) -> &mut Self {
         let span = monchero_core::duration::parse(span).unwrap();
         self.now = self.now.checked_add(span).unwrap();
         if let Some((at, _)) = self.check.clock.lock().unwrap().as_mut() {
@@ -67,7 +66,7 @@ impl Story {
         self
     }
 
-    fn look(&mut self) -> String {
+    pub(super) fn look(&mut self) -> String {
         let (known, changed) = self.check.recall(self.memory.as_deref(), self.now);
         let mut report = self.check.judge(&known, self.now, Report::default());
         if changed {
@@ -76,7 +75,7 @@ impl Story {
         self.take(report)
     }
 
-    fn say(&mut self, kind: SignalKind, run: Option<&str>, output: &str) -> String {
+    pub(super) fn say(&mut self, kind: SignalKind, run: Option<&str>, output: &str) -> String {
         let signal = Signal { kind, run: run.map(str::to_owned), output: output.to_owned(), took: None };
         let report = self.check.hear(&signal, self.memory.as_deref(), self.now).unwrap();
         self.take(report)
@@ -251,92 +250,5 @@ fn grace_follows_the_period() {
         let now = Timestamp::UNIX_EPOCH;
         let period = monchero_core::duration::parse(period).unwrap();
         assert_eq!(check.deadline(now), now + period + Duration::from_secs(grace));
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Pass(u64),
-    Say(SignalKind, Option<u8>),
-    Restart,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let kind = prop_oneof![
-        2 => Just(SignalKind::Start),
-        3 => Just(SignalKind::Success),
-        1 => Just(SignalKind::Fail(Some(1))),
-        1 => Just(SignalKind::Log),
-    ];
-    prop_oneof![
-        3 => (1u64..400).prop_map(Step::Pass),
-        3 => (kind, proptest::option::of(0u8..2)).prop_map(|(kind, run)| Step::Say(kind, run)),
-        1 => Just(Step::Restart),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    /// Nothing is missed before its period and grace are over, everything is missed then, and one missed deadline is one alarm:
-    /// whenever the check is looked at, and it is looked at when it asks for it.
-    #[test]
-    fn what_is_late_is_told_in_time_and_once(steps in proptest::collection::vec(step(), 1..60)) {
-        let (period, grace) = (100u64, 20u64);
-        let mut story = Story::new(every("100s", "20s"), "2026-06-01T12:00");
-        let policy = Policy { max_attempts: 1, flapping: None, ..Policy::default() };
-        let mut status = CheckStatus::default();
-        let (mut alarms, mut silences) = (0, 0);
-        let mut quiet = 0u64;
-        let mut going = std::collections::BTreeMap::new();
-        let mut failed = false;
-        for step in steps {
-            match step {
-                Step::Pass(seconds) => {
-                    for _ in 0..seconds {
-                        quiet += 1;
-                        for (age, last) in going.values_mut() {
-                            (*age, *last) = (*age + 1, *last + 1);
-                        }
-                        let asked = story.again.is_some_and(|again| again <= Duration::from_secs(1));
-                        story.pass("1s");
-                        story.again = story.again.map(|again| again.saturating_sub(Duration::from_secs(1)));
-                        let overdue = going.values().any(|(age, _)| *age >= period + grace);
-                        let missed = quiet >= period + grace && going.values().all(|(age, _)| *age >= period + grace);
-                        // Silence is told once, when it begins.
-                        silences += u64::from(missed && quiet == period + grace && !failed && !overdue);
-                        if asked || seconds % 7 == 0 {
-                            story.look();
-                            let transition = status.apply(&Name::new("job"), story.last.state, &policy, story.now);
-                            alarms += u64::from(transition.is_some_and(|t| t.state == State::Bad));
-                        }
-                        let bad = failed || overdue || missed;
-                        prop_assert_eq!(status.state == State::Bad, bad, "{} after {}s", story.last.message, quiet);
-                    }
-                }
-                Step::Say(kind, run) => {
-                    let name = run.map(|run| run.to_string());
-                    story.say(kind, name.as_deref(), "");
-                    match kind {
-                        SignalKind::Log => {}
-                        SignalKind::Start => {
-                            quiet = 0;
-                            going.entry(run).or_insert((0, 0)).1 = 0;
-                        }
-                        SignalKind::Success | SignalKind::Fail(_) => {
-                            quiet = 0;
-                            let began = going.remove(&run).map_or(0, |(_, last)| last);
-                            failed = kind != SignalKind::Success;
-                            if !failed {
-                                going.retain(|_, (age, last)| *age < period + grace || *last < began);
-                            }
-                        }
-                    }
-                    status.apply(&Name::new("job"), story.last.state, &policy, story.now);
-                }
-                Step::Restart => *story.check.clock.lock().unwrap() = None,
-            }
-        }
-        prop_assert!(alarms >= silences, "{alarms} alarms, {silences} missed deadlines");
     }
 }

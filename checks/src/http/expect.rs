@@ -266,3 +266,99 @@ impl JsonSchema for Statuses {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper::header::{HeaderName, HeaderValue};
+    use monchero_core::node::{Key, Node, SecretSource, Secrets, Span, Value};
+
+    use super::super::exchange::Times;
+    use super::*;
+
+    /// JSON as the reader of the configuration hands it over.
+    fn node(json: &serde_json::Value) -> Node {
+        let key = |name: &String| Key { span: Span::default(), name: name.as_str().into() };
+        let value = match json {
+            serde_json::Value::Array(items) => Value::List(items.iter().map(node).collect()),
+            serde_json::Value::Object(map) => {
+                Value::Map(map.iter().map(|(name, one)| (key(name), node(one))).collect())
+            }
+            serde_json::Value::String(text) => Value::Scalar { text: text.as_str().into(), quoted: true },
+            other => Value::Scalar { text: other.to_string().into(), quoted: false },
+        };
+        Node { span: Span::default(), value }
+    }
+
+    struct NoSecrets;
+
+    impl Secrets for NoSecrets {
+        fn fetch(&self, _: SecretSource<'_>) -> Result<String, String> {
+            Err("there are none".to_owned())
+        }
+    }
+
+    fn expected() -> Expect {
+        let settings = serde_json::json!({
+            "status": ["2xx", "418"],
+            "body": ["ready", { "regex": "[0-9]+ of [0-9]+" }],
+            "without": { "regex": "(a+)+$|fatal" },
+            "json": {
+                "queue.length": "< 10",
+                "queue.items.3.name": "first",
+                "$.queue.items[*]": ["!broken", "!1"],
+                "$..name": { "regex": "^f" },
+                "state": true,
+            },
+            "header": { "content-type": "json", "server": { "regex": "^(nginx|apache)+" } },
+            "redirect": "https://example.org/*",
+        });
+        let mut expect: Expect = node(&settings).read(None, &NoSecrets).unwrap();
+        expect.validate().unwrap();
+        expect
+    }
+
+    /// What a hostile service may answer: lines of headers, an empty line, a body.
+    fn answer(bytes: &[u8], is_cut: bool) -> Answer {
+        let end = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(0);
+        let (head, body) = bytes.split_at(end);
+        let mut headers = HeaderMap::new();
+        for line in head.split(|byte| *byte == b'\n') {
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            let (name, value) = line.split_at(colon);
+            let value = HeaderValue::from_bytes(value.get(1..).unwrap_or_default());
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
+                headers.append(name, value);
+            }
+        }
+        Answer {
+            status: StatusCode::from_u16(100 + u16::from(bytes.first().copied().unwrap_or(0)) * 3).unwrap(),
+            headers,
+            body: body.to_vec(),
+            is_cut,
+            times: Times { dns: Duration::ZERO, connect: Duration::ZERO, first_byte: Duration::ZERO },
+            address: ([127, 0, 0, 1], 80).into(),
+            tls: None,
+        }
+    }
+
+    #[test]
+    fn fuzzed_answers() {
+        let expect = expected();
+        let url: Url = "https://example.org/x".parse().unwrap();
+        crate::fuzz::on_bytes("http_answer", |bytes| {
+            for is_cut in [false, true] {
+                let answer = answer(bytes, is_cut);
+                let wrong = expect.judge(&url, &answer);
+                let says_body = |word: &str| String::from_utf8_lossy(&answer.body).contains(word);
+                let is_fine = wrong.iter().all(|(_, why)| !why.contains("does not contain `ready`"));
+                assert!(says_body("ready") || is_cut || !is_fine, "{wrong:?}");
+                for (state, why) in wrong {
+                    assert!(state.is_problem() && !why.is_empty() && why.len() < 2_000, "{} bytes", why.len());
+                    assert!(!why.chars().any(char::is_control), "{why:?}");
+                }
+            }
+        });
+    }
+}

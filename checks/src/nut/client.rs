@@ -244,6 +244,16 @@ mod tests {
         assert_eq!(words(r"VAR a b \"), None);
     }
 
+    #[test]
+    fn fuzzed_lines() {
+        crate::fuzz::on_text("nut_line", |line| {
+            let Some(found) = words(line) else { return };
+            assert!(found.iter().map(String::len).sum::<usize>() <= line.len());
+            let again = found.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+            assert_eq!(words(&again), Some(found), "{again}");
+        });
+    }
+
     proptest! {
         #[test]
         fn any_value_comes_back_as_it_was(values in prop::collection::vec("\\PC*", 0..5)) {

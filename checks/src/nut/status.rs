@@ -215,6 +215,21 @@ mod tests {
         assert_eq!((state("OB"), state("OL BYPASS"), state("OL VENDOR")), (State::Bad, State::Okay, State::Warning));
     }
 
+    #[test]
+    fn fuzzed_status() {
+        crate::fuzz::on_text("nut_status", |status| {
+            let verdict = judged(status, &["LB"]);
+            assert!(
+                verdict.words.len() <= MAX_WORDS && verdict.to_confirm.iter().all(|word| verdict.words.contains(word))
+            );
+            assert!(!verdict.text.chars().any(char::is_control), "{}", verdict.text);
+            let has = |word: &str| status.split_ascii_whitespace().take(MAX_WORDS).any(|found| found == word);
+            if has("FSD") {
+                assert_eq!(verdict.state, Some(State::Bad), "{status:?}");
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_status_gives_a_bounded_answer(status in any::<String>(), test in any::<String>()) {

@@ -309,6 +309,21 @@ mod tests {
         assert_eq!(read(text).services.len(), 1);
     }
 
+    #[test]
+    fn fuzzed_output() {
+        crate::fuzz::on_text("checkmk", |text| {
+            let report = read(text);
+            let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+            assert!(report.services.len() <= lines);
+            assert!(report.services.len() == lines || report.worst() == State::Unknown, "a line was lost: {report:?}");
+            for (name, service) in &report.services {
+                assert!(Name::new("local").service(name).as_str().starts_with("local/"));
+                assert!(service.metrics.len() <= MAX_METRICS);
+                assert!(service.metrics.iter().all(|metric| metric.value.is_none_or(f64::is_finite)), "{service:?}");
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "([0-3P] |cached\\(1,2\\)|[-ab\"'=|;:0-9 \\\\n\n]){0,40}") {

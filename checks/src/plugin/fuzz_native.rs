@@ -1,31 +1,19 @@
 //! Nonsense for the format `native`: it is read or refused with a reason, quickly, and what is read keeps its bounds.
 
-#[path = "../../../crates/core/tests/support/fuzz.rs"]
-mod fuzz;
-
-use std::path::Path;
-
 use monchero_core::Name;
 use monchero_core::report::Report;
 
 use super::native::Reader;
 
-/// How many inputs are tried, unless the environment says otherwise.
-const INPUTS: u64 = 5_000;
-
 #[test]
 fn native_output() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/native");
     let check = Name::new("raid");
     let reader = Reader { check: &check, file: "check_x", judge_metrics: true };
-    fuzz::fuzz("native", &corpus, INPUTS, |bytes| {
-        let text = String::from_utf8_lossy(bytes);
-        match reader.read(&text) {
-            Err(why) => assert!(why.len() < 1_000 && !why.chars().any(char::is_control), "{why:?}"),
-            Ok(report) => {
-                is_bounded(&report, text.len());
-                assert!(reader.read(&text).is_ok_and(|again| again == report), "the same every time");
-            }
+    crate::fuzz::on_text("native", |text| match reader.read(text) {
+        Err(why) => assert!(why.len() < 1_000 && !why.chars().any(char::is_control), "{why:?}"),
+        Ok(report) => {
+            is_bounded(&report, text.len());
+            assert!(reader.read(text).is_ok_and(|again| again == report), "the same every time");
         }
     });
 }

@@ -6,6 +6,7 @@ mod host;
 mod interfaces;
 mod raritan_pdu;
 mod sensors;
+mod sentry_pdu;
 mod ups;
 
 use monchero_core::items::{Field, Limit};
@@ -57,8 +58,10 @@ pub(super) enum Profile {
     ApcUps,
     /// A power strip of APC (PowerNet-MIB, rPDU and rPDU2): device, phases, banks, outlets, sensors.
     ApcPdu,
-    /// A power strip of Raritan or Server Technology (PDU2-MIB): inlets, circuit breakers, outlets, sensors.
+    /// A power strip of Raritan, or a newer one of Server Technology (PDU2-MIB): inlets, circuit breakers, outlets, sensors.
     RaritanPdu,
+    /// A power strip of Server Technology (Sentry4-MIB and Sentry3-MIB): cords, lines, phases, branches, outlets, sensors.
+    SentryPdu,
     /// The ports of a switch, router or host (IF-MIB): status, traffic, errors.
     Interfaces,
     /// A host (HOST-RESOURCES-MIB): file systems, memory, processors.
@@ -74,6 +77,7 @@ impl Profile {
             Self::ApcUps => &apc_ups::DATA,
             Self::ApcPdu => &apc_pdu::DATA,
             Self::RaritanPdu => &raritan_pdu::DATA,
+            Self::SentryPdu => &sentry_pdu::DATA,
             Self::Interfaces => &interfaces::DATA,
             Self::Host => &host::DATA,
             Self::Sensors => &sensors::DATA,
@@ -193,11 +197,12 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Profile; 7] = [
+    const ALL: [Profile; 8] = [
         Profile::Ups,
         Profile::ApcUps,
         Profile::ApcPdu,
         Profile::RaritanPdu,
+        Profile::SentryPdu,
         Profile::Interfaces,
         Profile::Host,
         Profile::Sensors,

@@ -337,3 +337,24 @@ fn request_id() -> i32 {
     let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
     i32::from_be_bytes(bytes) & 0x3fff_ffff
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzzed_replies() {
+        crate::fuzz::on_bytes("snmp_reply", |bytes| {
+            let Ok(pdu) = Pdu::from_bytes(bytes) else { return };
+            let reply = read(&pdu);
+            assert!(reply.objects.len() <= MAX_OBJECTS && reply.objects.len() <= bytes.len());
+            assert!(!error_name(reply.status).is_empty());
+            for (name, datum) in &reply.objects {
+                assert_eq!(name.to_string().parse().as_ref(), Ok(name), "a name is read as it is written");
+                assert!(datum.number().is_none_or(f64::is_finite), "{datum:?}");
+                assert!(datum.text().len() <= 20 * bytes.len() + 100, "{datum:?}");
+                let _ = datum.counter();
+            }
+        });
+    }
+}

@@ -378,6 +378,51 @@ async fn power_strips() {
 }
 
 #[tokio::test]
+async fn power_strips_of_server_technology() {
+    let newer = Agent::start(&[("1.3.6.1.4.1.1718.4", "sentry4_pdu.txt")]).await;
+    let result = newer.result("profile: sentry-pdu").await;
+    assert_eq!(result.state, State::Bad, "{result:?}");
+    for expected in ["branch AAB1 status is breaker tripped", "cord Rack 7 status is high warning"] {
+        assert!(result.message.contains(expected), "{expected}: {result:?}");
+    }
+    for (label, value) in [
+        ("cord Rack 7 power", 3_120.0),
+        ("cord Rack 7 energy", 4_219.3),
+        ("cord Rack 7 power_factor", 0.96),
+        ("cord Rack 7 frequency", 50.0),
+        ("line AA1 current", 13.8),
+        ("line AA1 load", 43.1),
+        ("phase AA1 voltage", 231.2),
+        ("branch AAB2 load", 86.2),
+        ("outlet db1 current", 0.68),
+        ("outlet db1 energy", 98.5),
+        ("humidity door humidity", 44.0),
+    ] {
+        close(&result, label, value);
+    }
+    assert!(result.metrics.iter().all(|metric| &*metric.label != "outlet spare current"), "-1 is no value");
+    let off = newer.result("profile: sentry-pdu\nonly: outlet*\nwarning: { switch: \"off\" }").await;
+    assert!(off.state == State::Warning && off.message.contains("outlet spare switch is off"), "{off:?}");
+
+    let older = Agent::start(&[("1.3.6.1.4.1.1718.3", "sentry3_pdu.txt")]).await;
+    let result = older.result("profile: sentry-pdu").await;
+    assert_eq!(result.state, State::Bad, "{result:?}");
+    for expected in ["outlet web2 status is fuse blown", "infeed TowerA_InfeedA status is high warning"] {
+        assert!(result.message.contains(expected), "{expected}: {result:?}");
+    }
+    for (label, value) in [
+        ("infeed TowerA_InfeedA current", 13.6),
+        ("infeed TowerA_InfeedA load", 85.0),
+        ("infeed TowerA_InfeedA voltage", 230.1),
+        ("infeed TowerA_InfeedA energy", 8_123.4),
+        ("outlet web1 power", 270.0),
+        ("sensor aisle temperature", 25.0),
+    ] {
+        close(&result, label, value);
+    }
+}
+
+#[tokio::test]
 async fn sensors_with_scale_and_precision() {
     let agent = Agent::start(&[("1.3.6.1.2.1.47", "sensors.txt"), ("1.3.6.1.2.1.99", "sensors.txt")]).await;
     let result = agent.result("profile: sensors").await;

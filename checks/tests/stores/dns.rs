@@ -41,6 +41,10 @@ async fn every_type_of_record_is_read_from_a_real_server() {
         "--srv-host=_sip._tcp.example.org,sip.example.org,5060,1,2",
         "--caa-record=example.org,0,issue,ca.example.net",
         "--ptr-record=1.2.0.192.in-addr.arpa,www.example.org",
+        "--dns-rr=example.org,43,3039080249fd46e6",
+        "--dns-rr=example.org,48,0101030803010001",
+        "--dns-rr=_443._tcp.www.example.org,52,03010149fd46e6",
+        "--dns-rr=www.example.org,44,0402aabbcc",
         &long,
     ])
     .await;
@@ -54,6 +58,10 @@ async fn every_type_of_record_is_read_from_a_real_server() {
         ("name: example.org\ntype: TXT", "v=spf1 *", 1.0),
         ("name: _sip._tcp.example.org\ntype: SRV", "1 2 5060 sip.example.org", 1.0),
         ("name: example.org\ntype: CAA", "\"*issue*ca.example.net*\"", 1.0),
+        ("name: example.org\ntype: DS", "12345 8 2 49FD46E6", 1.0),
+        ("name: example.org\ntype: DNSKEY", "257 3 8 AwEAAQ==", 1.0),
+        ("name: _443._tcp.www.example.org\ntype: TLSA", "3 1 1 49fd46e6", 1.0),
+        ("name: www.example.org\ntype: SSHFP", "4 2 AABBCC", 1.0),
         ("name: 192.0.2.1\ntype: PTR", "www.example.org", 1.0),
         ("name: long.example.org\ntype: TXT", "x*", 1.0),
         ("name: www.example.org\ntransport: tcp", "192.0.2.*", 2.0),

@@ -160,6 +160,12 @@ pub trait Check: Send + Sync {
     /// Looks once. A check that finds its object broken answers `Ok` with a report that says so.
     fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>>;
 
+    /// The names of the checks that it judges, as far as it names them in full. Two checks must not judge each other, by whatever way:
+    /// a problem would keep itself alive.
+    fn judges(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// Takes a signal at `now`, knowing what it remembers; none if this check takes no signals.
     fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
         let _ = (signal, memory, now);
@@ -192,6 +198,11 @@ pub trait CheckKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Looks once.
     fn run(&self, context: &Context<'_>) -> impl Future<Output = Result<Report, CheckError>> + Send;
 
+    /// The names of the checks that it judges ([`Check::judges`]).
+    fn judges(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// Takes a signal ([`Check::hear`]).
     fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
         let _ = (signal, memory, now);
@@ -216,6 +227,10 @@ struct Running<T>(T, Mask);
 impl<T: CheckKind> Check for Running<T> {
     fn run<'a>(&'a self, context: &'a Context<'a>) -> BoxFuture<'a, Result<Report, CheckError>> {
         Box::pin(async move { self.1.report(self.0.run(context).await) })
+    }
+
+    fn judges(&self) -> Vec<&str> {
+        self.0.judges()
     }
 
     fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {

@@ -20,6 +20,8 @@ const USAGE: &str = "usage: cargo xtask <task>
   deny            prove that libraries and their licences are as deny.toml says
   bench [--quick] measure, as ratios to a raw posix_spawn loop in the same run
   bench --peers [--binary PATH]  the same checks with Nagios, Icinga 2 and Monit from Debian's packages, one after the other; 7 minutes
+  bench --kinds [--quick]
+                  only what kinds cost, as ratios to the plugins of the same job
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
   dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
   pictures        the pictures of mails in docs/pictures, by headless Chromium, from actions/cases/email/*.html
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         ["bench", "--quick"] => bench::bench(true),
         ["bench", "--peers"] => bench::peers::bench(None),
         ["bench", "--peers", "--binary", path] => bench::peers::bench(Some(path)),
+        ["bench", "--kinds"] => bench::bench_kinds(false),
+        ["bench", "--kinds", "--quick"] => bench::bench_kinds(true),
         ["dist"] => dist::dist().map(drop),
         ["dist", "--check"] => dist::check::check(),
         ["pictures"] => pictures::make(),

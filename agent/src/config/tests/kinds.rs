@@ -13,7 +13,7 @@ use monchero_core::{Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) const CHECKS: &[Kind] = &[Kind::of::<Probe>(), Kind::of::<Beat>(), Kind::of::<Plugin>()];
+pub(super) const CHECKS: &[Kind] = &[Kind::of::<Probe>(), Kind::of::<Beat>(), Kind::of::<Plugin>(), Kind::of::<All>()];
 pub(super) const ACTIONS: &[ActionKind] = &[ActionKind::target::<Mail>(), ActionKind::script::<Fix>()];
 
 /// Asks a server.
@@ -138,6 +138,30 @@ impl CheckKind for Plugin {
             Command::Text(text) => text.clone(),
             Command::Words(words) => words.join(" "),
         }))
+    }
+}
+
+/// Judges others.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct All {
+    /// Whom.
+    of: Vec<String>,
+    /// What for.
+    #[serde(default)]
+    note: String,
+}
+
+impl CheckKind for All {
+    const NAME: &'static str = "all";
+    const EXAMPLE: &'static str = "{ of: [a] }";
+
+    fn judges(&self) -> Vec<&str> {
+        self.of.iter().map(String::as_str).collect()
+    }
+
+    async fn run(&self, _: &Context<'_>) -> Result<Report, CheckError> {
+        Err(CheckError::Unable(self.of.join(&self.note)))
     }
 }
 

@@ -77,3 +77,41 @@ pub(super) fn last_end(file: &File, size: u64) -> Option<u64> {
         None => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// All lines up to `end`, read from `offset` on.
+    fn read(file: &File, end: usize, is_ended: bool, offset: &mut u64, within: &mut bool) -> Vec<Vec<u8>> {
+        let lines = Lines { file, end: end as u64, is_ended, deadline: Instant::now() + Duration::from_secs(3_600) };
+        let mut found = Vec::new();
+        lines.read(offset, within, &mut |line| found.push(line.to_vec())).unwrap();
+        found
+    }
+
+    #[test]
+    fn fuzzed_lines_are_the_same_however_the_file_grows() {
+        crate::fuzz::on_bytes("log_lines", |bytes| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(bytes).unwrap();
+            let (mut offset, mut within) = (0, false);
+            let whole = read(&file, bytes.len(), true, &mut offset, &mut within);
+            assert_eq!(offset, bytes.len() as u64);
+            assert!(whole.iter().all(|line| line.len() <= MAX_LINE));
+            let pieces: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+            assert_eq!(whole.len(), pieces.len(), "each line is given out once");
+            // It grew in three steps, of which the last ended it.
+            let (mut offset, mut within, mut grown) = (0, false, Vec::new());
+            for end in [bytes.len() / 3, bytes.len() / 2, bytes.len()] {
+                grown.extend(read(&file, end, end == bytes.len(), &mut offset, &mut within));
+            }
+            assert_eq!(grown, whole);
+            let last = last_end(&file, bytes.len() as u64).map(|last| usize::try_from(last).unwrap());
+            assert!(last.is_none_or(|last| last == 0 || bytes.get(last - 1) == Some(&b'\n')), "{last:?}");
+        });
+    }
+}

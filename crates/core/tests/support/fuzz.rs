@@ -2,16 +2,18 @@
 //!
 //! It takes inputs from a corpus directory (one file each) and alters them; the check panics if something is wrong with an answer. An
 //! input that makes it panic, or takes longer than [`SLOWEST`], is written beside the corpus as `failed-<target>-<seed>`, and the
-//! message names the seed: `MONCHERO_SEED=<it>` repeats it. `MONCHERO_PROPERTY_CASES` says how many inputs are tried.
+//! message names the seed: `MONCHERO_SEED=<it>` repeats it. `MONCHERO_PROPERTY_CASES` says how many inputs are tried. With
+//! `FUZZ_SECONDS` each target gets so much time instead, and other inputs each time.
 
 #[path = "random.rs"]
 mod random;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use random::{Random, for_cases};
+use random::{Random, for_cases, for_seeds, number};
 
 /// How long one input may take. Parsers need microseconds; the rest is room for a machine that is busy with something else.
 const SLOWEST: Duration = Duration::from_millis(250);
@@ -89,14 +91,19 @@ pub(crate) fn fuzz(target: &str, corpus: &Path, inputs: u64, check: impl Fn(&[u8
     for (file, seed) in files.iter().zip(&seeds) {
         try_one(seed, &check).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
     }
-    for_cases(inputs, |random| {
+    let one = |random: &mut Random| {
         let input = mutate(random, &seeds);
         if let Err(why) = try_one(&input, &check) {
             let kept = corpus.with_file_name(format!("failed-{target}-{:016x}", random.below(u64::MAX)));
             let _ = std::fs::write(&kept, &input);
             panic!("{target}: {why}; the input is kept as {}", kept.display());
         }
-    });
+    };
+    let Some(seconds) = number("FUZZ_SECONDS") else { return for_cases(inputs, one) };
+    // Seeds that no run before had.
+    let first = RandomState::new().hash_one(target) >> 1;
+    let begin = Instant::now();
+    for_seeds(first..u64::MAX, || begin.elapsed() >= Duration::from_secs(seconds), one);
 }
 
 /// The time that this thread has had a CPU: on a busy machine the clock says nothing about an input.

@@ -31,24 +31,34 @@ impl Random {
 
 /// Runs a property on `default` random cases, or as many as the environment says, on all processors.
 pub(crate) fn for_cases(default: u64, property: impl Fn(&mut Random) + Sync) {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-    };
+    for_seeds(0..number("MONCHERO_PROPERTY_CASES").unwrap_or(default), || false, property);
+}
+
+/// A number that the environment says.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Runs a property on a case of each seed until it is enough, or on that of the environment alone.
+pub(crate) fn for_seeds(
+    seeds: std::ops::Range<u64>,
+    is_enough: impl Fn() -> bool + Sync,
+    property: impl Fn(&mut Random) + Sync,
+) {
     if let Some(seed) = number("MONCHERO_SEED") {
         property(&mut Random(seed));
         return;
     }
-    let cases = number("MONCHERO_PROPERTY_CASES").unwrap_or(default);
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (property, failed) = (&property, &failed);
+            let (property, failed, is_enough) = (&property, &failed, &is_enough);
+            let own = (seeds.start + thread..seeds.end).step_by(usize::try_from(threads).unwrap());
             scope.spawn(move || {
-                for seed in (thread..cases).step_by(usize::try_from(threads).unwrap()) {
-                    if failed.load(Relaxed) {
+                for seed in own {
+                    if failed.load(Relaxed) || is_enough() {
                         return;
                     }
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| property(&mut Random(seed)))) {

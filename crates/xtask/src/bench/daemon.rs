@@ -93,6 +93,23 @@ impl Daemon {
         runs.and_then(|metric| metric["value"].as_f64()).context("`self/scheduler` has no metric `runs`")
     }
 
+    /// That every check of a kind is okay before it is measured; a run needs a moment.
+    pub(crate) fn all_okay(&self, kind: &str) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let text = self.command(&["status", "--json"])?;
+            let status: serde_json::Value = serde_json::from_str(&text)?;
+            let checks = status["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let mut of_kind = checks.iter().filter(|check| check["kind"] == kind).peekable();
+            let is_there = of_kind.peek().is_some();
+            match of_kind.find(|check| check["state"] != "okay") {
+                None if is_there => return Ok(()),
+                other if start.elapsed() > PATIENCE => bail!("the checks of kind `{kind}` are not okay: {other:?}"),
+                _ => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
     /// Runs a command of the program against this daemon; answers what it printed.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<String> {
         let socket = self.folder.path().join("socket");

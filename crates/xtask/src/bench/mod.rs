@@ -4,20 +4,22 @@
 //! ratios. Every figure is the median of several windows or runs; the numbers of both stand beside it.
 
 mod daemon;
+mod kinds;
 pub(crate) mod peers;
 mod programs;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use daemon::{Daemon, children_cpu, validate};
+use daemon::{Daemon, validate};
 use programs::Programs;
 
 /// One line of the report.
 struct Line {
-    what: &'static str,
+    what: String,
     found: f64,
     unit: &'static str,
     budget: Option<f64>,
@@ -52,9 +54,25 @@ pub(crate) fn bench(quick: bool) -> Result<()> {
     saturation(&programs, window, &raw, &mut report)?;
     lateness(&programs, window, &mut report)?;
     size(&programs, quick, &mut report)?;
-    built_in(window, &mut report)?;
+    kinds::kinds(kinds_window(quick), &mut report)?;
     idle(&programs, window, &mut report)?;
-    print(&report);
+    finish(&report)
+}
+
+/// What kinds cost, alone.
+pub(crate) fn bench_kinds(quick: bool) -> Result<()> {
+    crate::run::command("cargo", &["build", "--release", "--locked", "--package", "monchero"])?;
+    let mut report = Vec::new();
+    kinds::kinds(kinds_window(quick), &mut report)?;
+    finish(&report)
+}
+
+fn kinds_window(quick: bool) -> Duration {
+    Duration::from_secs(if quick { 5 } else { 15 })
+}
+
+fn finish(report: &[Line]) -> Result<()> {
+    print(report);
     match report.iter().filter(|line| !line.kept()).count() {
         0 => Ok(()),
         broken => bail!("{broken} budgets are not kept"),
@@ -230,39 +248,6 @@ fn size(programs: &Programs, quick: bool, report: &mut Vec<Line>) -> Result<()> 
     Ok(())
 }
 
-/// A built-in check against the plugin of the same job.
-fn built_in(window: Duration, report: &mut Vec<Line>) -> Result<()> {
-    let plugin = "/usr/lib/nagios/plugins/check_disk";
-    if !std::path::Path::new(plugin).exists() {
-        bail!("there is no `{plugin}`: install monitoring-plugins-basic");
-    }
-    let mut found = Vec::new();
-    for one in ["disk: { path: /, warning: 99%, bad: 99% }".to_owned(), format!("plugin: {plugin} -w 1% -c 1% -p /")] {
-        let checks = (0..100).map(|i| format!("  c{i}: {{ {one} }}\n")).collect::<String>();
-        let daemon = Daemon::start(&format!("defaults: {{ interval: 1s }}\nchecks:\n{checks}"))?;
-        std::thread::sleep(Duration::from_secs(5));
-        let (own, children, runs) = (daemon.cpu()?, children_cpu(daemon.pid())?, daemon.runs()?);
-        std::thread::sleep(window);
-        let cpu = (daemon.cpu()? - own) + (children_cpu(daemon.pid())?.saturating_sub(children));
-        found.push(cpu.as_secs_f64() * 1e3 / (daemon.runs()? - runs));
-    }
-    report.push(Line::new(
-        "built-in disk check: CPU per run",
-        found[0],
-        "ms",
-        None,
-        "100 every second, daemon and children",
-    ));
-    report.push(Line::new(
-        "check_disk as a plugin: CPU per run",
-        found[1],
-        "ms",
-        None,
-        format!("the same; {:.0} x the built-in", found[1] / found[0]),
-    ));
-    Ok(())
-}
-
 /// 100 checks a minute.
 fn idle(programs: &Programs, window: Duration, report: &mut Vec<Line>) -> Result<()> {
     let checks = (0..100).map(|i| format!("  c{i}: {{ plugin: {} }}\n", programs.plugin())).collect::<String>();
@@ -282,15 +267,21 @@ fn idle(programs: &Programs, window: Duration, report: &mut Vec<Line>) -> Result
 }
 
 impl Line {
-    fn new(what: &'static str, found: f64, unit: &'static str, budget: Option<f64>, how: impl Into<String>) -> Self {
-        Self { what, found, unit, budget, more_is_better: false, how: how.into() }
+    fn new(
+        what: impl Into<String>,
+        found: f64,
+        unit: &'static str,
+        budget: Option<f64>,
+        how: impl Into<String>,
+    ) -> Self {
+        Self { what: what.into(), found, unit, budget, more_is_better: false, how: how.into() }
     }
 
-    fn budget(what: &'static str, found: f64, unit: &'static str, budget: f64, how: impl Into<String>) -> Self {
+    fn budget(what: impl Into<String>, found: f64, unit: &'static str, budget: f64, how: impl Into<String>) -> Self {
         Self::new(what, found, unit, Some(budget), how)
     }
 
-    fn at_least(what: &'static str, found: f64, unit: &'static str, budget: f64, how: impl Into<String>) -> Self {
+    fn at_least(what: impl Into<String>, found: f64, unit: &'static str, budget: f64, how: impl Into<String>) -> Self {
         Self { more_is_better: true, ..Self::new(what, found, unit, Some(budget), how) }
     }
 
@@ -300,13 +291,13 @@ impl Line {
 }
 
 fn print(report: &[Line]) {
-    println!("{:<42} {:>10}  {:<18} {:<12} how", "what", "found", "unit", "budget");
+    println!("{:<46} {:>10}  {:<18} {:<12} how", "what", "found", "unit", "budget");
     for line in report {
         let sign = if line.more_is_better { ">=" } else { "<=" };
         let budget = line
             .budget
             .map_or(String::new(), |budget| format!("{sign} {budget}{}", if line.kept() { "" } else { " NO" }));
-        println!("{:<42} {:>10.3}  {:<18} {:<12} {}", line.what, line.found, line.unit, budget, line.how);
+        println!("{:<46} {:>10.3}  {:<18} {:<12} {}", line.what, line.found, line.unit, budget, line.how);
     }
 }
 
