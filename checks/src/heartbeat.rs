@@ -1,8 +1,7 @@
 //! `heartbeat`: a job that must report.
 
-mod calendar;
 mod known;
-mod schedule;
+
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use monchero_core::check::{CheckKind, Context, Signal, SignalKind};
 use monchero_core::duration::{DurationText, human};
 use monchero_core::items::{Field, Judge};
+use monchero_core::schedule::Schedule;
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,7 +22,6 @@ use tokio::time::Instant;
 
 use crate::settings::excerpt;
 use known::{Heard, Known, Run};
-use schedule::Schedule;
 
 const FIELDS: &[Field<'static>] = &[
     Field::number("runtime", "s", "How long the last run took: what it said itself, or the time since its start."),

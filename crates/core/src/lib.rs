@@ -4,6 +4,7 @@
 //! can be decided without looking at the world is decided here and tested without it.
 
 pub mod action;
+pub mod calendar;
 pub mod check;
 pub mod decide;
 pub mod definition;
@@ -20,6 +21,7 @@ pub mod program;
 pub mod quantity;
 pub mod range;
 pub mod report;
+pub mod schedule;
 pub mod secret;
 pub mod state;
 pub mod status;

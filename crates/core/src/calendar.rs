@@ -43,7 +43,7 @@ impl Set {
 
 /// One calendar expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Calendar {
+pub struct Calendar {
     /// From Monday, which is 1.
     weekdays: Set,
     /// Ranges with steps.
@@ -59,7 +59,7 @@ pub(super) struct Calendar {
 
 impl Calendar {
     /// Reads an expression.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if let Some((_, meaning)) = WORDS.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)) {
             return Self::parse(meaning);
@@ -93,7 +93,7 @@ impl Calendar {
 
     /// The first time after `at` in this zone. What falls into the hour that is left out in spring comes as much later; of an hour that
     /// comes twice in autumn the first one counts.
-    pub(super) fn next(&self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    pub fn next(&self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut civil = at.to_zoned(zone.clone()).datetime();
         for _ in 0..MAX_TRIES {
             civil = self.after(civil)?;

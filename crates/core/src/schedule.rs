@@ -1,4 +1,4 @@
-//! When a job is due.
+//! When something is due: a job that must report, a summary.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use monchero_core::Invalid;
 
-use super::calendar::Calendar;
-use crate::settings::excerpt;
+use crate::calendar::Calendar;
+use crate::node::Invalid;
+use crate::text::quote;
 
 /// The shortest period: less is no job, and nobody could tell a late signal from a slow machine.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
@@ -18,9 +18,9 @@ const MIN_GRACE: Duration = Duration::from_secs(60);
 /// See [`MIN_GRACE`].
 const MAX_GRACE: Duration = Duration::from_secs(3_600);
 
-/// See the module.
+/// When something is due, again and again.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     rule: Rule,
     zone: TimeZone,
 }
@@ -40,18 +40,20 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    pub(super) fn every(period: Duration, zone: TimeZone) -> Result<Self, Invalid> {
+    /// Every so often.
+    pub fn every(period: Duration, zone: TimeZone) -> Result<Self, Invalid> {
         if period < MIN_PERIOD {
             return Err(Invalid::at("period", "a job reports every second at most"));
         }
         Ok(Self { rule: Rule::Every(period), zone })
     }
 
-    pub(super) fn cron(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
+    /// By the five fields of a crontab; the mistake is about the setting `cron`.
+    pub fn cron(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(text).map_err(|why| {
             let form = "minute, hour, day of the month, month and day of the week";
-            Invalid::at("cron", format!("`{}` is no time of a crontab, which has {form}: {why}", excerpt(text)))
+            Invalid::at("cron", format!("{} is no time of a crontab, which has {form}: {why}", quote(text)))
         })?;
         let start = Timestamp::UNIX_EPOCH.to_zoned(zone.clone());
         if cron.find_next_occurrence(&start, false).is_err() {
@@ -60,18 +62,19 @@ impl Schedule {
         Ok(Self { rule: Rule::Cron(Box::new(cron)), zone })
     }
 
-    pub(super) fn calendar(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
+    /// By a calendar expression; the mistake is about the setting `calendar`.
+    pub fn calendar(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
         let calendar = Calendar::parse(text).map_err(|why| Invalid::at("calendar", why))?;
         Ok(Self { rule: Rule::Calendar(Box::new(calendar)), zone })
     }
 
     /// Whether it goes by spans of time, not by what a clock on the wall shows.
-    pub(super) fn is_period(&self) -> bool {
+    pub fn is_period(&self) -> bool {
         matches!(self.rule, Rule::Every(_))
     }
 
     /// When the job is due next after `at`; never if none.
-    pub(super) fn next(&self, at: Timestamp) -> Option<Timestamp> {
+    pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
         match &self.rule {
             Rule::Every(period) => at.checked_add(*period).ok(),
             Rule::Cron(cron) => {
@@ -83,13 +86,13 @@ impl Schedule {
     }
 
     /// How late a signal that is due at `due` may be if nobody says so.
-    pub(super) fn grace(&self, due: Timestamp) -> Duration {
+    pub fn grace(&self, due: Timestamp) -> Duration {
         let until_next = self.next(due).and_then(|next| Duration::try_from(next.duration_since(due)).ok());
         until_next.map_or(MAX_GRACE, |span| (span / 10).clamp(MIN_GRACE, MAX_GRACE))
     }
 
     /// A moment for people.
-    pub(super) fn show(&self, at: Timestamp) -> String {
+    pub fn show(&self, at: Timestamp) -> String {
         at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 }
