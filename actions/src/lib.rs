@@ -1,8 +1,11 @@
 //! The kinds of actions, one file each.
 
+mod alive;
 mod template;
+mod validated;
 mod web;
 mod wording;
+pub mod words;
 
 mod alertmanager;
 mod apprise;
@@ -26,6 +29,8 @@ mod telegram;
 mod webhook;
 
 use monchero_core::action::ActionKind;
+
+pub use alive::Alive;
 
 /// Every kind of action, in the order of the manual.
 pub const KINDS: &[ActionKind] = &[

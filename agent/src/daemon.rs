@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use monchero_actions::Alive;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Operators, Socket};
 use monchero_core::definition::Configuration;
@@ -21,7 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
 use crate::config::{Kinds, LoadOptions, Overrides, Paths, SecretStore};
-use crate::{config, logging};
+use crate::{alive, config, logging};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
 const WORKERS: usize = 2;
@@ -139,8 +140,10 @@ async fn serve(paths: &Paths, executor: Executor, reset_state: bool) -> anyhow::
         configuration,
         engine: engine.clone(),
         store: Arc::clone(&store),
+        alive: watch::Sender::new(started.alive.map(Arc::new)),
         one_at_a_time: Mutex::new(()),
     });
+    tokio::spawn(alive::send(engine.clone(), reloads.alive.subscribe()));
     let for_api = Arc::clone(&reloads);
     let backend = Backend {
         engine,
@@ -204,6 +207,7 @@ fn operators(named: Option<&str>, socket: &Path) -> anyhow::Result<Option<Operat
 
 /// What the engine's thread says when the engine is there.
 struct Started {
+    alive: Option<Alive>,
     beat: Arc<AtomicU64>,
     problems: Vec<String>,
     operators: Option<Box<str>>,
@@ -225,14 +229,14 @@ fn start_engine(
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            let Read { configuration, problems } = configuration.load(env);
+            let Read { configuration, problems, alive } = configuration.load(env);
             store.set_retention(configuration.retention);
             let operators = configuration.operators.clone();
             let parts = parts(configuration);
             runtime.block_on(async {
                 let engine = Engine::new(parts);
                 // The receiver waits for exactly this.
-                let _ = send.send(Started { beat: engine.beat(), problems, operators });
+                let _ = send.send(Started { alive, beat: engine.beat(), problems, operators });
                 engine.run().await;
             });
         })
@@ -274,6 +278,8 @@ pub(crate) struct Configurations {
 pub(crate) struct Read {
     pub(crate) configuration: monchero_core::definition::Configuration,
     problems: Vec<String>,
+    /// Where signs of life go, if anywhere.
+    alive: Option<Alive>,
 }
 
 impl Configurations {
@@ -304,7 +310,7 @@ impl Configurations {
                 self.paths.conf_d().display()
             ));
         }
-        Read { configuration: loaded.configuration, problems }
+        Read { configuration: loaded.configuration, problems, alive: loaded.alive }
     }
 
     /// Runs the environment setters; what is wrong with one is logged, and the others count.
@@ -353,6 +359,7 @@ struct Reloads {
     configuration: Arc<Configurations>,
     engine: EngineHandle,
     store: Arc<Store>,
+    alive: watch::Sender<Option<Arc<Alive>>>,
     one_at_a_time: Mutex<()>,
 }
 
@@ -370,7 +377,7 @@ impl Reloads {
     }
 
     async fn try_reload(&self) -> Result<ReloadSummary, Vec<String>> {
-        let Read { configuration, problems } = self.configuration.read().await;
+        let Read { configuration, problems, alive } = self.configuration.read().await;
         let gone = |error: monchero_engine::EngineGone| vec![error.to_string()];
         if let Some(first) = problems.first() {
             let line = configuration.problems.first().map_or_else(|| first.clone(), |problem| problem.line.clone());
@@ -381,6 +388,7 @@ impl Reloads {
         let warnings = configuration.warnings.clone();
         self.store.set_retention(configuration.retention);
         let summary = self.engine.configure(configuration).await.map_err(gone)?;
+        self.alive.send_replace(alive.map(Arc::new));
         Ok(ReloadSummary {
             added: summary.added,
             changed: summary.changed,

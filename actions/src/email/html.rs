@@ -19,7 +19,7 @@ const BLOCK: &str =
 /// The whole page; `further` stands at its end.
 pub(super) fn page(message: &Message, zone: &TimeZone, further: &str) -> String {
     let event = &message.event;
-    let alone = message.digest.is_empty();
+    let alone = message.is_about_one_check();
     let mut out = String::from(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\"></head>\n\
          <body style=\"font-family:sans-serif;line-height:1.4\">\n",
@@ -30,6 +30,9 @@ pub(super) fn page(message: &Message, zone: &TimeZone, further: &str) -> String 
     let headline = html(&wording::headline(message));
     let _ = writeln!(out, "<p style=\"font-size:larger\">{} <b>{headline}</b></p>", badge(event.state));
     digest(&mut out, message);
+    for (title, lines) in message.bulletin.iter().flat_map(|bulletin| wording::bulletin::sections(bulletin)) {
+        list(&mut out, title, lines);
+    }
     if alone && !event.message.trim().is_empty() {
         let _ = writeln!(out, "<p>{}</p>", html(&escape_controls(event.message.trim())));
     }

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use monchero_actions::Alive;
 use monchero_core::action::ActionKind;
 use monchero_core::check::Kind;
-use monchero_core::definition::{ActionDefinition, ConfigProblem, Configuration, Definition, Retention};
+use monchero_core::definition::{
+    ActionDefinition, ConfigProblem, Configuration, Definition, Retention, SummaryDefinition,
+};
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
 use monchero_core::text::escape_controls;
-use monchero_core::{Name, node};
+use monchero_core::{Invalid, Name, node};
 use schemars::SchemaGenerator;
 use serde_json::Value as Json;
 
@@ -72,6 +75,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// How many files `conf.d` has; none if it does not exist. A reload that finds none after there were some is a mistake (R53).
     pub definition_files: Option<usize>,
+    /// Where signs of life go, if anywhere.
+    pub alive: Option<Alive>,
     /// The resolved settings, if they were asked for.
     pub shown: Vec<Shown>,
 }
@@ -84,7 +89,9 @@ pub fn load(options: &LoadOptions<'_>) -> Loaded {
     let definition_files = loader.conf_d();
     plugins::load(&mut loader, &settings);
     loader.connect();
-    loader.finish(&settings, definition_files)
+    let zone = settings.zone();
+    let summaries = loader.summaries(&settings, &zone);
+    loader.finish(settings, zone, summaries, definition_files)
 }
 
 /// The programs of `environment_setters:`, to be run before [`load`]. Reads only `monchero.yaml`; what is wrong with it `load` will tell.
@@ -256,7 +263,11 @@ impl<'a> Loader<'a> {
         for error in errors {
             self.report(None, error);
         }
-        let settings = settings.unwrap_or_default();
+        let mut settings = settings.unwrap_or_default();
+        if let Some(Err(Invalid { path, why })) = settings.alive.as_mut().map(Alive::validate) {
+            self.report(None, parsed.root.error_at(&format!("alive.{path}"), why));
+            settings.alive = None;
+        }
         for (name, why) in settings.validate() {
             self.report(None, parsed.root.error_at(&name, why));
         }
@@ -434,27 +445,34 @@ impl<'a> Loader<'a> {
         Some(name)
     }
 
-    fn finish(mut self, settings: &Settings, definition_files: Option<usize>) -> Loaded {
+    fn finish(
+        mut self,
+        settings: Settings,
+        zone: jiff::tz::TimeZone,
+        summaries: Vec<SummaryDefinition>,
+        definition_files: Option<usize>,
+    ) -> Loaded {
         let problems = self.render();
         self.checks.sort_by(|a, b| a.name.cmp(&b.name));
         self.actions.sort_by(|a, b| a.name.cmp(&b.name));
         self.checks.shrink_to_fit();
         let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
-        let zone = settings.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
         let configuration = Configuration {
             host: host.unwrap_or_else(host_name).into(),
-            zone: zone.unwrap_or_else(jiff::tz::TimeZone::system),
+            zone,
             concurrency: settings.concurrency.unwrap_or(DEFAULT_CONCURRENCY).max(1).into(),
             sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
             operators: settings.operators.clone().map(String::into_boxed_str),
             retention: Retention::from(&settings.retention),
+            alive: settings.alive.is_some(),
+            summaries: summaries.into(),
             self_actions: self.self_actions().into(),
             checks: self.checks,
             actions: self.actions,
             problems: problems.iter().map(ConfigProblem::from).collect(),
             warnings: self.warnings,
         };
-        Loaded { configuration, problems, definition_files, shown: self.shown }
+        Loaded { configuration, problems, definition_files, alive: settings.alive, shown: self.shown }
     }
 }
 

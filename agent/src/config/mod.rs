@@ -9,7 +9,7 @@
 //! | `files` | which files there are, and whether they can be trusted |
 //! | `yaml` | text to tree: the only place that knows YAML |
 //! | `settings` | the settings that are not those of a kind |
-//! | `load`, `checks`, `actions`, `each`, `plugins`, `graph`, `routes` | tree to definitions |
+//! | `load`, `checks`, `actions`, `each`, `plugins`, `graph`, `routes`, `summaries` | tree to definitions |
 //! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
 //! | `mistakes`, `problem` | how mistakes are collected and shown |
 //! | `show` | the resolved configuration, for people |
@@ -31,6 +31,7 @@ mod secrets;
 mod setters;
 pub mod settings;
 pub mod show;
+mod summaries;
 mod yaml;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::bulletin::Bulletins;
 use crate::clock::Clock;
 use crate::delivery::{Delivery, DeliveryEnd};
 use crate::entry::Id;
@@ -111,6 +112,7 @@ pub struct Engine {
     pub(crate) acknowledgements: HashMap<Id, Acknowledgement>,
     pub(crate) downtimes: Vec<Downtime>,
     pub(crate) outbox: Outbox,
+    pub(crate) bulletins: Bulletins,
     pub(crate) scripts: Scripts,
     pub(crate) selfchecks: SelfChecks,
     pub(crate) last_id: u64,
@@ -170,6 +172,7 @@ impl Engine {
             acknowledgements: HashMap::new(),
             downtimes: parts.loaded.downtimes.clone(),
             outbox: Outbox::default(),
+            bulletins: Bulletins::default(),
             scripts: Scripts::default(),
             selfchecks: SelfChecks::new(now, parts.loaded.repairs.clone()),
             last_id: parts.loaded.last_id,
@@ -254,6 +257,7 @@ impl Engine {
                 entry.row_mut().status.settle(wall);
             }
             self.outbox.settle(wall);
+            self.settle_bulletins(wall);
             self.reconcile_all();
         }
         self.last_wall = wall;
@@ -311,6 +315,11 @@ impl Engine {
         self.urgent = true;
     }
 
+    /// Where everything is written.
+    pub(crate) fn journal(&self) -> Arc<dyn Journal> {
+        Arc::clone(&self.journal)
+    }
+
     /// What the journal mended or lost.
     pub(crate) fn losses(&self) -> Vec<String> {
         self.journal.losses()
@@ -342,6 +351,7 @@ impl Engine {
     async fn shut_down(mut self) {
         self.call_off_all();
         self.persist_dirty();
+        self.records.push(Record::Running(None));
         self.urgent = true;
         self.finish_turn();
         let deadline = Instant::now() + STOP_PATIENCE;

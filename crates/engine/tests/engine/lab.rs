@@ -1,18 +1,21 @@
 //! A laboratory for the real engine: a paused clock, a journal in memory that survives restarts, checks and targets that do as told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::action::Target;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Delivered, Event, Message, Script};
+use monchero_core::action::{Bulletin, Posted, Target};
 use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, SignalKind};
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ActionDefinition, Configuration, Definition, Place, Retention, Settings, Trigger};
+use monchero_core::definition::{
+    ActionDefinition, Configuration, Definition, Place, Retention, Settings, SummaryDefinition, Trigger,
+};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
-use monchero_core::{DeliveryError, Name, Policy, Report, State};
+use monchero_core::summary::Tally;
+use monchero_core::{DeliveryError, Name, Policy, Report, State, Transition};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_store::record::ActionState;
 use monchero_store::{Committed, Loaded, Record, StoredCheck, Urgency};
@@ -44,6 +47,10 @@ pub(crate) struct Lab {
     pub(crate) messages: Arc<Mutex<Vec<String>>>,
     pub(crate) target_works: Arc<Mutex<HashMap<String, bool>>>,
     pub(crate) target_takes: Arc<Mutex<Duration>>,
+    /// Targets that refuse for good.
+    pub(crate) target_refuses: Arc<Mutex<HashSet<String>>>,
+    /// What was told that is about no check.
+    pub(crate) bulletins: Arc<Mutex<Vec<Bulletin>>>,
     pub(crate) scripts: Arc<Mutex<Vec<String>>>,
     pub(crate) journal: Arc<MemoryJournal>,
     pub(crate) handle: EngineHandle,
@@ -90,6 +97,8 @@ impl Lab {
         let messages: Arc<Mutex<Vec<String>>> = Arc::default();
         let target_works: Arc<Mutex<HashMap<String, bool>>> = Arc::default();
         let target_takes: Arc<Mutex<Duration>> = Arc::default();
+        let target_refuses: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let bulletins: Arc<Mutex<Vec<Bulletin>>> = Arc::default();
         let script_log: Arc<Mutex<Vec<String>>> = Arc::default();
         let definitions = checks.iter().map(|spec| definition(spec, &answers, &runs)).collect();
         let mut actions: Vec<ActionDefinition> = Vec::new();
@@ -99,6 +108,8 @@ impl Lab {
                 messages: Arc::clone(&messages),
                 works: Arc::clone(&target_works),
                 takes: Arc::clone(&target_takes),
+                refuses: Arc::clone(&target_refuses),
+                bulletins: Arc::clone(&bulletins),
             };
             actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
         }
@@ -120,6 +131,8 @@ impl Lab {
             retention: Retention::default(),
             checks: definitions,
             actions,
+            alive: false,
+            summaries: Arc::from([]),
             self_actions: Arc::from([]),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -133,6 +146,8 @@ impl Lab {
             messages,
             target_works,
             target_takes,
+            target_refuses,
+            bulletins,
             scripts: script_log,
             journal: Arc::new(MemoryJournal::default()),
             handle: EngineHandle::new().0,
@@ -188,6 +203,25 @@ impl Lab {
             check.fingerprint += 1;
         }
         self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// These summaries take force.
+    pub(crate) async fn summarize(&mut self, summaries: &[SummaryDefinition]) {
+        self.configuration.summaries = Arc::from(summaries);
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The same configuration is read again.
+    pub(crate) async fn reload(&self) {
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The daemon stops as it was told to, and starts again after so long.
+    pub(crate) async fn stop_for(&mut self, length: Duration) {
+        self.stop.send(true).unwrap();
+        self.task.take().unwrap().await.unwrap();
+        tokio::time::sleep(length).await;
+        self.start();
     }
 
     /// The message of its last result.
@@ -278,6 +312,7 @@ fn action(name: &str, action: Action, wants: Wants) -> ActionDefinition {
         group: Duration::from_secs(10),
         rate: 20,
         fallback: None,
+        lifecycle: Vec::new(),
         on: Vec::new(),
         timeout: Duration::from_secs(10),
         cooldown: None,
@@ -348,6 +383,8 @@ struct FakeTarget {
     messages: Arc<Mutex<Vec<String>>>,
     works: Arc<Mutex<HashMap<String, bool>>>,
     takes: Arc<Mutex<Duration>>,
+    refuses: Arc<Mutex<HashSet<String>>>,
+    bulletins: Arc<Mutex<Vec<Bulletin>>>,
 }
 
 impl Target for FakeTarget {
@@ -359,19 +396,24 @@ impl Target for FakeTarget {
         Box::pin(async move {
             let takes = *self.takes.lock().unwrap();
             tokio::time::sleep(takes).await;
+            if self.refuses.lock().unwrap().contains(&self.name) {
+                return Err(DeliveryError::Permanent { why: "wrong token".to_owned() });
+            }
             if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
                 return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
             }
             let missed =
                 if message.missed.is_empty() { String::new() } else { format!(" ({} missed)", message.missed.len()) };
             let text = format!(
-                "{}: {} {} {}{missed}{}",
+                "{}: {} {} {}{missed}{}{}",
                 self.name,
                 message.kind.as_str(),
                 message.event.check.name,
                 message.event.state,
-                if message.event.drill { " [drill]" } else { "" }
+                if message.event.drill { " [drill]" } else { "" },
+                if message.bulletin.is_some() && message.late.is_some() { " (late)" } else { "" },
             );
+            self.bulletins.lock().unwrap().extend(message.bulletin.as_deref().cloned());
             let mut messages = self.messages.lock().unwrap();
             let many = message.digest.len();
             for line in &message.digest {
@@ -443,6 +485,9 @@ struct Kept {
     told: BTreeMap<(Name, Name), monchero_core::Told>,
     acknowledgements: BTreeMap<Name, monchero_core::hold::Acknowledgement>,
     downtimes: BTreeMap<u64, monchero_core::hold::Downtime>,
+    posted: BTreeMap<(Name, Name), Posted>,
+    running: Option<Timestamp>,
+    history: Vec<(Name, Transition)>,
     actions: BTreeMap<u64, monchero_store::ActionRow>,
     last_id: u64,
 }
@@ -475,6 +520,12 @@ impl MemoryJournal {
                 .collect(),
             acknowledgements: kept.acknowledgements.iter().map(|(check, ack)| (check.clone(), ack.clone())).collect(),
             downtimes: kept.downtimes.values().cloned().collect(),
+            posted: kept
+                .posted
+                .iter()
+                .map(|((topic, target), posted)| (topic.clone(), target.clone(), posted.clone()))
+                .collect(),
+            unfinished: kept.running,
             interrupted,
             recent_actions: kept
                 .actions
@@ -494,7 +545,15 @@ impl Journal for MemoryJournal {
         for record in records {
             match record {
                 Record::Check(check) => drop(kept.checks.insert(check.name.clone(), *check)),
-                Record::Transition { .. } => *self.transitions.lock().unwrap() += 1,
+                Record::Transition { check, transition, .. } => {
+                    *self.transitions.lock().unwrap() += 1;
+                    kept.history.push((check, transition));
+                }
+                Record::Posted { topic, target, posted: Some(posted) } => {
+                    drop(kept.posted.insert((topic, target), posted));
+                }
+                Record::Posted { topic, target, posted: None } => drop(kept.posted.remove(&(topic, target))),
+                Record::Running(since) => kept.running = since,
                 Record::Told { check, target, told } => drop(kept.told.insert((check, target), told)),
                 Record::Action(row) => {
                     kept.last_id = kept.last_id.max(row.id);
@@ -526,5 +585,16 @@ impl Journal for MemoryJournal {
 
     fn committed(&self) -> watch::Receiver<Committed> {
         self.committed.subscribe()
+    }
+
+    fn tally(&self, tally: &mut Tally) -> Result<(), String> {
+        let kept = self.kept.lock().unwrap();
+        let since = tally.since();
+        for (check, transition) in kept.history.iter().filter(|(_, transition)| transition.at >= since) {
+            tally.transition(check, transition);
+        }
+        drop(kept);
+        self.notices.lock().unwrap().iter().for_each(|row| tally.notice(row.delivered));
+        Ok(())
     }
 }
