@@ -411,7 +411,9 @@ mod tests {
             blocks.iter().copied().partition(|block| block.starts_with("# monchero.yaml\n"));
         files.into_iter().for_each(loads);
         assert!(!settings.is_empty());
-        settings.into_iter().for_each(|settings| loads_with(settings, "actions: { ops: { journal: {} } }\n"));
+        for settings in settings {
+            loads_with(settings, "actions: { ops: { journal: {} } }\n");
+        }
         for kind in monchero_actions::KINDS.iter().filter(|kind| kind.tells) {
             let key = format!("    {}:", kind.name);
             let is_shown = blocks.iter().flat_map(|block| block.lines()).any(|line| line.starts_with(&key));
