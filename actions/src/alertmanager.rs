@@ -11,6 +11,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::{self, Words};
 
@@ -54,7 +55,7 @@ pub(crate) struct Alertmanager {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 fn day() -> Duration {
@@ -74,13 +75,12 @@ impl TargetKind for Alertmanager {
         }
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((below(&base, &["api", "v2", "alerts"]), words));
+        self.ready = Validated::new((below(&base, &["api", "v2", "alerts"]), words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| {
             let request = Request::json(url.clone(), &self.alerts(words, message, context, max));
             match (&self.token, &self.user) {

@@ -8,6 +8,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::json;
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::Words;
 
@@ -45,7 +46,7 @@ pub(crate) struct Apprise {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 impl TargetKind for Apprise {
@@ -64,13 +65,12 @@ impl TargetKind for Apprise {
         };
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((url, words));
+        self.ready = Validated::new((url, words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| {
             let mut body = json!({
                 "title": words.title(message, MAX_TITLE),

@@ -9,6 +9,7 @@ use reqwest::{Method, Url};
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::{self, Words};
 
@@ -47,7 +48,7 @@ pub(crate) struct Discord {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 fn yes() -> bool {
@@ -71,14 +72,13 @@ impl TargetKind for Discord {
         }
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((url, words));
+        self.ready = Validated::new((url, words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (webhook, words) = self.ready.as_ref().ok_or_else(unready)?;
-        if let Some(known) = message.reference.as_deref().filter(|_| self.edit && message.digest.is_empty()) {
+        let (webhook, words) = self.ready.get()?;
+        if let Some(known) = message.reference.as_deref().filter(|_| self.edit && message.is_about_one_check()) {
             let mut request = Request::json(
                 below(webhook, &["messages", known]),
                 &self.embed(words, message, context, MAX_DESCRIPTION),

@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 
 use crate::template::{Template, one_line};
+use crate::validated::Validated;
 use smtp::Server;
 
 /// The longest subject, in bytes: what mail programs show, and far below what a header may hold (R42).
@@ -68,7 +69,7 @@ pub(crate) struct Email {
     #[schemars(with = "String")]
     timeout: Duration,
     #[serde(skip)]
-    ready: Option<Ready>,
+    ready: Validated<Ready>,
 }
 
 /// A mail server.
@@ -203,13 +204,13 @@ impl TargetKind for Email {
         };
         let subject = template("subject", &self.subject)?;
         let body = template("body", &self.body)?;
-        self.ready = Some(Ready { to, from, way, subject, body, html: self.html });
+        self.ready = Validated::new(Ready { to, from, way, subject, body, html: self.html });
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
         let permanent = |why: String| DeliveryError::Permanent { why };
-        let ready = self.ready.as_ref().ok_or_else(|| permanent("the settings were not validated".to_owned()))?;
+        let ready = self.ready.get()?;
         let from = match &ready.from {
             Some(from) => from.clone(),
             None => default_sender(context.host),
@@ -247,8 +248,8 @@ impl Ready {
         let event = &message.event;
         let mut failures = String::new();
         let mut render = |what: &str, template: Option<&Template>| {
-            // Of many checks at once only monchero's own words can speak.
-            let rendered = template.filter(|_| message.digest.is_empty())?.render(event);
+            // Of many checks at once, or of none, only monchero's own words can speak.
+            let rendered = template.filter(|_| message.is_about_one_check())?.render(event);
             // A message is never lost to its own wording.
             let failed = |error| failures.push_str(&format!("\n\nThe template of the {what} was not used: {error}."));
             rendered.map_err(failed).ok()

@@ -8,6 +8,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::{self, Words};
 
@@ -42,7 +43,7 @@ pub(crate) struct Gotify {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 impl TargetKind for Gotify {
@@ -56,13 +57,12 @@ impl TargetKind for Gotify {
         }
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((below(&base, &["message"]), words));
+        self.ready = Validated::new((below(&base, &["message"]), words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| {
             let request = Request::json(url.clone(), &self.body(words, message, context, max));
             // In a header, so that no log of a proxy holds it (gotify.net/api-docs, "appTokenHeader").

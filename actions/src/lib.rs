@@ -1,8 +1,11 @@
 //! The kinds of actions, one file each.
 
+mod alive;
 mod template;
+mod validated;
 mod web;
 mod wording;
+pub mod words;
 
 mod alertmanager;
 mod apprise;
@@ -27,6 +30,7 @@ mod webhook;
 
 use monchero_core::action::ActionKind;
 
+pub use alive::Alive;
 pub use file::put_aside;
 pub use journal::journal_entry;
 

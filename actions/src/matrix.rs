@@ -9,6 +9,7 @@ use reqwest::{Method, Url};
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::{self, Words, html};
 
@@ -43,7 +44,7 @@ pub(crate) struct Matrix {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 impl TargetKind for Matrix {
@@ -59,14 +60,13 @@ impl TargetKind for Matrix {
         }
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready =
-            Some((below(&base, &["_matrix", "client", "v3", "rooms", &self.room, "send", "m.room.message"]), words));
+        let url = below(&base, &["_matrix", "client", "v3", "rooms", &self.room, "send", "m.room.message"]);
+        self.ready = Validated::new((url, words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize, id: &str| {
             let mut request = Request::json(below(url, &[id]), &content(words, message, context, max));
             request.method = Method::PUT;

@@ -10,6 +10,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address};
 use crate::wording::{self, Words};
 
@@ -42,7 +43,7 @@ pub(crate) struct Mattermost {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 /// Tells people in Rocket.Chat, through an incoming webhook.
@@ -67,7 +68,7 @@ pub(crate) struct Rocketchat {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 macro_rules! chat {
@@ -81,7 +82,7 @@ macro_rules! chat {
                 let url = address("webhook", self.webhook.reveal())?;
                 self.connection.validate()?;
                 let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-                self.ready = Some((url, words));
+                self.ready = Validated::new((url, words));
                 Ok(())
             }
 
@@ -90,8 +91,7 @@ macro_rules! chat {
                 message: &Message,
                 context: &ActionContext<'_>,
             ) -> Result<Delivered, DeliveryError> {
-                let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-                let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+                let (url, words) = self.ready.get()?;
                 let request = |max: usize| {
                     Request::json(url.clone(), &post(words, self.channel.as_deref(), message, context, max))
                 };

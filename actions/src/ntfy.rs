@@ -8,6 +8,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::json;
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address};
 use crate::wording::{self, Words};
 
@@ -53,7 +54,7 @@ pub(crate) struct Ntfy {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 fn default_url() -> String {
@@ -77,7 +78,7 @@ impl TargetKind for Ntfy {
         }
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((url, words));
+        self.ready = Validated::new((url, words));
         Ok(())
     }
 
@@ -91,8 +92,7 @@ impl TargetKind for Ntfy {
 impl Ntfy {
     /// Publishes as JSON to the root of the server (docs.ntfy.sh/publish, "Publish as JSON").
     fn request(&self, message: &Message, context: &ActionContext<'_>, max: usize) -> Result<Request, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let mut body = json!({
             "topic": self.topic.reveal(),
             "title": words.title(message, MAX_TITLE),

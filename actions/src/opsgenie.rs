@@ -9,6 +9,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::Words;
 
@@ -47,7 +48,7 @@ pub(crate) struct Opsgenie {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 fn default_url() -> String {
@@ -63,13 +64,12 @@ impl TargetKind for Opsgenie {
         let base = address("url", &self.url)?;
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((below(&base, &["v2", "alerts"]), words));
+        self.ready = Validated::new((below(&base, &["v2", "alerts"]), words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| self.request(url, words, message, context, max);
         let answer = self.connection.send(request(MAX_DESCRIPTION)?, || request(SHORT).ok()).await?;
         Ok(answer.word().into())

@@ -9,6 +9,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::{self, Words};
 
@@ -43,7 +44,7 @@ pub(crate) struct Pagerduty {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 /// How severe a bad state is.
@@ -70,13 +71,12 @@ impl TargetKind for Pagerduty {
         let base = address("url", &self.url)?;
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", None))?;
-        self.ready = Some((below(&base, &["v2", "enqueue"]), words));
+        self.ready = Validated::new((below(&base, &["v2", "enqueue"]), words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| Request::json(url.clone(), &self.event(words, message, context, max));
         let answer = self.connection.send(request(MAX_DETAILS), || Some(request(SHORT))).await?;
         Ok(answer.word().into())

@@ -9,6 +9,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Answer, Connection, Request, address, below};
 use crate::wording::{self, Words};
 
@@ -53,7 +54,7 @@ pub(crate) struct Slack {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<Ready>,
+    ready: Validated<Ready>,
 }
 
 fn default_url() -> String {
@@ -92,13 +93,12 @@ impl TargetKind for Slack {
         };
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some(Ready { way, words });
+        self.ready = Validated::new(Ready { way, words });
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let ready = self.ready.as_ref().ok_or_else(unready)?;
+        let ready = self.ready.get()?;
         let blocks = |max: usize| ready.blocks(message, context, max);
         match &ready.way {
             Way::Webhook(url) => {

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram};
 
 use crate::template::one_line;
+use crate::validated::Validated;
 use crate::wording;
 
 /// The longest message, in bytes: every receiver takes 2,048 (RFC 5424, section 6.1, "SHOULD").
@@ -37,7 +38,7 @@ pub(crate) struct Syslog {
     #[serde(default = "default_facility")]
     facility: String,
     #[serde(skip)]
-    ready: Option<(Way, u8)>,
+    ready: Validated<(Way, u8)>,
 }
 
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl TargetKind for Syslog {
             );
             Invalid::at("facility", why)
         })?;
-        self.ready = Some((way, facility));
+        self.ready = Validated::new((way, facility));
         Ok(())
     }
 
@@ -96,8 +97,7 @@ impl TargetKind for Syslog {
             why: format!("writing to `{}`: {why}", self.address),
             after: None,
         };
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (way, facility) = self.ready.as_ref().ok_or_else(unready)?;
+        let (way, facility) = self.ready.get()?;
         let priority = facility * 8 + severity(message.event.state);
         match tokio::time::timeout(DEADLINE, self.send(way, priority, message)).await {
             Ok(Ok(())) => Ok("sent".to_owned().into()),

@@ -9,6 +9,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address};
 use crate::wording::{self, Words};
 
@@ -40,7 +41,7 @@ pub(crate) struct Teams {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 impl TargetKind for Teams {
@@ -52,13 +53,12 @@ impl TargetKind for Teams {
         let url = address("webhook", self.webhook.reveal())?;
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((url, words));
+        self.ready = Validated::new((url, words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| Request::json(url.clone(), &card(words, message, context, max));
         let answer = self.connection.send(request(MAX_TEXT), || Some(request(SHORT))).await?;
         Ok(answer.word().into())

@@ -8,6 +8,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address, below};
 use crate::wording::{Words, html};
 
@@ -49,7 +50,7 @@ pub(crate) struct Telegram {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<(Url, Words)>,
+    ready: Validated<(Url, Words)>,
 }
 
 fn default_url() -> String {
@@ -72,13 +73,12 @@ impl TargetKind for Telegram {
         }
         self.connection.validate()?;
         let words = Words::new(("title", self.title.as_deref()), ("body", self.body.as_deref()))?;
-        self.ready = Some((below(&base, &[&format!("bot{token}"), "sendMessage"]), words));
+        self.ready = Validated::new((below(&base, &[&format!("bot{token}"), "sendMessage"]), words));
         Ok(())
     }
 
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
-        let unready = || DeliveryError::Permanent { why: "the settings were not validated".to_owned() };
-        let (url, words) = self.ready.as_ref().ok_or_else(unready)?;
+        let (url, words) = self.ready.get()?;
         let request = |max: usize| Request::json(url.clone(), &self.body(words, message, context, max));
         let answer = self.connection.send(request(MAX_MESSAGE), || Some(request(SHORT))).await?;
         let id = answer.json().pointer("/result/message_id").and_then(Json::as_i64).map(|id| id.to_string());

@@ -24,7 +24,7 @@ const MAX_SHOWN: usize = 200;
 const USER_AGENT: &str = concat!("monchero/", env!("CARGO_PKG_VERSION"));
 
 /// How a web service is reached. Environment variables such as `https_proxy` are not used: what a daemon does stands in its configuration.
-#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Connection {
     /// A file with the certificates (PEM) of the authorities to trust, instead of those that the system trusts.

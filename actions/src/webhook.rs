@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde_json::Value as Json;
 
 use crate::template::{RenderError, Template};
+use crate::validated::Validated;
 use crate::web::{Connection, Request, address};
 use crate::wording;
 
@@ -23,9 +24,12 @@ const MAX_VALUES: usize = 1_000;
 
 /// Tells a program of one's own, or any service that takes JSON over HTTP.
 ///
-/// Without `json`, the whole event is sent: `kind` (problem, change, reminder, recovery, missed, `hold_ends`, `flapping_started` or `flapping_ended`),
-/// `delivery_id`, `thread` (the same for all messages of an incident), `title`, `text`, `attempt`, `late_seconds`, `last_action`, `missed`,
-/// `digest`, and `event` with all that templates can name. A delivery that is repeated has the same header `Idempotency-Key`.
+/// Without `json`, the whole event is sent: `kind` (problem, change, reminder, recovery, missed, `hold_ends`, `flapping_started`, `flapping_ended`,
+/// summary, started, config or crashed), `delivery_id`, `thread` (the same for all messages of an incident), `title`, `text`, `attempt`, `late_seconds`, `last_action`, `missed`,
+/// `digest`, `bulletin` (a summary, or what happened to monchero itself), and `event` with all that templates can name. A delivery that
+/// is repeated has the same header `Idempotency-Key`.
+///
+/// Templates know a summary or a notice about monchero itself as a message whose `message` is its first line and whose `output` the rest.
 ///
 /// With `secret`, the header `X-Monchero-Signature` is `sha256=` and the HMAC-SHA-256 of the body in hexadecimal digits. An answer from
 /// 200 to 299 takes the message; 408, 425, 429 and 5xx are tried again, everything else is not.
@@ -50,7 +54,7 @@ pub(crate) struct Webhook {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
-    ready: Option<Ready>,
+    ready: Validated<Ready>,
 }
 
 #[derive(Debug)]
@@ -123,7 +127,7 @@ impl TargetKind for Webhook {
         let headers = self.headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
         let tree = self.json.as_ref().map(|json| Tree::new(json, "json", &mut MAX_VALUES.clone())).transpose()?;
         self.connection.validate()?;
-        self.ready = Some(Ready { url, method, headers, tree });
+        self.ready = Validated::new(Ready { url, method, headers, tree });
         Ok(())
     }
 
@@ -142,8 +146,12 @@ impl Webhook {
         max_output: usize,
     ) -> Result<Request, DeliveryError> {
         let permanent = |why: String| DeliveryError::Permanent { why };
-        let ready = self.ready.as_ref().ok_or_else(|| permanent("the settings were not validated".to_owned()))?;
+        let ready = self.ready.get()?;
         let mut event = message.event.clone();
+        if message.bulletin.is_some() {
+            event.message = wording::headline(message);
+            event.output = wording::saying(message);
+        }
         event.output = monchero_core::text::shorten(&event.output, max_output);
         let body = match &ready.tree {
             Some(tree) => tree.render(&event).map_err(|error| permanent(error.to_string()))?,
@@ -162,7 +170,7 @@ impl Webhook {
     }
 }
 
-fn header(name: &str, value: &MaybeSecret) -> Result<(HeaderName, HeaderValue), Invalid> {
+pub(crate) fn header(name: &str, value: &MaybeSecret) -> Result<(HeaderName, HeaderValue), Invalid> {
     let wrong = |why: &str| Invalid::at(format!("headers.{name}"), format!("`{name}` {why}"));
     let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("is no name of a header"))?;
     let is_ours =

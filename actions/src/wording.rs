@@ -1,5 +1,7 @@
 //! What a message says when no template says otherwise: the same facts for every medium.
 
+pub(crate) mod bulletin;
+
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -43,14 +45,15 @@ impl Words {
     /// The title, in one line of at most `max` bytes.
     pub(crate) fn title(&self, message: &Message, max: usize) -> String {
         // A message is never lost to its own wording: what a template cannot say is said without it.
-        let own = self.title.as_ref().filter(|_| message.digest.is_empty()).and_then(|t| t.render(&message.event).ok());
+        let own =
+            self.title.as_ref().filter(|_| message.is_about_one_check()).and_then(|t| t.render(&message.event).ok());
         let title = one_line(&own.unwrap_or_else(|| title(message)), usize::MAX);
         shorten(&title, max)
     }
 
-    /// The user's own text, if there is any; of many checks at once only monchero's own words can speak.
+    /// The user's own text, if there is any; of many checks at once, or of none, only monchero's own words can speak.
     pub(crate) fn own_body(&self, message: &Message) -> Option<String> {
-        let template = self.body.as_ref().filter(|_| message.digest.is_empty())?;
+        let template = self.body.as_ref().filter(|_| message.is_about_one_check())?;
         Some(match template.render(&message.event) {
             Ok(body) => escape_controls_in_block(&body),
             Err(error) => format!("{}\n\nThe template of the text was not used: {error}.", headline(message)),
@@ -71,13 +74,19 @@ impl Words {
 /// State, check, host, and what is to be known first.
 pub(crate) fn title(message: &Message) -> String {
     let event = &message.event;
+    if let Some(bulletin) = &message.bulletin {
+        return bulletin::title(bulletin, &event.host);
+    }
     let drill = if event.drill { "[drill] " } else { "" };
     if !message.digest.is_empty() {
         return format!("{drill}[{}] {} on {}", event.state, counts(message), event.host);
     }
     let duration = lasted(event);
     let what = match message.kind {
-        NoticeKind::Problem => event.message.clone(),
+        // The last ones are told of no check.
+        NoticeKind::Problem | NoticeKind::Summary | NoticeKind::Started | NoticeKind::Config | NoticeKind::Crashed => {
+            event.message.clone()
+        }
         NoticeKind::Change => format!("(was {}) {}", event.previous_state, event.message),
         NoticeKind::Reminder => format!("(since {}) {}", duration.unwrap_or("some time"), event.message),
         NoticeKind::HoldEnds => format!("({}) {}", event.reason, event.message),
@@ -105,6 +114,9 @@ fn counts(message: &Message) -> String {
 /// What happened, in a sentence or two.
 pub(crate) fn headline(message: &Message) -> String {
     let event = &message.event;
+    if let Some(bulletin) = &message.bulletin {
+        return bulletin::headline(bulletin, &event.host);
+    }
     let (check, host) = (escape_controls(event.check.name.as_str()), escape_controls(&event.host));
     if !message.digest.is_empty() {
         return format!("{} checks on {host} changed: {}.", message.digest.len(), counts(message));
@@ -128,7 +140,12 @@ pub(crate) fn headline(message: &Message) -> String {
         NoticeKind::FlappingEnded => {
             format!("{check} on {host} has settled (it no longer flaps): it is {}.", event.state)
         }
-        NoticeKind::Problem | NoticeKind::Change => format!("{check} on {host} is {}.", event.state),
+        NoticeKind::Problem
+        | NoticeKind::Change
+        | NoticeKind::Summary
+        | NoticeKind::Started
+        | NoticeKind::Config
+        | NoticeKind::Crashed => format!("{check} on {host} is {}.", event.state),
     }
 }
 
@@ -144,8 +161,14 @@ pub(crate) fn saying(message: &Message) -> String {
             escape_controls(&line.message)
         );
     }
+    for (title, lines) in message.bulletin.iter().flat_map(|bulletin| bulletin::sections(bulletin)) {
+        let _ = writeln!(text, "\n{title}:");
+        for line in lines {
+            let _ = writeln!(text, "- {line}");
+        }
+    }
     let said = message.event.message.trim();
-    if message.digest.is_empty() && !said.is_empty() {
+    if message.is_about_one_check() && !said.is_empty() {
         let _ = writeln!(text, "{}", escape_controls(said));
     }
     if let Some(late) = late(message) {
@@ -164,6 +187,10 @@ pub(crate) fn late(message: &Message) -> Option<String> {
 pub(crate) fn facts(message: &Message, zone: &TimeZone) -> Vec<(&'static str, String)> {
     let event = &message.event;
     let mut facts = vec![("Host", event.host.clone())];
+    if let Some(bulletin) = &message.bulletin {
+        facts.extend(bulletin::facts(bulletin, zone));
+        return escaped(facts);
+    }
     if !message.digest.is_empty() {
         facts.push(("Time", moment(event.now, zone)));
         return escaped(facts);
@@ -244,13 +271,15 @@ pub(crate) fn measured(event: &Event) -> Vec<String> {
 /// The command by which a person says that they work on it, if there is something to work on.
 pub(crate) fn acknowledge(message: &Message) -> Option<String> {
     let event = &message.event;
-    let is_one_problem = message.digest.is_empty() && event.state.is_problem();
+    let is_one_problem = message.is_about_one_check() && event.state.is_problem();
     is_one_problem.then(|| format!("monchero ack {}", quoted(event)))
 }
 
 /// The command that shows all about it.
 pub(crate) fn look(message: &Message) -> String {
-    if message.digest.is_empty() {
+    if let Some(bulletin) = &message.bulletin {
+        bulletin::look(bulletin).to_owned()
+    } else if message.digest.is_empty() {
         format!("monchero show {}", quoted(&message.event))
     } else {
         "monchero status".to_owned()
@@ -345,6 +374,7 @@ pub(crate) fn whole_json(message: &Message, event: &Event, zone: &TimeZone) -> J
         "last_action": message.last_action,
         "missed": message.missed.iter().map(|missed| missed_line(missed, zone)).collect::<Vec<_>>(),
         "digest": message.digest,
+        "bulletin": message.bulletin,
         "event": event,
     })
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::mail::{Answer, Certificates, Mail, Rules, Server, decode_base64};
-use common::{Real, Scripted, context, email, ended, event, message, refusal, wait};
+use common::{Real, Scripted, context, email, ended, event, message, refusal, summary, wait};
 use jiff::tz::TimeZone;
 use monchero_core::action::{Delivered, DeliveryError, DigestLine, Event, Message};
 use monchero_core::decide::Missed;
@@ -291,6 +291,31 @@ fn the_page_tells_what_the_text_tells() {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(!page.contains("<pre") && page.contains(">monchero status</code>"), "{page}");
+}
+
+#[test]
+fn a_summary_is_lists_in_text_and_page() {
+    let mail = mail_of(&to_ops(), &summary());
+    assert_eq!(mail.header("Subject"), "[summary] 1 bad, 40 okay on web1");
+    let text = mail.body.replace("\r\n", "\n");
+    for part in [
+        "How it is on web1: 1 bad, 40 okay.\n\nWrong now:\n- bad: shop for 12m 5s (downtime): 503 <b>Service</b>",
+        "\n- and 2 more\n",
+        "Messages:  5 delivered\n",
+        "Look at it:     monchero summary\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let page = mail.html.expect("a page");
+    for part in [
+        "<p>Wrong now:</p>\n<ul>\n<li>bad: shop",
+        "503 &lt;b&gt;Service",
+        "<li>and 2 more</li>",
+        "<code>monchero summary</code>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!text.contains('\u{1b}') && !page.contains('\u{1b}') && !text.contains("Acknowledge"));
 }
 
 fn digest_line(check: &str, state: State, message: &str) -> DigestLine {

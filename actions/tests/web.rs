@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::web::{Asked, Play, Service};
-use common::{action, event, message, now};
+use common::{action, event, message, now, summary};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use monchero_core::action::{Action, Delivered, DigestLine, Message};
@@ -94,6 +94,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("recovery", late),
         ("a hostile text in a drill", hostile),
         ("many at once", many),
+        ("a summary", summary()),
     ]
 }
 
@@ -115,7 +116,7 @@ async fn every_case_asks_as_expected() {
         let mut actual = String::new();
         let (mut seen, mut reference) = (0, None);
         for (what, mut message) in messages() {
-            if !message.digest.is_empty() && !target.takes_digests() {
+            if !message.is_about_one_check() && !target.takes_digests() {
                 continue;
             }
             message.reference.clone_from(&reference);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use monchero_actions::Alive;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Operators, Socket};
 use monchero_core::definition::Configuration;
@@ -21,9 +22,9 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
-use crate::config;
 use crate::config::{Kinds, LoadOptions, LogSettings, Overrides, Paths, SecretStore};
 use crate::logging::{self, Log};
+use crate::{alive, config};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
 const WORKERS: usize = 2;
@@ -163,8 +164,10 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         engine: engine.clone(),
         store: Arc::clone(&store),
         log: log.clone(),
+        alive: watch::Sender::new(started.alive.map(Arc::new)),
         one_at_a_time: Mutex::new(()),
     });
+    tokio::spawn(alive::send(engine.clone(), reloads.alive.subscribe()));
     let for_api = Arc::clone(&reloads);
     let backend = Backend {
         engine,
@@ -228,6 +231,7 @@ fn operators(named: Option<&str>, socket: &Path) -> anyhow::Result<Option<Operat
 
 /// What the engine's thread says when the engine is there.
 struct Started {
+    alive: Option<Alive>,
     beat: Arc<AtomicU64>,
     problems: Vec<String>,
     operators: Option<Box<str>>,
@@ -250,14 +254,14 @@ fn start_engine(
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            let Read { configuration, problems, log } = configuration.load(env);
+            let Read { configuration, problems, log, alive } = configuration.load(env);
             store.set_retention(configuration.retention);
             let operators = configuration.operators.clone();
             let parts = parts(configuration);
             runtime.block_on(async {
                 let engine = Engine::new(parts);
                 // The receiver waits for exactly this.
-                let _ = send.send(Started { beat: engine.beat(), problems, operators, log });
+                let _ = send.send(Started { beat: engine.beat(), problems, operators, log, alive });
                 engine.run().await;
             });
         })
@@ -300,6 +304,8 @@ pub(crate) struct Read {
     pub(crate) configuration: monchero_core::definition::Configuration,
     problems: Vec<String>,
     log: LogSettings,
+    /// Where signs of life go, if anywhere.
+    alive: Option<Alive>,
 }
 
 impl Configurations {
@@ -330,7 +336,7 @@ impl Configurations {
                 self.paths.conf_d().display()
             ));
         }
-        Read { configuration: loaded.configuration, problems, log: loaded.log }
+        Read { configuration: loaded.configuration, problems, log: loaded.log, alive: loaded.alive }
     }
 
     /// Runs the environment setters; what is wrong with one is logged, and the others count.
@@ -380,6 +386,7 @@ struct Reloads {
     engine: EngineHandle,
     store: Arc<Store>,
     log: Log,
+    alive: watch::Sender<Option<Arc<Alive>>>,
     one_at_a_time: Mutex<()>,
 }
 
@@ -399,7 +406,7 @@ impl Reloads {
     }
 
     async fn try_reload(&self) -> Result<ReloadSummary, Vec<String>> {
-        let Read { configuration, problems, log } = self.configuration.read().await;
+        let Read { configuration, problems, log, alive } = self.configuration.read().await;
         let gone = |error: monchero_engine::EngineGone| vec![error.to_string()];
         if let Some(first) = problems.first() {
             let line = configuration.problems.first().map_or_else(|| first.clone(), |problem| problem.line.clone());
@@ -411,6 +418,7 @@ impl Reloads {
         self.store.set_retention(configuration.retention);
         self.log.configure(log);
         let summary = self.engine.configure(configuration).await.map_err(gone)?;
+        self.alive.send_replace(alive.map(Arc::new));
         Ok(ReloadSummary {
             added: summary.added,
             changed: summary.changed,

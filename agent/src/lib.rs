@@ -1,5 +1,6 @@
 //! The program: configuration, daemon, command line.
 
+mod alive;
 pub mod cli;
 pub mod config;
 pub mod daemon;

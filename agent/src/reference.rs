@@ -375,12 +375,19 @@ mod tests {
     }
 
     fn loads(text: &str) {
+        loads_with("# all as usual\n", text);
+    }
+
+    /// `monchero.yaml` and a file of `conf.d` have no mistakes.
+    fn loads_with(settings: &str, text: &str) {
         use crate::config::{Chosen, LoadOptions, Reason, SecretStore, load};
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("conf.d")).unwrap();
-        let path = directory.path().join("conf.d/a.yaml");
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        for (name, text) in [("monchero.yaml", settings), ("conf.d/a.yaml", text)] {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
         let config = Chosen { path: directory.path().to_owned(), reason: Reason::User };
         // An example may refer to a secret that is not on this machine.
         let variable = |_: &str| Some("a-secret".into());

@@ -28,7 +28,7 @@ const BLOCK: &str = "white-space:pre-wrap;font-family:monospace;font-size:13px;b
 /// The whole page; `further` stands at its end.
 pub(super) fn page(message: &Message, zone: &TimeZone, further: &str) -> String {
     let event = &message.event;
-    let alone = message.digest.is_empty();
+    let alone = message.is_about_one_check();
     let mut out = String::from(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <meta name=\"color-scheme\" content=\"light dark\"></head>\n\
@@ -46,6 +46,9 @@ pub(super) fn page(message: &Message, zone: &TimeZone, further: &str) -> String 
         event.state
     );
     digest(&mut out, message);
+    for (title, lines) in message.bulletin.iter().flat_map(|bulletin| wording::bulletin::sections(bulletin)) {
+        list(&mut out, title, lines);
+    }
     if alone && !event.message.trim().is_empty() {
         let _ = writeln!(out, "<p style=\"font-size:17px\">{}</p>", html(&escape_controls(event.message.trim())));
     }

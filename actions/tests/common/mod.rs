@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use monchero_core::action::{Action, ActionContext, CheckFacts, Event, IncidentFacts, Message, Script, Target};
+use monchero_core::action::{
+    Action, ActionContext, Bulletin, CheckFacts, Event, IncidentFacts, Message, Script, Target,
+};
 use monchero_core::node::{Key, Node, SecretSource, Secrets, SettingsError, Span, Value};
 use monchero_core::program::{Exit, Program, RunEnd, RunError, Spawner};
 use monchero_core::quantity::Unit;
+use monchero_core::summary::{Counts, Listed, Problem, Summary};
 use monchero_core::{BoxFuture, IncidentId, Metric, Name, NoticeKind, Range, State, StateType};
 
 /// Settings as the loader of the configuration gives them to a kind.
@@ -112,6 +115,36 @@ pub fn event() -> Event {
     }
 }
 
+/// A summary of a day in which the shop broke, as a message for a target.
+pub fn summary() -> Message {
+    let since = now() - jiff::SignedDuration::from_secs(725);
+    let problem = Problem {
+        check: Name::new("shop"),
+        state: State::Bad,
+        since: Some(since),
+        message: "503 <b>Service</b> *Unavailable*\u{1b}[2J".to_owned(),
+        held: Some("downtime".to_owned()),
+    };
+    let summary = Summary {
+        host: "web1".to_owned(),
+        since: now() - jiff::SignedDuration::from_hours(24),
+        until: now(),
+        counts: Counts { okay: 40, bad: 1, ..Counts::default() },
+        problems: Listed { lines: vec![problem], more: 2 },
+        sent: 5,
+        ..Summary::default()
+    };
+    let mut event = event();
+    event.check =
+        CheckFacts { name: Name::new("self/summary/daily"), kind: "self".to_owned(), labels: BTreeMap::new() };
+    (event.state, event.previous_state, event.incident) = (State::Warning, State::Warning, None);
+    (event.message, event.output) = (String::new(), String::new());
+    event.labels.clear();
+    event.metrics.clear();
+    "summary".clone_into(&mut event.reason);
+    Message { bulletin: Some(Box::new(Bulletin::Summary(Box::new(summary)))), ..message(NoticeKind::Summary, event) }
+}
+
 /// A message about an event.
 pub fn message(kind: NoticeKind, event: Event) -> Message {
     Message {
@@ -124,6 +157,7 @@ pub fn message(kind: NoticeKind, event: Event) -> Message {
         last_action: None,
         digest: Vec::new(),
         missed_more: 0,
+        bulletin: None,
         attempt: 1,
         late: None,
     }

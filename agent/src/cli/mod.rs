@@ -17,6 +17,7 @@ mod ping;
 mod screen;
 mod show;
 mod status;
+mod summary;
 mod table;
 mod top;
 
@@ -89,6 +90,8 @@ enum Command {
     Once(once::OnceArgs),
     /// Show what happened: changes of state, notices, actions, measured values.
     History(history::HistoryArgs),
+    /// Show how everything is and what happened in a period, or send that to a target.
+    Summary(summary::SummaryArgs),
     /// Hand in a result that somebody else found.
     Submit(operate::SubmitArgs),
     /// Tell a check that waits for a job how the job is doing, or run the job and tell it.
@@ -186,6 +189,7 @@ fn dispatch(cli: Cli) -> Ended {
         Command::Run(args) => wait(operate::run(&client(paths), &screen, args)),
         Command::Once(args) => wait(once::once(&paths, &screen, args)),
         Command::History(args) => wait(history::history(&client(paths), &screen, args)),
+        Command::Summary(args) => wait(summary::summary(&client(paths), &screen, args)),
         Command::Submit(args) => wait(operate::submit(&client(paths), args)),
         Command::Ping(args) => wait(ping::ping(&client(paths), args)),
         Command::Ack(args) => wait(holds::ack(&client(paths), &screen, args)),

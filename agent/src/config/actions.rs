@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use monchero_core::action::ActionKind;
+use monchero_core::action::{Action, ActionKind};
 use monchero_core::definition::{ActionDefinition, Trigger};
 use monchero_core::hold::QuietHours;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value};
@@ -53,6 +53,15 @@ impl Loader<'_> {
                 if error.path.is_empty() { kind.name.to_owned() } else { format!("{}.{}", kind.name, error.path) };
             error
         }));
+        let takes_digests = matches!(&action, Some(Action::Target(target)) if target.takes_digests());
+        if kind.tells
+            && action.is_some()
+            && !takes_digests
+            && general.as_ref().is_some_and(|own| own.lifecycle.is_some())
+        {
+            let why = format!("`{}` opens and closes incidents, and is told of nothing else", kind.name);
+            errors.push(own.error_at("lifecycle", why));
+        }
         let fine = errors.is_empty() && !broken;
         for error in errors {
             self.report(Some(subject), error);
@@ -80,6 +89,7 @@ impl Loader<'_> {
             group: general.group.unwrap_or(DEFAULT_GROUP),
             rate: general.rate.unwrap_or(DEFAULT_RATE),
             fallback: general.fallback.as_deref().map(|text| self.pool.name(text)),
+            lifecycle: general.lifecycle.clone().unwrap_or_default(),
             on: general.on.clone().unwrap_or_else(|| vec![Trigger::Bad]),
             timeout: general.timeout.unwrap_or(DEFAULT_TIMEOUT),
             cooldown: general.cooldown,

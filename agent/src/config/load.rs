@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use monchero_actions::Alive;
 use monchero_core::action::ActionKind;
 use monchero_core::check::Kind;
-use monchero_core::definition::{ActionDefinition, ConfigProblem, Configuration, Definition, Gate, Retention};
+use monchero_core::definition::{
+    ActionDefinition, ConfigProblem, Configuration, Definition, Gate, Retention, SummaryDefinition,
+};
 use monchero_core::hold::Recurring;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
 use monchero_core::text::escape_controls;
-use monchero_core::{Name, node};
+use monchero_core::{Invalid, Name, node};
 use schemars::SchemaGenerator;
 use serde_json::Value as Json;
 
@@ -76,6 +79,8 @@ pub struct Loaded {
     pub definition_files: Option<usize>,
     /// What `monchero.yaml` says about the log.
     pub log: LogSettings,
+    /// Where signs of life go, if anywhere.
+    pub alive: Option<Alive>,
     /// The resolved settings, if they were asked for.
     pub shown: Vec<Shown>,
 }
@@ -93,7 +98,8 @@ pub fn load(options: &LoadOptions<'_>) -> Loaded {
     loader.connect();
     let gate = loader.gate(&settings);
     loader.refuse_unknown_patterns();
-    loader.finish(&settings, gate, definition_files)
+    let summaries = loader.summaries(&settings);
+    loader.finish(settings, gate, summaries, definition_files)
 }
 
 /// Reads a text as though it were the only file of `conf.d`: what is to be written is judged before it is.
@@ -103,7 +109,7 @@ pub fn load_text(options: &LoadOptions<'_>, name: &str, text: String) -> Loaded 
         loader.definitions(parsed, file);
     }
     loader.connect();
-    loader.finish(&Settings::default(), None, None)
+    loader.finish(Settings::default(), None, Vec::new(), None)
 }
 
 /// The programs of `environment_setters:`, to be run before [`load`]. Reads only `monchero.yaml`; what is wrong with it `load` will tell.
@@ -295,7 +301,11 @@ impl<'a> Loader<'a> {
         for error in errors {
             self.report(None, error);
         }
-        let settings = settings.unwrap_or_default();
+        let mut settings = settings.unwrap_or_default();
+        if let Some(Err(Invalid { path, why })) = settings.alive.as_mut().map(Alive::validate) {
+            self.report(None, parsed.root.error_at(&format!("alive.{path}"), why));
+            settings.alive = None;
+        }
         for (name, why) in settings.validate() {
             self.report(None, parsed.root.error_at(&name, why));
         }
@@ -487,7 +497,13 @@ impl<'a> Loader<'a> {
         Some(name)
     }
 
-    fn finish(mut self, settings: &Settings, gate: Option<Gate>, definition_files: Option<usize>) -> Loaded {
+    fn finish(
+        mut self,
+        settings: Settings,
+        gate: Option<Gate>,
+        summaries: Vec<SummaryDefinition>,
+        definition_files: Option<usize>,
+    ) -> Loaded {
         let problems = self.render();
         self.checks.sort_by(|a, b| a.name.cmp(&b.name));
         self.actions.sort_by(|a, b| a.name.cmp(&b.name));
@@ -500,6 +516,8 @@ impl<'a> Loader<'a> {
             sysroot: settings.sysroot.clone().unwrap_or_else(|| PathBuf::from("/")),
             operators: settings.operators.clone().map(String::into_boxed_str),
             retention: Retention::from(&settings.retention),
+            alive: settings.alive.is_some(),
+            summaries: summaries.into(),
             self_actions: self.self_actions().into(),
             checks: self.checks,
             actions: self.actions,
@@ -508,7 +526,14 @@ impl<'a> Loader<'a> {
             problems: problems.iter().map(ConfigProblem::from).collect(),
             warnings: self.warnings,
         };
-        Loaded { configuration, problems, definition_files, log: settings.log.clone(), shown: self.shown }
+        Loaded {
+            configuration,
+            problems,
+            definition_files,
+            log: settings.log,
+            alive: settings.alive,
+            shown: self.shown,
+        }
     }
 }
 

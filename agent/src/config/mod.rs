@@ -9,7 +9,7 @@
 //! | `files` | which files there are, and whether they can be trusted |
 //! | `yaml` | text to tree: the only place that knows YAML |
 //! | `settings`, `log` | the settings that are not those of a kind |
-//! | `load`, `checks`, `actions`, `downtimes`, `each`, `plugins`, `graph`, `judges`, `routes` | tree to definitions |
+//! | `load`, `checks`, `actions`, `downtimes`, `each`, `plugins`, `graph`, `judges`, `routes`, `summaries` | tree to definitions |
 //! | `secrets` | what `{ file: .. }`, `{ env: .. }`, `{ credential: .. }` refer to, and what must not be shown |
 //! | `mistakes`, `problem` | how mistakes are collected and shown |
 //! | `show` | the resolved configuration, for people |
@@ -34,6 +34,7 @@ mod secrets;
 mod setters;
 pub mod settings;
 pub mod show;
+mod summaries;
 pub(crate) mod yaml;
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use monchero_actions::Alive;
+use monchero_core::action::Lifecycle;
 use monchero_core::decide::Wants;
 use monchero_core::definition::{Retention, Trigger};
 use monchero_core::duration;
@@ -20,6 +22,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::log::LogSettings;
+use super::summaries::SummarySettings;
 pub use holds::{Choice, DowntimeSettings, GateSettings, Reminders};
 
 /// The shortest interval, retry interval and timeout.
@@ -245,6 +248,11 @@ pub struct ActionSettings {
     /// are given too, both must fit. By default only checks say who is told.
     #[schemars(with = "Vec<String>")]
     pub checks: Option<Vec<String>>,
+    /// For actions that tell somebody: what of monchero's own life this one is told: that it `started`, that its `config` was read anew and is
+    /// broken, that it `crashed` (or was killed, or its machine went down), which is told at the next start. Not for actions that open and
+    /// close incidents. Nothing by default.
+    #[schemars(with = "Vec<Lifecycle>")]
+    pub lifecycle: Option<Vec<Lifecycle>>,
     /// For scripts: what sets it off. `[bad]` by default.
     #[schemars(with = "Vec<Trigger>")]
     pub on: Option<Vec<Trigger>>,
@@ -263,7 +271,7 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// The settings that only make sense for actions that tell somebody, and those only for scripts.
-    const FOR_TARGETS: [&'static str; 12] = [
+    const FOR_TARGETS: [&'static str; 13] = [
         "states",
         "remind",
         "before_hold_ends",
@@ -276,6 +284,7 @@ impl ActionSettings {
         "default",
         "labels",
         "checks",
+        "lifecycle",
     ];
     const FOR_SCRIPTS: [&'static str; 3] = ["on", "cooldown", "limit"];
 
@@ -394,6 +403,11 @@ pub struct Settings {
     /// The checks by which this host knows whether it is cut off from the network. None by default: then every problem is told.
     #[schemars(with = "GateSettings")]
     pub gate: Option<GateSettings>,
+    /// Summaries that are sent again and again, by name: `{ morning: { calendar: "Mon..Fri 08:00", to: [ops] } }`. None by default.
+    pub summaries: BTreeMap<String, SummarySettings>,
+    /// A sign of life that is sent again and again to a service that notices when it stops. None by default.
+    #[schemars(with = "Alive")]
+    pub alive: Option<Alive>,
     /// How long history is kept.
     pub retention: RetentionSettings,
     /// The daemon's own log: `{ file: /var/log/monchero/monchero.log, size: 10MiB, keep: 5, format: text, level: info }`.
@@ -412,6 +426,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The time zone that is in force.
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        let named = self.time_zone.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
+        named.unwrap_or_else(jiff::tz::TimeZone::system)
+    }
+
     /// Judges what the types cannot. The text names the setting.
     pub fn validate(&self) -> Vec<(String, String)> {
         let own = |(name, why): (&str, String)| (format!("defaults.{name}"), why);

@@ -9,6 +9,7 @@ mod kinds;
 mod nonsense;
 mod places;
 mod routes;
+mod summaries;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use crate::types::{
     AcknowledgementRequest, Detail, Done, DowntimePlanned, DowntimeRequest, Downtimes, DrillAnswer, DrillRequest,
     Failure, History, MetricHistory, ReloadSummary, ResultRequest, RunAnswer, RunRequest, SignalRequest, Status,
-    TestAnswer, TestRequest, Version,
+    SummaryRequest, TestAnswer, TestRequest, Version,
 };
 
 /// How long an answer may take that only needs looking up.
@@ -199,6 +199,18 @@ impl Client {
     pub async fn test(&self, target: &str, state: State) -> Result<Answer<TestAnswer>, ClientError> {
         let path = format!("/v1/targets/{}/test", percent(target));
         let request = TestRequest { state: state.as_str().to_owned() };
+        self.send(Method::POST, &path, &[], Some(&request), LONG_DEADLINE).await
+    }
+
+    /// How everything is, and what happened since then. It is read as what targets get, which is the same.
+    pub async fn summary(&self, since: Timestamp) -> Result<Answer<monchero_core::summary::Summary>, ClientError> {
+        self.get("/v1/summary", &[("since", &since.to_string())]).await
+    }
+
+    /// Sends a target a summary and waits for how that goes.
+    pub async fn send_summary(&self, target: &str, since: Timestamp) -> Result<Answer<TestAnswer>, ClientError> {
+        let path = format!("/v1/targets/{}/summary", percent(target));
+        let request = SummaryRequest { since: Some(since) };
         self.send(Method::POST, &path, &[], Some(&request), LONG_DEADLINE).await
     }
 

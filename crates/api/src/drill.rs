@@ -87,7 +87,7 @@ async fn send(
     Some(answer(name.to_string(), outcome))
 }
 
-fn answer(target: String, outcome: Result<String, String>) -> TestAnswer {
+pub(crate) fn answer(target: String, outcome: Result<String, String>) -> TestAnswer {
     let delivered = outcome.is_ok();
     let (Ok(answer) | Err(answer)) = outcome;
     TestAnswer { target, delivered, answer }

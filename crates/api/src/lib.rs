@@ -12,6 +12,7 @@ mod read;
 mod routes;
 pub mod serve;
 pub mod socket;
+mod summary;
 pub mod types;
 mod users;
 mod view;

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::backend::Backend;
 use crate::error::ApiError;
-use crate::{drill, operate, read};
+use crate::{drill, operate, read, summary};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ macro_rules! route {
     };
 }
 
-const TABLE: [Route; 17] = [
+const TABLE: [Route; 19] = [
     route!(Read, get "/v1/version", read::version),
     route!(Read, get "/v1/openapi.json", read::document),
     route!(Read, get "/v1/status", read::status),
@@ -78,6 +78,7 @@ const TABLE: [Route; 17] = [
     route!(Read, get "/v1/history", read::history),
     route!(Read, get "/v1/metric-history", read::metric_history),
     route!(Read, get "/v1/downtime", read::downtimes),
+    route!(Read, get "/v1/summary", summary::summary),
     route!(Operate, post "/v1/run", operate::run),
     route!(Operate, post "/v1/result", operate::submit),
     route!(Operate, post "/v1/checks/{name}/signals", operate::signal),
@@ -87,6 +88,7 @@ const TABLE: [Route; 17] = [
     route!(Operate, delete "/v1/downtime", operate::end_downtime),
     route!(Operate, post "/v1/reload", operate::reload),
     route!(Operate, post "/v1/targets/{name}/test", drill::test),
+    route!(Operate, post "/v1/targets/{name}/summary", summary::send),
     route!(Operate, post "/v1/checks/{name}/drill", drill::drill),
 ];
 
@@ -283,6 +285,7 @@ mod tests {
             "GET /v1/history",
             "GET /v1/metric-history",
             "GET /v1/downtime",
+            "GET /v1/summary",
             "POST /v1/run",
             "POST /v1/result",
             "POST /v1/checks/{name}/signals",
@@ -292,6 +295,7 @@ mod tests {
             "DELETE /v1/downtime",
             "POST /v1/reload",
             "POST /v1/targets/{name}/test",
+            "POST /v1/targets/{name}/summary",
             "POST /v1/checks/{name}/drill",
         ];
         assert_eq!(all, expected, "a new route is listed here on purpose");

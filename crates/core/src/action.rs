@@ -20,6 +20,7 @@ use crate::name::Name;
 use crate::node::{Invalid, Node, Secrets, SettingsError};
 use crate::program::Spawner;
 use crate::state::{State, StateType};
+use crate::summary::Summary;
 
 /// Everything about one occasion: what a template can name, what a script reads on standard input. An immutable picture of the moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,12 +106,108 @@ pub struct Message {
     pub last_action: Option<String>,
     /// What else this message tells, if it speaks of many checks at once: one line each, worst first.
     pub digest: Vec<DigestLine>,
+    /// What it tells if it is about no check, but about monchero or everything; `event` has the host, the time and a name for it then.
+    pub bulletin: Option<Box<Bulletin>>,
     /// How many more there were than `missed` lists.
     pub missed_more: u32,
     /// Which try this is, from 1.
     pub attempt: u32,
     /// How late it is, because the target could not be reached.
     pub late: Option<Duration>,
+}
+
+impl Message {
+    /// Whether it is about one check, of which its event tells.
+    pub fn is_about_one_check(&self) -> bool {
+        self.digest.is_empty() && self.bulletin.is_none()
+    }
+}
+
+/// What a message tells that is about no check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bulletin {
+    /// How everything is, and what happened in a period.
+    Summary(Box<Summary>),
+    /// Something about monchero itself.
+    Occasion(Occasion),
+}
+
+/// Something that happened to monchero itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occasion {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub what: Happened,
+}
+
+/// What happened to monchero itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "what")]
+pub enum Happened {
+    /// It started.
+    Started {
+        /// Its version.
+        version: String,
+        /// How many checks of which kind it watches.
+        kinds: BTreeMap<String, usize>,
+    },
+    /// Its configuration could not be put in force.
+    Config {
+        /// Why, in one line.
+        why: String,
+    },
+    /// It was found at the start that it had ended without being told to.
+    Crashed {
+        /// When it was last seen at work.
+        seen: Timestamp,
+    },
+}
+
+impl Happened {
+    /// Which sort of occasion it is.
+    pub fn sort(&self) -> Lifecycle {
+        match self {
+            Self::Started { .. } => Lifecycle::Started,
+            Self::Config { .. } => Lifecycle::Config,
+            Self::Crashed { .. } => Lifecycle::Crashed,
+        }
+    }
+}
+
+/// What of monchero's own life a target is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifecycle {
+    /// It started.
+    Started,
+    /// Its configuration was read anew and is broken, so that the one before stays in force.
+    Config,
+    /// It ended without being told to: by a crash, by the kernel, or with the whole machine. It is told at the next start.
+    Crashed,
+}
+
+impl Lifecycle {
+    /// The kind of message that tells it.
+    pub fn kind(self) -> NoticeKind {
+        match self {
+            Self::Started => NoticeKind::Started,
+            Self::Config => NoticeKind::Config,
+            Self::Crashed => NoticeKind::Crashed,
+        }
+    }
+}
+
+/// What one target knows of something that is about no check: a summary, or one sort of occasion.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Posted {
+    /// Up to when it was told, or does not want to know.
+    pub until: Option<Timestamp>,
+    /// What it still has to be told.
+    pub owed: Option<Occasion>,
 }
 
 /// One of many checks of which a message speaks.

@@ -94,10 +94,18 @@ pub enum NoticeKind {
     FlappingStarted,
     /// It has stopped changing all the time: this is how it is now, whatever that is (R44).
     FlappingEnded,
+    /// About no single check: how everything is, and what happened in a period.
+    Summary,
+    /// About monchero itself: it has started.
+    Started,
+    /// About monchero itself: its configuration is broken.
+    Config,
+    /// About monchero itself: it ended without being told to.
+    Crashed,
 }
 
 impl NoticeKind {
-    /// All kinds of messages.
+    /// All kinds of messages that are decided about a check.
     pub const ALL: [Self; 8] = [
         Self::Problem,
         Self::Change,
@@ -120,6 +128,10 @@ impl NoticeKind {
             Self::Missed => "missed",
             Self::FlappingStarted => "flapping_started",
             Self::FlappingEnded => "flapping_ended",
+            Self::Summary => "summary",
+            Self::Started => "started",
+            Self::Config => "config",
+            Self::Crashed => "crashed",
         }
     }
 }

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::Action;
+use crate::action::{Action, Lifecycle};
 use crate::check::Check;
 use crate::decide::Wants;
 use crate::hold::{QuietHours, Recurring, Shut};
 use crate::name::Name;
+use crate::recurrence::Recurrence;
 use crate::state::{State, StateType};
 use crate::status::{Policy, Transition};
 
@@ -114,6 +115,8 @@ pub struct ActionDefinition {
     pub rate: u32,
     /// For targets: who is told instead while this one cannot be reached.
     pub fallback: Option<Name>,
+    /// For targets: what of monchero's own life it is told.
+    pub lifecycle: Vec<Lifecycle>,
     /// For scripts: what sets it off.
     pub on: Vec<Trigger>,
     /// How long it may take.
@@ -126,6 +129,19 @@ pub struct ActionDefinition {
     pub source: Arc<str>,
     /// Changes when anything about the definition changes.
     pub fingerprint: u64,
+}
+
+/// A summary that is sent again and again.
+#[derive(Clone, Debug)]
+pub struct SummaryDefinition {
+    /// Its name.
+    pub name: Name,
+    /// When it is due.
+    pub schedule: Arc<Recurrence>,
+    /// To whom it goes; each exists and is a target.
+    pub to: Vec<Name>,
+    /// The period that it is about; none for the time since the one before.
+    pub period: Option<Duration>,
 }
 
 /// What sets a script off.
@@ -198,6 +214,10 @@ pub struct Configuration {
     pub checks: Vec<Definition>,
     /// The actions, by name.
     pub actions: Vec<ActionDefinition>,
+    /// Whether signs of life are sent to somebody: then there is a check `self/alive`.
+    pub alive: bool,
+    /// The summaries, by name.
+    pub summaries: Arc<[SummaryDefinition]>,
     /// What is done about `self/..` and `config/..`: the actions of the global defaults (`defaults:` in `monchero.yaml`).
     pub self_actions: Arc<[Name]>,
     /// Planned work that comes again and again.

@@ -25,6 +25,7 @@ pub mod report;
 pub mod secret;
 pub mod state;
 pub mod status;
+pub mod summary;
 pub mod text;
 
 pub use action::{ActionError, DeliveryError, Event, Message, Script, Target};

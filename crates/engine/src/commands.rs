@@ -29,6 +29,8 @@ impl Engine {
             Command::Submit(name, report, answer) => drop(answer.send(self.submit(&name, *report, now))),
             Command::Signal(name, signal, answer) => self.signal(&name, &signal, answer, now),
             Command::TestTarget(test, answer) => self.test_target(&test, answer),
+            Command::SendSummary(target, since, answer) => self.send_summary(&target, since, answer),
+            Command::Picture(answer) => drop(answer.send(self.picture())),
             Command::Rehearse(name, state, answer) => drop(answer.send(self.rehearse(&name, state))),
             Command::Acknowledge { check, author, comment, until, sticky, answer } => {
                 let at = self.wall();
@@ -40,6 +42,7 @@ impl Engine {
             Command::Downtimes(answer) => drop(answer.send(self.downtimes.all().cloned().collect())),
             Command::EndDowntime(id, answer) => drop(answer.send(self.end_downtime(id))),
             Command::Configure(configuration, answer) => drop(answer.send(self.configure(*configuration, now))),
+            Command::Alive(report) => self.alive(*report, now),
             Command::ConfigTrouble(trouble) => self.config_trouble(trouble, now),
             Command::LogTrouble(trouble) => self.log_trouble(trouble, now),
         }

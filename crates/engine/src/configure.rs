@@ -19,14 +19,15 @@ const GONE_KIND: &str = "gone";
 
 impl Engine {
     /// Takes up what an earlier daemon left, under the present configuration.
-    pub(crate) fn restore(&mut self, configuration: Configuration, loaded: Loaded, now: Instant) {
+    pub(crate) fn restore(&mut self, mut configuration: Configuration, loaded: Loaded, now: Instant) {
         let mut stored: HashMap<Name, StoredCheck> =
             loaded.checks.into_iter().map(|check| (check.name.clone(), check)).collect();
+        let seen = stored.values().filter_map(|check| check.status.last_check).max();
         self.take_settings(&configuration);
         let problems = self.internal_definitions(&configuration);
         self.entries.reserve(configuration.checks.len() + problems.len());
         self.schedule.reserve(configuration.checks.len());
-        for definition in configuration.checks.into_iter().chain(problems) {
+        for definition in std::mem::take(&mut configuration.checks).into_iter().chain(problems) {
             let earlier = stored.remove(&definition.name);
             self.add(definition, earlier, now);
         }
@@ -66,18 +67,20 @@ impl Engine {
         for id in gone {
             self.let_go(id);
         }
+        let crashed = loaded.unfinished.map(|began| seen.map_or(began, |seen| seen.max(began)));
+        self.restore_bulletins(&configuration, loaded.posted, crashed);
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
         self.reconcile_all();
     }
 
     /// Replaces the running set. Unchanged checks are not touched.
-    pub(crate) fn configure(&mut self, configuration: Configuration, now: Instant) -> ConfigureSummary {
+    pub(crate) fn configure(&mut self, mut configuration: Configuration, now: Instant) -> ConfigureSummary {
         self.take_settings(&configuration);
         let mut summary = ConfigureSummary::default();
         let problems = self.internal_definitions(&configuration);
         let mut wanted: HashSet<Name> = HashSet::new();
-        for definition in configuration.checks.into_iter().chain(problems) {
+        for definition in std::mem::take(&mut configuration.checks).into_iter().chain(problems) {
             wanted.insert(definition.name.clone());
             let own = !matches!(definition.kind, crate::entry::SELF_KIND | crate::entry::CONFIG_KIND);
             let counter = match self.entries.find(definition.name.as_str()) {
@@ -100,6 +103,7 @@ impl Engine {
             self.let_go(id);
         }
         self.link_dependents();
+        self.take_bulletins(&configuration);
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
         self.config_trouble(None, now);
@@ -125,9 +129,8 @@ impl Engine {
         let mut actions = BTreeMap::new();
         for action in &configuration.actions {
             let unchanged = self.actions.remove(&action.name).filter(|known| known.fingerprint == action.fingerprint);
-            if unchanged.is_none() {
-                self.outbox.unpark(&action.name);
-            }
+            // Also if nothing about it changed: what it needs may stand elsewhere and be mended now.
+            self.outbox.unpark(&action.name);
             actions.insert(action.name.clone(), unchanged.unwrap_or_else(|| Arc::new(action.clone())));
         }
         self.actions = actions;

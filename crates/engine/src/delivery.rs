@@ -11,6 +11,7 @@ use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind, StateType
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
+use crate::bulletin::{Post, Unmade};
 use crate::drill::Drill;
 use crate::engine::{Effect, Engine};
 use crate::entry::Id;
@@ -27,7 +28,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// How long a target rests that refused for good: nothing is lost meanwhile, and a reload wakes it (R40).
 const PARKED: Duration = Duration::from_secs(900);
 /// A message that is delivered this long after it became true says how late it is.
-const LATE: Duration = Duration::from_secs(60);
+pub(crate) const LATE: Duration = Duration::from_secs(60);
 /// A delivery that does not even end by its timeout is given up this much later.
 const BACKSTOP: Duration = Duration::from_secs(2);
 
@@ -45,12 +46,26 @@ pub(crate) struct Delivery {
     message: Message,
     /// There if it is one; it has no notices.
     drill: Option<Drill>,
+    /// There if it is a bulletin; it has no notices.
+    post: Option<Post>,
+    /// The summary that the message is to hold.
+    summary: Option<Unmade>,
 }
 
 impl Delivery {
+    /// A bulletin.
+    pub(crate) fn post(target: Arc<ActionDefinition>, message: Message, post: Post, summary: Option<Unmade>) -> Self {
+        Self { target, notices: Vec::new(), message, drill: None, post: Some(post), summary }
+    }
+
+    /// The same for somebody who waits for how it ends.
+    pub(crate) fn answered(self, drill: Drill) -> Self {
+        Self { drill: Some(drill), ..self }
+    }
+
     /// A drill, which nobody is told by.
     pub(crate) fn drill(target: Arc<ActionDefinition>, message: Message, drill: Drill) -> Self {
-        Self { target, notices: Vec::new(), message, drill: Some(drill) }
+        Self { target, notices: Vec::new(), message, drill: Some(drill), post: None, summary: None }
     }
 
     /// Whether it is to go out: a drill is nothing any more when nobody waits for how it ends.
@@ -62,13 +77,14 @@ impl Delivery {
 /// The end of a delivery.
 #[derive(Debug)]
 pub(crate) struct DeliveryEnd {
-    target: Name,
+    pub(crate) target: Name,
     notices: Notices,
-    delivery_id: String,
+    pub(crate) delivery_id: String,
     thread: String,
-    attempt: u32,
+    pub(crate) attempt: u32,
     pub(crate) outcome: Result<Delivered, DeliveryError>,
     drill: Option<Drill>,
+    post: Option<Post>,
 }
 
 impl Engine {
@@ -80,6 +96,7 @@ impl Engine {
         for target in self.outbox.ready(&self.actions, now) {
             self.begin_delivery(&target, now);
         }
+        self.pump_bulletins(now);
     }
 
     /// Decides again about all that is in a target's queue and, if there is something to tell, writes down that it is being told.
@@ -102,7 +119,7 @@ impl Engine {
         for record in records {
             self.write_now(record);
         }
-        let delivery = Delivery { target: definition, notices, message, drill: None };
+        let delivery = Delivery { target: definition, notices, message, drill: None, post: None, summary: None };
         self.write_then(last, Effect::Deliver(Box::new(delivery)));
     }
 
@@ -184,6 +201,8 @@ impl Engine {
             NoticeKind::Missed => "a problem came and went while this target could not be told",
             NoticeKind::FlappingStarted => "it changes too often: nothing more is told until that ends",
             NoticeKind::FlappingEnded => "it has stopped changing all the time",
+            // These are told of no check.
+            NoticeKind::Summary | NoticeKind::Started | NoticeKind::Config | NoticeKind::Crashed => "",
         };
         let thread = format!(
             "{}-{:016x}",
@@ -199,6 +218,7 @@ impl Engine {
             event: self.confirmed_event(id, notice, reason)?,
             missed: notice.missed.clone(),
             missed_more: notice.missed_more,
+            bulletin: None,
             last_action: self.last_action(id, notice.incident),
             digest: Vec::new(),
             attempt: tries + 1,
@@ -221,15 +241,23 @@ impl Engine {
 
     /// Sends a message; what it needs goes with it.
     pub(crate) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { target, notices, message, drill } = delivery;
+        let Delivery { target, notices, message, drill, post, summary } = delivery;
         let (ends, spawner, host, zone) =
             (self.delivery_ends.clone(), Arc::clone(&self.spawner), Arc::clone(&self.host), self.zone.clone());
+        let journal = self.journal();
         self.runtime.spawn(async move {
             let context = ActionContext { host: &host, spawner: &*spawner, zone: &zone };
-            let outcome = attempt(&target, &message, &context).await;
-            let Message { delivery_id, thread, attempt, .. } = message;
-            let end =
-                DeliveryEnd { target: target.name.clone(), notices, delivery_id, thread, attempt, outcome, drill };
+            let (delivery_id, thread, tries) = (message.delivery_id.clone(), message.thread.clone(), message.attempt);
+            let whole = match summary {
+                Some(unmade) => unmade.put_into(message, journal).await,
+                None => Ok(message),
+            };
+            let outcome = match whole {
+                Ok(message) => attempt(&target, &message, &context).await,
+                Err(error) => Err(error),
+            };
+            let target = target.name.clone();
+            let end = DeliveryEnd { target, notices, delivery_id, thread, attempt: tries, outcome, drill, post };
             // The engine is gone only when everything stops: the message is then sent again after the next start.
             let _ = ends.send(end).await;
         });
@@ -240,6 +268,9 @@ impl Engine {
         let Some(worker) = self.outbox.worker(&end.target) else { return };
         worker.in_flight = false;
         if let Some(drill) = end.drill.take() {
+            if end.outcome.is_ok() {
+                self.outbox.unpark(&end.target);
+            }
             return self.drill_ended(drill, &end);
         }
         let DeliveryEnd { notices, outcome, .. } = &end;
@@ -251,7 +282,9 @@ impl Engine {
             Err(error) => {
                 let tries = worker.trouble.as_ref().map_or(0, |trouble| trouble.tries) + 1;
                 let (pause, parked) = pause_after(error, tries, &end.delivery_id);
-                worker.trouble = Some(Trouble { tries, until: now + pause, parked, why: error.to_string() });
+                let only_bulletins = parked && end.post.is_some();
+                worker.trouble =
+                    Some(Trouble { tries, until: now + pause, parked, only_bulletins, why: error.to_string() });
                 None
             }
         };
@@ -261,6 +294,9 @@ impl Engine {
         };
         self.outbox.delivered += u64::from(taken.is_some());
         self.outbox.failed += u64::from(taken.is_none());
+        if let Some(post) = &end.post {
+            return self.post_ended(post, &end, &detail, taken.is_some());
+        }
         let reference = taken.and_then(|taken| taken.reference.clone()).filter(|_| notices.len() == 1);
         let reference = reference.filter(|name| name.len() <= MAX_REFERENCE).map(|name| (end.thread.clone(), name));
         for (id, notice) in notices {

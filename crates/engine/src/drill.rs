@@ -29,6 +29,11 @@ pub(crate) struct Drill {
 }
 
 impl Drill {
+    /// What will stand in history when the message has gone out or not, and who waits for that.
+    pub(crate) fn new(row: NoticeRow, answer: oneshot::Sender<Tested>) -> Self {
+        Self { row, answer }
+    }
+
     /// Whether somebody still waits for how it ends.
     pub(crate) fn is_awaited(&self) -> bool {
         !self.answer.is_closed()
@@ -60,7 +65,7 @@ impl Engine {
     }
 
     /// The target of that name if it can take a drill now.
-    fn drillable(&self, name: &Name) -> Result<Arc<ActionDefinition>, Refusal> {
+    pub(crate) fn drillable(&self, name: &Name) -> Result<Arc<ActionDefinition>, Refusal> {
         match self.actions.get(name) {
             Some(action) if matches!(action.action, Action::Target(_)) && self.outbox.has_room_for_drill(name) => {
                 Ok(Arc::clone(action))
@@ -119,6 +124,7 @@ impl Engine {
             event,
             missed: Vec::new(),
             missed_more: 0,
+            bulletin: None,
             last_action: None,
             digest: Vec::new(),
             attempt: 1,

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::bulletin::Bulletins;
 use crate::clock::Clock;
 use crate::delivery::{Delivery, DeliveryEnd};
 use crate::downtimes::Downtimes;
@@ -118,6 +119,7 @@ pub struct Engine {
     pub(crate) downtimes: Downtimes,
     pub(crate) gate: Option<Gate>,
     pub(crate) outbox: Outbox,
+    pub(crate) bulletins: Bulletins,
     pub(crate) scripts: Scripts,
     pub(crate) selfchecks: SelfChecks,
     pub(crate) last_id: u64,
@@ -179,6 +181,7 @@ impl Engine {
             downtimes: Downtimes::new(parts.loaded.downtimes.clone()),
             gate: None,
             outbox: Outbox::default(),
+            bulletins: Bulletins::default(),
             scripts: Scripts::default(),
             selfchecks: SelfChecks::new(now, parts.loaded.repairs.clone()),
             last_id: parts.loaded.last_id,
@@ -267,6 +270,7 @@ impl Engine {
             }
             self.outbox.settle(wall);
             self.downtimes.look_again(None, wall);
+            self.settle_bulletins(wall);
             self.reconcile_all();
         }
         self.last_wall = wall;
@@ -324,6 +328,11 @@ impl Engine {
         self.urgent = true;
     }
 
+    /// Where everything is written.
+    pub(crate) fn journal(&self) -> Arc<dyn Journal> {
+        Arc::clone(&self.journal)
+    }
+
     /// What the journal mended or lost.
     pub(crate) fn losses(&self) -> Vec<String> {
         self.journal.losses()
@@ -355,6 +364,7 @@ impl Engine {
     async fn shut_down(mut self) {
         self.call_off_all();
         self.persist_dirty();
+        self.records.push(Record::Running(None));
         self.urgent = true;
         self.finish_turn();
         let deadline = Instant::now() + STOP_PATIENCE;

@@ -8,7 +8,7 @@ use monchero_core::report::ServiceResult;
 use monchero_core::{BoxFuture, Name, Notice, Report, State};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::view::{Detail, Rehearsal, Snapshot};
+use crate::view::{Detail, Picture, Rehearsal, Snapshot};
 
 /// How many commands may wait. Clients wait for a place; the check path never does.
 pub const COMMANDS: usize = 64;
@@ -82,6 +82,10 @@ pub enum Command {
     Signal(Name, Box<Signal>, oneshot::Sender<Heard>),
     /// Sends a drill to a target, after the message that is under way; answered with how that went.
     TestTarget(Box<Test>, oneshot::Sender<Tested>),
+    /// Sends a target a summary of the time since then; answered with how that went.
+    SendSummary(Name, Timestamp, oneshot::Sender<Tested>),
+    /// What a summary is made of.
+    Picture(oneshot::Sender<Picture>),
     /// What would be told and done if a check became hard that state now. Nothing changes.
     Rehearse(Name, State, oneshot::Sender<Result<Box<Rehearsal>, Refusal>>),
     /// Somebody works on a problem.
@@ -109,6 +113,8 @@ pub enum Command {
     EndDowntime(u64, oneshot::Sender<Result<Downtime, Refusal>>),
     /// A new configuration, complete and valid; unchanged checks keep state and phase.
     Configure(Box<Configuration>, oneshot::Sender<ConfigureSummary>),
+    /// How the last sign of life was taken.
+    Alive(Box<Report>),
     /// A reload failed: the running set stays, `self/config` says why; none clears it.
     ConfigTrouble(Option<String>),
     /// The log cannot be written as it should be: `self/store` says why; none clears it.
@@ -179,6 +185,16 @@ impl EngineHandle {
         ask!(self, answer => Command::TestTarget(Box::new(test), answer))
     }
 
+    /// Sends a target a summary of the time since `since`, and waits for how that goes.
+    pub async fn send_summary(&self, target: Name, since: Timestamp) -> Tested {
+        ask!(self, answer => Command::SendSummary(target, since, answer))
+    }
+
+    /// What a summary is made of.
+    pub async fn picture(&self) -> Result<Picture, EngineGone> {
+        Ok(ask!(self, answer => Command::Picture(answer)))
+    }
+
     /// What would be told and done if a check became hard `state` now.
     pub async fn rehearse(&self, check: Name, state: State) -> Result<Box<Rehearsal>, Refusal> {
         ask!(self, answer => Command::Rehearse(check, state, answer))
@@ -219,6 +235,11 @@ impl EngineHandle {
     /// Puts a new configuration in force.
     pub async fn configure(&self, configuration: Configuration) -> Result<ConfigureSummary, EngineGone> {
         Ok(ask!(self, answer => Command::Configure(Box::new(configuration), answer)))
+    }
+
+    /// Says how the last sign of life was taken, or why none was sent: the result of `self/alive`.
+    pub async fn alive(&self, report: Report) -> Result<(), EngineGone> {
+        self.commands.send(Command::Alive(Box::new(report))).await.map_err(|_| EngineGone)
     }
 
     /// Says that a reload failed, or that it is mended.

@@ -1,5 +1,6 @@
 //! What the engine needs of the store: to write batches without waiting, and to learn how far they are on disk.
 
+use monchero_core::summary::Tally;
 use monchero_store::{Committed, Record, Urgency};
 use tokio::sync::watch;
 
@@ -10,6 +11,9 @@ pub trait Journal: Send + Sync {
 
     /// How far it got.
     fn committed(&self) -> watch::Receiver<Committed>;
+
+    /// Shows a tally what happened in its period. Blocks while the disk is read; the error is for a person.
+    fn tally(&self, tally: &mut Tally) -> Result<(), String>;
 
     /// What was mended or lost since it was opened, for `self/store`.
     fn losses(&self) -> Vec<String> {
@@ -24,6 +28,10 @@ impl Journal for monchero_store::Store {
 
     fn committed(&self) -> watch::Receiver<Committed> {
         Self::committed(self)
+    }
+
+    fn tally(&self, tally: &mut Tally) -> Result<(), String> {
+        self.reader().tally(tally).map_err(|error| error.to_string())
     }
 
     fn losses(&self) -> Vec<String> {

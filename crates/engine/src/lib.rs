@@ -1,5 +1,6 @@
 //! The engine: the schedule, the runs, the dispatcher that alone writes `CheckStatus`, and the outbox.
 
+mod bulletin;
 mod clock;
 mod commands;
 mod configure;
@@ -26,6 +27,7 @@ pub use clock::Clock;
 pub use engine::{Engine, Parts};
 pub use handle::{Command, EngineGone, EngineHandle, Refusal, Test};
 pub use journal::Journal;
+pub use selfcheck::ALIVE;
 pub use view::{Detail, Rehearsal, Row, Snapshot, TargetView};
 
 /// Runs foreign code; if it panics, answers with what it said (R59).

@@ -122,6 +122,11 @@ impl Outbox {
         begun
     }
 
+    /// Begins the delivery of a bulletin to a target, if its turn is now.
+    pub(crate) fn begin_bulletin(&mut self, target: &Name, pace: Pace, now: Instant) -> bool {
+        self.workers.entry(target.clone()).or_default().begin_bulletin(pace, now)
+    }
+
     /// How many deliveries are under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.workers.values().filter(|worker| worker.in_flight).count()
@@ -134,7 +139,8 @@ impl Outbox {
 
     /// Whether a target could not be reached several times in a row.
     fn is_unreachable(&self, target: &Name) -> bool {
-        self.trouble(target).is_some_and(|trouble| trouble.parked || trouble.tries >= FALLBACK_TRIES)
+        self.trouble(target)
+            .is_some_and(|trouble| !trouble.only_bulletins && (trouble.parked || trouble.tries >= FALLBACK_TRIES))
     }
 
     /// Why a target's deliveries fail at present.
@@ -147,7 +153,7 @@ impl Outbox {
         self.workers.iter().filter_map(|(target, worker)| Some((target, worker.trouble.as_ref()?)))
     }
 
-    /// A reload changed a target: it is tried again at once.
+    /// It may work again, after a reload or a test that went well: it is tried again at once.
     pub(crate) fn unpark(&mut self, target: &Name) {
         if let Some(worker) = self.workers.get_mut(target) {
             worker.trouble = None;

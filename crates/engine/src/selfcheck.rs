@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use monchero_core::action::Happened;
 use monchero_core::definition::{ConfigProblem, Configuration, Definition};
 use monchero_core::quantity::Unit;
 use monchero_core::report::CheckResult;
@@ -16,6 +17,8 @@ use crate::entry::{CONFIG_KIND, SELF_KIND, never_run};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// The names of the checks by which it does.
 const NAMES: [&str; 4] = ["self/config", "self/store", "self/notify", "self/scheduler"];
+/// The one that tells how signs of life are taken, if any are sent.
+pub const ALIVE: &str = "self/alive";
 /// A target that failed this often in a row makes `self/notify` a warning.
 const FAILED_TRIES: u32 = 3;
 /// The most files that are shown as `config/<file>`; `self/config` counts all of them.
@@ -56,7 +59,11 @@ impl SelfChecks {
 impl Engine {
     /// The definitions of the checks that monchero reports about itself and its files.
     pub(crate) fn internal_definitions(&self, configuration: &Configuration) -> Vec<Definition> {
-        let own = NAMES.iter().map(|name| never_run(Name::new(name), SELF_KIND, Arc::clone(&self.selfchecks.actions)));
+        let alive = configuration.alive.then_some(ALIVE);
+        let own = NAMES
+            .into_iter()
+            .chain(alive)
+            .map(|name| never_run(Name::new(name), SELF_KIND, Arc::clone(&self.selfchecks.actions)));
         let mut files: Vec<&str> = configuration.problems.iter().map(|problem| problem.file.as_str()).collect();
         files.sort_unstable();
         files.dedup();
@@ -83,6 +90,9 @@ impl Engine {
 
     /// A reload failed, or the configuration is in order again.
     pub(crate) fn config_trouble(&mut self, trouble: Option<String>, now: Instant) {
+        if let Some(why) = &trouble {
+            self.occasion(&Happened::Config { why: why.clone() });
+        }
         self.selfchecks.reload_trouble = trouble;
         self.report("self/config", self.look_at_config(), now);
     }
@@ -109,6 +119,11 @@ impl Engine {
         self.report("self/notify", self.look_at_outbox(now), now);
         let scheduler = self.look_at_scheduler();
         self.report("self/scheduler", scheduler, now);
+    }
+
+    /// How the last sign of life was taken, or why none was sent.
+    pub(crate) fn alive(&mut self, report: Report, now: Instant) {
+        self.report(ALIVE, report, now);
     }
 
     fn report(&mut self, name: &str, report: Report, now: Instant) {

@@ -51,6 +51,19 @@ pub struct Snapshot {
     pub rows: Vec<Arc<Row>>,
 }
 
+/// What a summary is made of, besides the past.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// The name of this host.
+    pub host: Arc<str>,
+    /// When the picture was taken.
+    pub now: Timestamp,
+    /// The rows, in the order of their names.
+    pub rows: Vec<Arc<Row>>,
+    /// The downtimes that have not ended.
+    pub downtimes: Vec<Downtime>,
+}
+
 /// What one target knows about a check and what it will be told.
 #[derive(Clone, Debug)]
 pub struct TargetView {

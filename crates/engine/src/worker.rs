@@ -53,6 +53,8 @@ pub(crate) struct Trouble {
     pub(crate) until: Instant,
     /// Whether the receiver refused for good.
     pub(crate) parked: bool,
+    /// Whether what it refused for good was a bulletin: that proves nothing about notices, which do not wait for it.
+    pub(crate) only_bulletins: bool,
     /// Why.
     pub(crate) why: String,
 }
@@ -72,11 +74,27 @@ impl Worker {
             self.window = None;
             self.queue.extend(std::mem::take(&mut self.waiting));
         }
+        let rests = self.trouble.as_ref().is_some_and(|trouble| trouble.until > now && !trouble.only_bulletins);
+        !self.queue.is_empty() && !rests && self.has_turn(pace, now)
+    }
+
+    /// Whether one more message may go out now.
+    fn has_turn(&mut self, pace: Pace, now: Instant) -> bool {
         while self.sent.front().is_some_and(|at| *at + MINUTE <= now) {
             self.sent.pop_front();
         }
+        !self.in_flight && self.sent.len() < pace.rate.max(1)
+    }
+
+    /// Begins the delivery of a bulletin, if it may begin now.
+    pub(crate) fn begin_bulletin(&mut self, pace: Pace, now: Instant) -> bool {
         let rests = self.trouble.as_ref().is_some_and(|trouble| trouble.until > now);
-        !self.in_flight && !self.queue.is_empty() && !rests && self.sent.len() < pace.rate.max(1)
+        let begins = !rests && self.has_turn(pace, now);
+        if begins {
+            self.sent.push_back(now);
+            self.in_flight = true;
+        }
+        begins
     }
 
     /// When it has to be looked at although nothing happens.
@@ -85,7 +103,7 @@ impl Worker {
             return None;
         }
         let queued = (!self.queue.is_empty()).then(|| {
-            let rest = self.trouble.as_ref().map(|trouble| trouble.until);
+            let rest = self.trouble.as_ref().filter(|trouble| !trouble.only_bulletins).map(|trouble| trouble.until);
             let full =
                 (self.sent.len() >= pace.rate.max(1)).then(|| self.sent.front().map(|at| *at + MINUTE)).flatten();
             rest.max(full)

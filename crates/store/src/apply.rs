@@ -102,6 +102,14 @@ impl Applier {
                 self.put(db, state::DOWNTIME, &downtime.id.to_string(), "", downtime)
             }
             Record::DowntimeEnded(id) => remove(db, state::DOWNTIME, &id.to_string()),
+            Record::Posted { topic, target, posted: Some(posted) } => {
+                self.put(db, state::POSTED, topic.as_str(), target.as_str(), posted)
+            }
+            Record::Posted { topic, target, posted: None } => {
+                remove_part(db, state::POSTED, topic.as_str(), target.as_str())
+            }
+            Record::Running(Some(since)) => self.put(db, state::RUNNING, "", "", since),
+            Record::Running(None) => remove(db, state::RUNNING, ""),
             Record::Forget(check) => [state::CHECK, state::TOLD, state::ACKNOWLEDGEMENT]
                 .iter()
                 .try_for_each(|kind| remove(db, kind, check.as_str())),
@@ -239,6 +247,11 @@ fn is_refusal(error: &rusqlite::Error) -> bool {
 
 fn remove(db: &Connection, kind: &str, name: &str) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM state WHERE kind = ?1 AND name = ?2")?.execute((kind, name))?;
+    Ok(())
+}
+
+fn remove_part(db: &Connection, kind: &str, name: &str, part: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM state WHERE kind = ?1 AND name = ?2 AND part = ?3")?.execute((kind, name, part))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::Name;
+use monchero_core::action::Posted;
 use monchero_core::decide::Told;
 use monchero_core::hold::{Acknowledgement, Downtime};
 use rusqlite::Connection;
@@ -101,6 +102,10 @@ fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(
                 found.ended.push(downtime.id);
             }
         }
+        rows::state::POSTED => {
+            loaded.posted.push((Name::new(row.name), Name::new(row.part), parse::<Posted>(row.body)?));
+        }
+        rows::state::RUNNING => loaded.unfinished = Some(parse(row.body)?),
         other => return Err(format!("nothing of kind `{other}` is known")),
     }
     Ok(())

@@ -193,6 +193,8 @@ impl Key {
             | Record::Metrics { .. }
             | Record::Notice(_)
             | Record::DowntimeEnded(_)
+            | Record::Posted { .. }
+            | Record::Running(_)
             | Record::Forget(_) => None,
         }
     }
@@ -217,7 +219,9 @@ fn weight(record: &Record) -> usize {
                 acknowledgement.as_ref().map_or(0, |ack| ack.author.len() + ack.comment.len())
             }
             Record::Downtime(downtime) => 160 + downtime.comment.len() + downtime.author.len() + downtime.covers.len(),
-            Record::DowntimeEnded(_) | Record::Forget(_) => 0,
+            // What is owed is one line at most, a few hundred bytes.
+            Record::Posted { .. } => 512,
+            Record::DowntimeEnded(_) | Record::Forget(_) | Record::Running(_) => 0,
         }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use monchero_core::summary::Tally;
 use monchero_core::{Name, hold};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -11,7 +12,7 @@ use crate::error::ReadError;
 use crate::load::Shortener;
 use crate::record::{HistoryEntry, HistoryKind, HistoryQuery, MetricPoint};
 use crate::rollup::{self, FIVE_MINUTES, HOUR, Marks, Rollup};
-use crate::rows::{EVENT_COLUMNS, EventRow};
+use crate::rows::{EVENT_COLUMNS, EventRow, event};
 use crate::schema;
 
 /// The most entries that one question about history answers: two thousand take about a megabyte.
@@ -59,6 +60,11 @@ impl Reader {
     /// What happened, the newest first. Long output of actions is shortened, that of the newest least.
     pub fn history(&self, query: &HistoryQuery) -> Result<Vec<HistoryEntry>, ReadError> {
         self.read("history", |db| history(db, query))
+    }
+
+    /// Shows a tally what happened in its period, oldest first. Drills do not count. What cannot be read is left out.
+    pub fn tally(&self, tally: &mut Tally) -> Result<(), ReadError> {
+        self.read("history", |db| count(db, tally))
     }
 
     /// A metric from `since` until `until`, oldest first, in at most `max_points` points (and at most [`MAX_POINTS`]): single values
@@ -113,6 +119,28 @@ fn history(db: &Connection, query: &HistoryQuery) -> rusqlite::Result<Vec<Histor
         }
     }
     Ok(entries)
+}
+
+fn count(db: &Connection, tally: &mut Tally) -> rusqlite::Result<()> {
+    let mut search = db.prepare(&format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE at >= ?1 AND at <= ?2 AND kind IN ('{}', '{}') ORDER BY at, id",
+        event::TRANSITION,
+        event::NOTICE
+    ))?;
+    let mut rows = search.query((tally.since().as_millisecond(), tally.until().as_millisecond()))?;
+    while let Some(row) = rows.next()? {
+        match EventRow::read(row).and_then(|event| entry(&event)) {
+            Ok(HistoryEntry { check, what: HistoryKind::Transition { transition, .. }, .. }) => {
+                tally.transition(&check, &transition);
+            }
+            Ok(HistoryEntry { what: HistoryKind::Notice(notice), .. }) if !notice.drill => {
+                tally.notice(notice.delivered);
+            }
+            Ok(_) => {}
+            Err(why) => tracing::warn!(why, "a line of history could not be read and is left out"),
+        }
+    }
+    Ok(())
 }
 
 fn entry(row: &EventRow<'_>) -> Result<HistoryEntry, String> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use monchero_core::action::Posted;
 use monchero_core::decide::{NoticeKind, Told};
 use monchero_core::hold::{Acknowledgement, Downtime};
 use monchero_core::incident::IncidentId;
@@ -66,6 +67,17 @@ pub enum Record {
     Downtime(Box<Downtime>),
     /// A downtime is taken back.
     DowntimeEnded(u64),
+    /// What a target knows of something that is about no check; none forgets it.
+    Posted {
+        /// The name of the summary or the sort of occasion.
+        topic: Name,
+        /// The target.
+        target: Name,
+        /// What it knows.
+        posted: Option<Posted>,
+    },
+    /// A daemon runs since then; none when it has stopped as it was told to. What it leaves behind otherwise is [`Loaded::unfinished`].
+    Running(Option<Timestamp>),
     /// A check is no longer configured: its status, what was told and its acknowledgement go; history stays until retention.
     Forget(Name),
 }
@@ -189,6 +201,10 @@ pub struct Loaded {
     pub checks: Vec<StoredCheck>,
     /// What targets know: check, target, told.
     pub told: Vec<(Name, Name, Told)>,
+    /// What targets know of what is about no check: topic, target, posted.
+    pub posted: Vec<(Name, Name, Posted)>,
+    /// When the last daemon began that has not stopped as it should: it crashed, was killed, or its machine went down.
+    pub unfinished: Option<Timestamp>,
     /// Acknowledgements that stand.
     pub acknowledgements: Vec<(Name, Acknowledgement)>,
     /// Downtimes that have not ended.

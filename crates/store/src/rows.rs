@@ -15,6 +15,8 @@ pub(crate) mod state {
     pub(crate) const TOLD: &str = "told";
     pub(crate) const ACKNOWLEDGEMENT: &str = "acknowledgement";
     pub(crate) const DOWNTIME: &str = "downtime";
+    pub(crate) const POSTED: &str = "posted";
+    pub(crate) const RUNNING: &str = "running";
 }
 
 /// The words in the column `kind` of `events`.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::*;
+use monchero_core::action::Posted;
+use monchero_core::summary::Tally;
 use monchero_store::record::ActionState;
 use monchero_store::{HistoryKind, HistoryQuery, Loaded, OpenError, Record, Store, Urgency};
 use proptest::prelude::*;
@@ -23,6 +25,13 @@ fn fill(store: &Store) {
         store,
         vec![Record::Downtime(Box::new(downtime(9, "db*", 60_000))), Record::Downtime(Box::new(downtime(10, "x", -1)))],
     );
+    let posted = |until| Record::Posted {
+        topic: name("self/summary/noon"),
+        target: name("ops"),
+        posted: Some(Posted { until: Some(at(until)), owed: None }),
+    };
+    let owed = Record::Posted { topic: name("self/started"), target: name("ops"), posted: Some(Posted::default()) };
+    write(store, vec![posted(-2_000), owed, posted(-1_000), Record::Running(Some(at(-3_000)))]);
     write(store, vec![metrics("web", at(-500), 1.5), metrics("web", at(-400), f64::NAN)]);
 }
 
@@ -44,6 +53,12 @@ fn everything_comes_back() {
     assert_eq!(loaded.acknowledgements, [(name("web"), acknowledgement("mine"))]);
     assert_eq!(loaded.downtimes, [downtime(9, "db*", 60_000)], "the other one is over");
     assert_eq!(loaded.last_id, 10, "also of what is over");
+    let noon = (name("self/summary/noon"), name("ops"), Posted { until: Some(at(-1_000)), owed: None });
+    assert_eq!(loaded.posted, [noon.clone(), (name("self/started"), name("ops"), Posted::default())]);
+    assert_eq!(loaded.unfinished, Some(at(-3_000)), "nothing said that it stopped");
+    let mut tally = Tally::new(at(-100_000), at(100));
+    store.reader().tally(&mut tally).unwrap();
+    assert_eq!(tally.finish("h", [], Vec::new()).sent, 1, "the past was read");
     assert_eq!(loaded.recent_actions, [action(4, "web", ActionState::Done)]);
     assert_eq!(loaded.interrupted.len(), 1);
     assert_eq!((loaded.interrupted[0].id, loaded.interrupted[0].outcome), (5, ActionState::Interrupted));
@@ -62,11 +77,13 @@ fn everything_comes_back() {
     assert_eq!((points[0].at, points[0].mean, points[0].count), (at(-500), 1.5, 1));
     assert_eq!(reader.series("web").unwrap()[0].unit, "s");
 
-    write(&store, vec![Record::Forget(name("web")), Record::DowntimeEnded(9)]);
+    let told = Record::Posted { topic: name("self/started"), target: name("ops"), posted: None };
+    write(&store, vec![Record::Forget(name("web")), Record::DowntimeEnded(9), told, Record::Running(None)]);
     drop(store);
     let (store, loaded) = open(directory.path());
     assert_eq!(loaded.checks, [check("web/tls", 2)]);
     assert!(loaded.told.is_empty() && loaded.acknowledgements.is_empty() && loaded.downtimes.is_empty());
+    assert_eq!((loaded.posted, loaded.unfinished), (vec![noon], None));
     assert_eq!(loaded.interrupted, [], "it was marked when it was found");
     assert_eq!(loaded.recent_actions.len(), 2);
     assert_eq!(loaded.last_id, 10);

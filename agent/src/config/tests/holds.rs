@@ -122,7 +122,7 @@ fn a_secret_that_cannot_be_read_is_one_mistake() {
         config: &Chosen { path: directory.path().to_owned(), reason: Reason::User },
         kinds: Kinds::built_in(),
         env: Vec::new(),
-        secrets: SecretStore { variable: &variable },
+        secrets: SecretStore { variable: &variable, file: &crate::config::read_secret },
         keep_settings: false,
     });
     let told = lines(&loaded);

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::action::Target;
 use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, Delivered, Event, Message, Script};
+use monchero_core::action::{Bulletin, Posted, Target};
 use monchero_core::check::{BoxFuture, Check, CheckError, Context, Signal, SignalKind};
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ActionDefinition, Configuration, Definition, Place, Retention, Settings, Trigger};
+use monchero_core::definition::{
+    ActionDefinition, Configuration, Definition, Place, Retention, Settings, SummaryDefinition, Trigger,
+};
 use monchero_core::program::{Program, RunEnd, RunError, Spawner};
-use monchero_core::{DeliveryError, Name, NoticeKind, Policy, Report, State};
+use monchero_core::summary::Tally;
+use monchero_core::{DeliveryError, Name, NoticeKind, Policy, Report, State, Transition};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_store::record::ActionState;
 use monchero_store::{Committed, Loaded, Record, StoredCheck, Urgency};
@@ -50,6 +53,10 @@ pub(crate) struct Lab {
     pub(crate) hanging: Arc<Mutex<HashSet<String>>>,
     /// What was heard, message by message.
     pub(crate) heard: Arc<Mutex<Vec<Heard>>>,
+    /// Targets that refuse for good.
+    pub(crate) target_refuses: Arc<Mutex<HashSet<String>>>,
+    /// What was told that is about no check.
+    pub(crate) bulletins: Arc<Mutex<Vec<Bulletin>>>,
     pub(crate) scripts: Arc<Mutex<Vec<String>>>,
     pub(crate) journal: Arc<MemoryJournal>,
     pub(crate) handle: EngineHandle,
@@ -120,6 +127,8 @@ impl Lab {
         let answers_lost: Arc<Mutex<HashSet<String>>> = Arc::default();
         let hanging: Arc<Mutex<HashSet<String>>> = Arc::default();
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let target_refuses: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let bulletins: Arc<Mutex<Vec<Bulletin>>> = Arc::default();
         let script_log: Arc<Mutex<Vec<String>>> = Arc::default();
         let definitions = checks.iter().map(|spec| definition(spec, &answers, &runs)).collect();
         let mut actions: Vec<ActionDefinition> = Vec::new();
@@ -132,6 +141,8 @@ impl Lab {
                 answers_lost: Arc::clone(&answers_lost),
                 hanging: Arc::clone(&hanging),
                 heard: Arc::clone(&heard),
+                refuses: Arc::clone(&target_refuses),
+                bulletins: Arc::clone(&bulletins),
             };
             actions.push(action(name, Action::Target(Arc::new(target)), wants.clone()));
         }
@@ -153,6 +164,8 @@ impl Lab {
             retention: Retention::default(),
             checks: definitions,
             actions,
+            alive: false,
+            summaries: Arc::from([]),
             self_actions: Arc::from([]),
             downtimes: Vec::new(),
             gate: None,
@@ -171,6 +184,8 @@ impl Lab {
             answers_lost,
             hanging,
             heard,
+            target_refuses,
+            bulletins,
             scripts: script_log,
             journal: Arc::new(MemoryJournal::default()),
             handle: EngineHandle::new().0,
@@ -244,6 +259,25 @@ impl Lab {
             check.fingerprint += 1;
         }
         self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// These summaries take force.
+    pub(crate) async fn summarize(&mut self, summaries: &[SummaryDefinition]) {
+        self.configuration.summaries = Arc::from(summaries);
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The same configuration is read again.
+    pub(crate) async fn reload(&self) {
+        self.handle.configure(self.configuration.clone()).await.unwrap();
+    }
+
+    /// The daemon stops as it was told to, and starts again after so long.
+    pub(crate) async fn stop_for(&mut self, length: Duration) {
+        self.stop.send(true).unwrap();
+        self.task.take().unwrap().await.unwrap();
+        tokio::time::sleep(length).await;
+        self.start();
     }
 
     /// The message of its last result.
@@ -341,6 +375,7 @@ fn action(name: &str, action: Action, wants: Wants) -> ActionDefinition {
         group: Duration::from_secs(10),
         rate: 20,
         fallback: None,
+        lifecycle: Vec::new(),
         on: Vec::new(),
         timeout: Duration::from_secs(10),
         cooldown: None,
@@ -414,6 +449,8 @@ struct FakeTarget {
     answers_lost: Arc<Mutex<HashSet<String>>>,
     hanging: Arc<Mutex<HashSet<String>>>,
     heard: Arc<Mutex<Vec<Heard>>>,
+    refuses: Arc<Mutex<HashSet<String>>>,
+    bulletins: Arc<Mutex<Vec<Bulletin>>>,
 }
 
 impl FakeTarget {
@@ -447,6 +484,9 @@ impl Target for FakeTarget {
         Box::pin(async move {
             let takes = *self.takes.lock().unwrap();
             tokio::time::sleep(takes).await;
+            if self.refuses.lock().unwrap().contains(&self.name) {
+                return Err(DeliveryError::Permanent { why: "wrong token".to_owned() });
+            }
             if !self.works.lock().unwrap().get(&self.name).copied().unwrap_or(true) {
                 return Err(DeliveryError::Transient { why: "connection refused".to_owned(), after: None });
             }
@@ -462,13 +502,15 @@ impl Target for FakeTarget {
             let missed =
                 if message.missed.is_empty() { String::new() } else { format!(" ({} missed)", message.missed.len()) };
             let text = format!(
-                "{}: {} {} {}{missed}{}",
+                "{}: {} {} {}{missed}{}{}",
                 self.name,
                 message.kind.as_str(),
                 message.event.check.name,
                 message.event.state,
-                if message.event.drill { " [drill]" } else { "" }
+                if message.event.drill { " [drill]" } else { "" },
+                if message.bulletin.is_some() && message.late.is_some() { " (late)" } else { "" },
             );
+            self.bulletins.lock().unwrap().extend(message.bulletin.as_deref().cloned());
             let mut messages = self.messages.lock().unwrap();
             let many = message.digest.len();
             for line in &message.digest {
@@ -540,6 +582,9 @@ struct Kept {
     told: BTreeMap<(Name, Name), monchero_core::Told>,
     acknowledgements: BTreeMap<Name, monchero_core::hold::Acknowledgement>,
     downtimes: BTreeMap<u64, monchero_core::hold::Downtime>,
+    posted: BTreeMap<(Name, Name), Posted>,
+    running: Option<Timestamp>,
+    history: Vec<(Name, Transition)>,
     actions: BTreeMap<u64, monchero_store::ActionRow>,
     last_id: u64,
 }
@@ -572,6 +617,12 @@ impl MemoryJournal {
                 .collect(),
             acknowledgements: kept.acknowledgements.iter().map(|(check, ack)| (check.clone(), ack.clone())).collect(),
             downtimes: kept.downtimes.values().cloned().collect(),
+            posted: kept
+                .posted
+                .iter()
+                .map(|((topic, target), posted)| (topic.clone(), target.clone(), posted.clone()))
+                .collect(),
+            unfinished: kept.running,
             interrupted,
             recent_actions: kept
                 .actions
@@ -591,7 +642,15 @@ impl Journal for MemoryJournal {
         for record in records {
             match record {
                 Record::Check(check) => drop(kept.checks.insert(check.name.clone(), *check)),
-                Record::Transition { .. } => *self.transitions.lock().unwrap() += 1,
+                Record::Transition { check, transition, .. } => {
+                    *self.transitions.lock().unwrap() += 1;
+                    kept.history.push((check, transition));
+                }
+                Record::Posted { topic, target, posted: Some(posted) } => {
+                    drop(kept.posted.insert((topic, target), posted));
+                }
+                Record::Posted { topic, target, posted: None } => drop(kept.posted.remove(&(topic, target))),
+                Record::Running(since) => kept.running = since,
                 Record::Told { check, target, told } => drop(kept.told.insert((check, target), told)),
                 Record::Action(row) => {
                     kept.last_id = kept.last_id.max(row.id);
@@ -623,5 +682,16 @@ impl Journal for MemoryJournal {
 
     fn committed(&self) -> watch::Receiver<Committed> {
         self.committed.subscribe()
+    }
+
+    fn tally(&self, tally: &mut Tally) -> Result<(), String> {
+        let kept = self.kept.lock().unwrap();
+        let since = tally.since();
+        for (check, transition) in kept.history.iter().filter(|(_, transition)| transition.at >= since) {
+            tally.transition(check, transition);
+        }
+        drop(kept);
+        self.notices.lock().unwrap().iter().for_each(|row| tally.notice(row.delivered));
+        Ok(())
     }
 }

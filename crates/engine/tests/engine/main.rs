@@ -1,5 +1,6 @@
 //! The real engine on a paused clock.
 
+mod bulletin;
 mod delivery;
 mod drill;
 mod lab;
