@@ -40,7 +40,7 @@ impl Mask {
             if text.contains(form.as_str()) {
                 *text = text.replace(form.as_str(), HIDDEN);
             }
-            forms.hide_cut(form, text);
+            hide_cut(form, text);
         }
     }
 
@@ -85,17 +85,15 @@ impl Mask {
     }
 }
 
-impl Forms {
-    /// A text that was cut to its bound may end in the middle of a secret: at its end, or before `…`.
-    fn hide_cut(&self, form: &str, text: &mut String) {
-        let ends: Vec<usize> = text.match_indices('…').map(|(at, _)| at).chain([text.len()]).collect();
-        for end in ends.into_iter().rev() {
-            let kept = text.get(..end).unwrap_or_default().trim_end();
-            let lengths = (SHORTEST..form.len()).rev();
-            let left = lengths.filter_map(|length| form.get(..length)).find(|start| kept.ends_with(start));
-            if let Some(left) = left {
-                text.replace_range(kept.len() - left.len()..kept.len(), HIDDEN);
-            }
+/// A text that was cut to its bound may end in the middle of a secret: at its end, or before `…`.
+fn hide_cut(form: &str, text: &mut String) {
+    let ends: Vec<usize> = text.match_indices('…').map(|(at, _)| at).chain([text.len()]).collect();
+    for end in ends.into_iter().rev() {
+        let kept = text.get(..end).unwrap_or_default().trim_end();
+        let lengths = (SHORTEST..form.len()).rev();
+        let left = lengths.filter_map(|length| form.get(..length)).find(|start| kept.ends_with(start));
+        if let Some(left) = left {
+            text.replace_range(kept.len() - left.len()..kept.len(), HIDDEN);
         }
     }
 }
