@@ -2,6 +2,8 @@
 
 mod session;
 
+use std::path::Path;
+
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -11,9 +13,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::session::Session;
-use crate::net::{Deadline, Failure, TlsSettings};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings};
 use crate::rows::{self, Asked};
-use crate::server::{Counters, Growth, Place, SECOND_READING, localhost};
+use crate::server::{Counters, Growth, SECOND_READING};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -55,12 +57,10 @@ const LIMITS: &[Limit] = &[
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Postgres {
-    /// The name or address of the host, or the directory of the Unix socket (`/run/postgresql`). Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port, which is also part of the name of the Unix socket. Default: `5432`.
-    #[serde(default = "usual_port")]
-    port: u16,
+    /// The host, and the port if it is not the usual one, 5432: `db.example.org`, `10.0.0.1:5433`. Or the directory of the Unix socket,
+    /// `/run/postgresql`, or, if its port is another one, the socket itself, `/run/postgresql/.s.PGSQL.5433`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The user.
     user: String,
     /// The password. Without `tls` the server decides how well it is protected on the way.
@@ -97,23 +97,24 @@ pub(crate) struct Postgres {
     place: Place,
 }
 
-fn usual_port() -> u16 {
-    5432
-}
-
 fn usual_database() -> String {
     "postgres".to_owned()
 }
 
+/// Whether a path is that of a Unix socket of a server, or else that of its directory.
+fn is_socket(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".s.PGSQL."))
+}
+
 impl CheckKind for Postgres {
     const NAME: &'static str = "postgres";
-    const EXAMPLE: &'static str = "{ host: db.example.org, user: monitor, password: { env: PGPASSWORD }, tls: true, database: shop, query: \"select count(*) from orders where state = 'stuck'\", warning: \"> 10\" }";
+    const EXAMPLE: &'static str = "{ address: db.example.org, user: monitor, password: { env: PGPASSWORD }, tls: true, database: shop, query: \"select count(*) from orders where state = 'stuck'\", warning: \"> 10\" }";
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        self.place = match Place::of(&self.host, self.port, self.tls.as_ref())? {
-            Place::Socket(directory) => Place::Socket(directory.join(format!(".s.PGSQL.{}", self.port))),
-            network @ Place::Network(_) => network,
+        self.place = match self.address.place(5432, self.tls.as_ref())? {
+            Place::Socket(path) if !is_socket(&path) => Place::Socket(path.join(".s.PGSQL.5432")),
+            place => place,
         };
         for (setting, text) in [("user", &self.user), ("database", &self.database)] {
             if text.is_empty() || text.contains('\0') {
@@ -132,10 +133,7 @@ impl CheckKind for Postgres {
             Some(query) => self.query(context, query).await?,
             None => self.look(context).await,
         };
-        match looked {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        looked.or_else(Failure::into_answer)
     }
 }
 

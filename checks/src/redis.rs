@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::resp::{Reply, ask};
-use crate::net::{Deadline, Failure, TlsSettings};
-use crate::server::{Counters, Growth, Place, SECOND_READING, Wire, localhost};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings, Wire};
+use crate::server::{Counters, Growth, SECOND_READING};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -63,12 +63,10 @@ const COUNTERS: &[&str] = &["keyspace_hits", "keyspace_misses", "rejected_connec
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Redis {
-    /// The name or address of the host, or the path of a Unix socket. Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port. Default: `6379`.
-    #[serde(default = "usual_port")]
-    port: u16,
+    /// The host, and the port if it is not the usual one, 6379, or the path of a Unix socket: `cache.example.org`, `10.0.0.1:6380`,
+    /// `/run/redis/redis.sock`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The user, for servers with access control lists. Default: the default user.
     user: Option<String>,
     /// The password. Without `tls` it is sent as it is.
@@ -96,18 +94,14 @@ pub(crate) struct Redis {
     ready: (Place, Vec<String>),
 }
 
-fn usual_port() -> u16 {
-    6379
-}
-
 impl CheckKind for Redis {
     const NAME: &'static str = "redis";
-    const EXAMPLE: &'static str = "{ host: cache.example.org, password: { env: REDIS_PASSWORD }, command: LLEN jobs, warning: { value: \"> 1000\" } }";
-    const SHORT_FOR: Option<&'static str> = Some("host");
+    const EXAMPLE: &'static str = "{ address: cache.example.org, password: { env: REDIS_PASSWORD }, command: LLEN jobs, warning: { value: \"> 1000\" } }";
+    const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        let place = Place::of(&self.host, self.port, self.tls.as_ref())?;
+        let place = self.address.place(6379, self.tls.as_ref())?;
         if self.user.is_some() && self.password.is_none() {
             return Err(Invalid::at("user", "a user needs a `password`".to_owned()));
         }
@@ -125,10 +119,7 @@ impl CheckKind for Redis {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
@@ -155,8 +146,7 @@ impl Redis {
         };
         let mut report = context.report();
         report.remember(&now);
-        let certificate = wire.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-        let certificate = certificate.map(|certificate| certificate.left(context.now));
+        let certificate = wire.certificate_left(context.now);
         self.judge(&mut report, time, &info, growth.as_ref(), reply.as_ref(), certificate);
         Ok(report)
     }
