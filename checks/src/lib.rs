@@ -14,7 +14,6 @@ mod paths;
 mod pressure;
 mod proc;
 mod rows;
-mod server;
 mod settings;
 mod sntp;
 

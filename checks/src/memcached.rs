@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::counters::{Clock, Named, Span};
 use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings, Wire};
-use crate::server::{Counters, Growth, SECOND_READING};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -95,21 +95,19 @@ impl Memcached {
         self.log_in(&mut wire).await?;
         let mut stats = stats(&mut wire).await?;
         let time = start.elapsed().as_secs_f64();
-        let counters = |stats: &BTreeMap<_, _>| Counters::of(context.now + start.elapsed(), stats, COUNTERS);
-        let mut now = counters(&stats);
-        let growth = if let Some(before) = context.recall::<Counters>() {
-            now.since(&before)
-        } else {
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            let before = now;
-            stats = self::stats(&mut wire).await?;
-            now = counters(&stats);
-            now.since(&before)
+        let clock = Clock::of_server(context, start);
+        let first = clock.reading(Named::of(&stats, COUNTERS));
+        let span = match clock.span(context.recall(), first).await {
+            Ok(span) => span,
+            Err(first) => {
+                stats = self::stats(&mut wire).await?;
+                first.until(clock.reading(Named::of(&stats, COUNTERS)))
+            }
         };
         let mut report = context.report();
-        report.remember(&now);
+        report.remember(&span.now);
         let certificate = wire.certificate_left(context.now);
-        self.judge(&mut report, time, &stats, growth.as_ref(), certificate);
+        self.judge(&mut report, time, &stats, &span, certificate);
         Ok(report)
     }
 
@@ -129,7 +127,7 @@ impl Memcached {
         report: &mut Report,
         time: f64,
         stats: &BTreeMap<String, String>,
-        growth: Option<&Growth>,
+        span: &Span<Named>,
         certificate: Option<f64>,
     ) {
         let number = |name: &str| stats.get(name).and_then(|value| value.parse::<f64>().ok());
@@ -141,9 +139,9 @@ impl Memcached {
             ("connections", number("curr_connections")),
             ("connections_used", share("curr_connections", "max_connections")),
             ("items", number("curr_items")),
-            ("hits", growth.and_then(|growth| growth.share("get_hits", "get_misses"))),
-            ("evicted", growth.and_then(|growth| growth.rate("evictions"))),
-            ("rejected", growth.and_then(|growth| growth.rate("rejected_connections"))),
+            ("hits", span.share("get_hits", "get_misses")),
+            ("evicted", span.rate("evictions")),
+            ("rejected", span.rate("rejected_connections")),
             ("uptime", number("uptime")),
             ("certificate", certificate),
         ];

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::session::Session;
+use crate::counters::{Clock, Named, Span};
 use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings};
 use crate::rows::{self, Asked, Record};
-use crate::server::{Counters, Growth, SECOND_READING};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -161,27 +161,24 @@ impl Mysql {
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
         let start = Instant::now();
-        let deadline = Deadline::of(context);
-        let before: Option<Counters> = context.recall();
-        let counters = |status: &Record| Counters::of(context.now + start.elapsed(), status, COUNTERS);
-        let mut session = Session::open(self, deadline).await?;
-        let mut health = health(&mut session).await?;
+        let mut session = Session::open(self, Deadline::of(context)).await?;
         let replication = replication(&mut session).await?;
+        let mut health = health(&mut session).await?;
         let time = start.elapsed().as_secs_f64();
-        let mut now = counters(&health);
-        let growth = if let Some(before) = before {
-            now.since(&before)
-        } else {
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            health = self::health(&mut session).await?;
-            let first = std::mem::replace(&mut now, counters(&health));
-            now.since(&first)
+        let clock = Clock::of_server(context, start);
+        let first = clock.reading(Named::of(&health, COUNTERS));
+        let span = match clock.span(context.recall(), first).await {
+            Ok(span) => span,
+            Err(first) => {
+                health = self::health(&mut session).await?;
+                first.until(clock.reading(Named::of(&health, COUNTERS)))
+            }
         };
         let certificate = session.certificate_left(context.now);
         session.leave().await;
         let mut report = context.report();
-        report.remember(&now);
-        self.judge(&mut report, time, &health, &replication, growth.as_ref(), certificate);
+        report.remember(&span.now);
+        self.judge(&mut report, time, &health, &replication, &span, certificate);
         Ok(report)
     }
 
@@ -191,16 +188,15 @@ impl Mysql {
         time: f64,
         health: &Record,
         replication: &Replication,
-        growth: Option<&Growth>,
+        span: &Span<Named>,
         certificate: Option<f64>,
     ) {
         let number = |name: &str| health.get(name).and_then(|value| value.parse::<f64>().ok());
         let text = |name: &str| health.get(name).map_or("", String::as_str);
-        let rate = |name: &str| growth.and_then(|growth| growth.rate(name));
         let most = number("max_connections").filter(|most| *most > 0.0);
         let used = number("threads_connected").zip(most).map(|(used, most)| 100.0 * used / most);
         let (missed, reads) = ("innodb_buffer_pool_reads", "innodb_buffer_pool_read_requests");
-        let missed = growth.and_then(|growth| growth.by(missed).zip(growth.by(reads)));
+        let missed = span.by(missed).zip(span.by(reads));
         let hits =
             missed.filter(|(_, reads)| *reads > 0.0).map(|(missed, reads)| 100.0 * (1.0 - missed / reads).max(0.0));
         let numbers = [
@@ -208,9 +204,9 @@ impl Mysql {
             ("connections", number("threads_connected")),
             ("connections_used", used),
             ("running", number("threads_running")),
-            ("queries", rate("questions")),
-            ("slow", rate("slow_queries")),
-            ("aborted", rate("aborted_connects")),
+            ("queries", span.rate("questions")),
+            ("slow", span.rate("slow_queries")),
+            ("aborted", span.rate("aborted_connects")),
             ("hits", hits),
             ("lag", replication.lag()),
             ("uptime", number("uptime")),

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::session::Session;
+use crate::counters::{Clock, Named, Span};
 use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings};
 use crate::rows::{self, Asked};
-use crate::server::{Counters, Growth, SECOND_READING};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -43,6 +43,9 @@ const LIMITS: &[Limit] = &[
     Limit { field: "lag", warning: "> 1m", bad: "> 10m" },
     Limit { field: "wraparound", warning: "> 40%", bad: "> 75%" },
 ];
+
+/// The counters that are remembered from run to run.
+const COUNTERS: &[&str] = &["blks_hit", "blks_read"];
 
 /// Whether a PostgreSQL server lets us in, and how it is, or what a query of yours answers.
 ///
@@ -178,39 +181,35 @@ impl Postgres {
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
         let start = Instant::now();
-        let deadline = Deadline::of(context);
-        let before: Option<Counters> = context.recall();
-        let now = || context.now + start.elapsed();
-        let counters = |health: &_, now| Counters::of(now, health, &["blks_hit", "blks_read"]);
-        let (health, time, counters, growth) = Session::run(self, deadline, async |session| {
-            let health = session.ask(HEALTH).await?.record();
+        let (health, time, span) = Session::run(self, Deadline::of(context), async |session| {
+            let mut health = session.ask(HEALTH).await?.record();
             let time = start.elapsed().as_secs_f64();
-            let first = counters(&health, now());
-            if let Some(before) = &before {
-                let growth = first.since(before);
-                return Ok((health, time, first, growth));
-            }
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            let health = session.ask(HEALTH).await?.record();
-            let second = counters(&health, now());
-            let growth = second.since(&first);
-            Ok((health, time, second, growth))
+            let clock = Clock::of_server(context, start);
+            let first = clock.reading(Named::of(&health, COUNTERS));
+            let span = match clock.span(context.recall(), first).await {
+                Ok(span) => span,
+                Err(first) => {
+                    health = session.ask(HEALTH).await?.record();
+                    first.until(clock.reading(Named::of(&health, COUNTERS)))
+                }
+            };
+            Ok((health, time, span))
         })
         .await?;
         let mut report = context.report();
-        report.remember(&counters);
-        self.judge(&mut report, time, &health, growth.as_ref());
+        report.remember(&span.now);
+        self.judge(&mut report, time, &health, &span);
         Ok(report)
     }
 
-    fn judge(&self, report: &mut Report, time: f64, health: &rows::Record, growth: Option<&Growth>) {
+    fn judge(&self, report: &mut Report, time: f64, health: &rows::Record, span: &Span<Named>) {
         let number = |name: &str| health.get(name).and_then(|value| value.parse::<f64>().ok());
         let text = |name: &str| health.get(name).map_or("", String::as_str);
         let most = number("max_connections").filter(|most| *most > 0.0);
         let numbers = [
             ("time", Some(time)),
             ("connections_used", number("connections").zip(most).map(|(used, most)| 100.0 * used / most)),
-            ("hits", growth.and_then(|growth| growth.share("blks_hit", "blks_read"))),
+            ("hits", span.share("blks_hit", "blks_read")),
         ];
         let named = ["connections", "waiting", "oldest_transaction", "lag", "replicas", "size", "wraparound"];
         let numbers = numbers.into_iter().chain(named.map(|name| (name, number(name))));

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::resp::{Reply, ask};
+use crate::counters::{Clock, Named, Span};
 use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings, Wire};
-use crate::server::{Counters, Growth, SECOND_READING};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -130,24 +130,22 @@ impl Redis {
         let (place, command) = &self.ready;
         let mut wire = place.open(self.tls.as_ref(), deadline).await?;
         self.log_in(&mut wire).await?;
-        let mut info = info(&mut wire).await?;
         let reply = self.command(&mut wire, command).await?;
+        let mut info = info(&mut wire).await?;
         let time = start.elapsed().as_secs_f64();
-        let counters = |info: &BTreeMap<_, _>| Counters::of(context.now + start.elapsed(), info, COUNTERS);
-        let mut now = counters(&info);
-        let growth = if let Some(before) = context.recall::<Counters>() {
-            now.since(&before)
-        } else {
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            let before = now;
-            info = self::info(&mut wire).await?;
-            now = counters(&info);
-            now.since(&before)
+        let clock = Clock::of_server(context, start);
+        let first = clock.reading(Named::of(&info, COUNTERS));
+        let span = match clock.span(context.recall(), first).await {
+            Ok(span) => span,
+            Err(first) => {
+                info = self::info(&mut wire).await?;
+                first.until(clock.reading(Named::of(&info, COUNTERS)))
+            }
         };
         let mut report = context.report();
-        report.remember(&now);
+        report.remember(&span.now);
         let certificate = wire.certificate_left(context.now);
-        self.judge(&mut report, time, &info, growth.as_ref(), reply.as_ref(), certificate);
+        self.judge(&mut report, time, &info, &span, reply.as_ref(), certificate);
         Ok(report)
     }
 
@@ -192,7 +190,7 @@ impl Redis {
         report: &mut Report,
         time: f64,
         info: &BTreeMap<String, String>,
-        growth: Option<&Growth>,
+        span: &Span<Named>,
         reply: Option<&Reply>,
         certificate: Option<f64>,
     ) {
@@ -209,9 +207,9 @@ impl Redis {
             ("clients_used", share("connected_clients", "maxclients")),
             ("blocked", number("blocked_clients")),
             ("keys", keys(info)),
-            ("hits", growth.and_then(|growth| growth.share("keyspace_hits", "keyspace_misses"))),
-            ("rejected", growth.and_then(|growth| growth.rate("rejected_connections"))),
-            ("evicted", growth.and_then(|growth| growth.rate("evicted_keys"))),
+            ("hits", span.share("keyspace_hits", "keyspace_misses")),
+            ("rejected", span.rate("rejected_connections")),
+            ("evicted", span.rate("evicted_keys")),
             ("lag", lag(info)),
             ("replicas", number("connected_slaves").filter(|_| role == Some("master"))),
             ("uptime", number("uptime_in_seconds")),
