@@ -1,7 +1,6 @@
 //! `cpu`: what the CPUs do.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
@@ -10,6 +9,7 @@ use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::{self, APART, Counted};
 use crate::net::Deadline;
 use crate::proc::{self, Process, Times};
 use crate::{host, pressure};
@@ -42,8 +42,6 @@ const STAT: &str = "/proc/stat";
 const CPU_PRESSURE: &str = "/proc/pressure/cpu";
 const IO_PRESSURE: &str = "/proc/pressure/io";
 
-/// How long CPUs are watched where nothing is remembered, and processes where too much is used.
-const WATCHED: Duration = Duration::from_millis(500);
 /// How many CPUs are remembered one by one: so many fit into what a check may remember.
 const MAX_CORES: usize = 1_500;
 /// How many processes the further output lists, and how many the message names.
@@ -77,22 +75,15 @@ impl CheckKind for Cpu {
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
         let deadline = Deadline::of(context);
-        let mut now = look(context)?;
-        let known = context.recall::<Sample>().filter(|sample| sample.boot == now.boot);
-        let mut shares = known.and_then(|before| Shares::between(&before, &now));
-        if shares.is_none() {
-            let before = now;
-            tokio::time::sleep(WATCHED.min(deadline.left() / 2)).await;
-            now = look(context)?;
-            shares = Shares::between(&before, &now);
-        }
-        let shares = shares.ok_or_else(|| host::malformed(STAT, "its counters do not grow"))?;
+        let span = counters::of_host(context, context.recall(), || async { look(context) }).await?;
+        let shares = Shares::between(&span.earlier, &span.now.counters)
+            .ok_or_else(|| host::malformed(STAT, "its counters do not grow"))?;
         let mut report = context.report();
         self.judge(context, &mut report, &shares);
         if matches!(report.worst(), State::Warning | State::Bad) {
             name_busiest(context, &mut report, deadline).await;
         }
-        report.remember(&now);
+        report.remember(&span.now);
         Ok(report)
     }
 }
@@ -132,7 +123,6 @@ impl Cpu {
 /// The times of all CPUs and of each, in ticks since the host began.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Sample {
-    boot: String,
     /// In the order of `/proc/stat`.
     all: [u64; TIMES],
     /// By number: busy, and all.
@@ -142,10 +132,22 @@ struct Sample {
 /// `user`, `nice`, `system`, `idle`, `iowait`, `irq`, `softirq` and `steal`; that of guests is part of `user`.
 const TIMES: usize = 8;
 
+impl Sample {
+    fn total(&self) -> u64 {
+        self.all.iter().copied().fold(0, u64::saturating_add)
+    }
+}
+
+/// Times that do not grow are those of another host, in whatever way that came about.
+impl Counted for Sample {
+    fn continues(&self, earlier: &Self) -> bool {
+        self.total() > earlier.total()
+    }
+}
+
 fn look(context: &Context<'_>) -> Result<Sample, CheckError> {
     let sample = parse(&host::read(context.sysroot, STAT)?);
-    let sample = sample.ok_or_else(|| host::malformed(STAT, "it does not begin with the times of all CPUs"))?;
-    Ok(Sample { boot: proc::boot_id(context.sysroot), ..sample })
+    sample.ok_or_else(|| host::malformed(STAT, "it does not begin with the times of all CPUs"))
 }
 
 /// Reads `/proc/stat` (`proc_stat(5)`).
@@ -193,8 +195,7 @@ impl Shares {
             // Those of idling go back a little at times.
             *spent = now.saturating_sub(before) as f64;
         }
-        let all = |sample: &Sample| sample.all.iter().copied().fold(0, u64::saturating_add);
-        if all(now) <= all(before) {
+        if !now.continues(before) {
             return None;
         }
         let total: f64 = spent.iter().sum();
@@ -240,7 +241,7 @@ async fn name_busiest(context: &Context<'_>, report: &mut Report, deadline: Dead
 /// The processes that use most, and how much.
 async fn busiest(context: &Context<'_>, deadline: Deadline) -> Result<Vec<(Process, f64)>, CheckError> {
     let before = proc::list(context, deadline).await?;
-    tokio::time::sleep(WATCHED.min(deadline.left() / 4)).await;
+    tokio::time::sleep(APART.min(deadline.left() / 4)).await;
     let now = proc::list(context, deadline).await?;
     let elapsed = proc::seconds(now.now.saturating_sub(before.now));
     let times: Times = before.processes.iter().map(|process| ((process.pid, process.start), process.ticks)).collect();

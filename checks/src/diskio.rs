@@ -84,7 +84,7 @@ impl CheckKind for DiskIo {
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
         let last: Option<Reading<Disks>> = context.recall();
-        let span = counters::span(context, last, || async { self.read(context) }).await?;
+        let span = counters::of_host(context, last, || async { self.read(context) }).await?;
         let mut report = context.report();
         let judge = Judge::new(FIELDS, &self.warning, &self.bad).filtered(&self.only, &self.except);
         for (name, now) in &span.now.counters {

@@ -1,7 +1,6 @@
 //! `domain`: for how long a domain is registered yet.
 
 mod rdap;
-mod web;
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::rdap::Registration;
-use self::web::Url;
+use crate::http::Url;
 use crate::net::Deadline;
 use crate::settings::excerpt;
 

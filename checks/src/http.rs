@@ -2,6 +2,7 @@
 
 mod exchange;
 mod expect;
+mod follow;
 mod json;
 mod measure;
 mod proxy;
@@ -12,7 +13,6 @@ mod wanted;
 
 use std::collections::BTreeMap;
 
-use hyper::header::{self, HeaderValue};
 use monchero_core::check::Looks;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
@@ -24,12 +24,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use self::exchange::{Answer, Question, Way, exchange};
+use self::exchange::{Question, Way};
 use self::expect::{Expect, status_text};
+pub(crate) use self::follow::Document;
+use self::follow::{End, follow};
 use self::measure::Measure;
 pub(crate) use self::proxy::ProxySetting;
 pub(crate) use self::request::Basic;
-use self::request::{Ready, next};
+use self::request::Ready;
 pub(crate) use self::service::{Service, Settings};
 pub(crate) use self::url::Url;
 use crate::net::{Address, Deadline, Failure, Family, TlsSettings};
@@ -173,13 +175,6 @@ impl CheckKind for Http {
     }
 }
 
-/// The last answer, and how it was reached.
-struct End {
-    answer: Answer,
-    url: Url,
-    redirects: u8,
-}
-
 impl Http {
     /// Asks and judges. `faults` finds what is wrong with the last answer; `praise` is what is said if nothing is.
     async fn look(
@@ -213,15 +208,7 @@ impl Http {
             return Err(Failure::Unable("the settings were not validated".to_owned()));
         };
         let most = if self.expect.redirect.is_some() { 0 } else { self.redirects };
-        let mut question = Question { url: self.url.clone(), method, headers, body };
-        for redirects in 0..=most {
-            let answer = exchange(question.clone().with_host(), way).await?;
-            match answer.location() {
-                Some(location) if most > 0 => question = next(question, &answer, &location)?,
-                _ => return Ok(End { answer, url: question.url, redirects }),
-            }
-        }
-        Err(Failure::Bad(format!("{} leads to more than {most} redirects, the last to {}", self.url, question.url)))
+        follow(Question { url: self.url.clone(), method, headers, body }, way, most).await
     }
 
     fn judge(
@@ -273,17 +260,5 @@ impl Http {
         }
         report.output = output.join("\n");
         report
-    }
-}
-
-impl Question {
-    fn with_host(mut self) -> Self {
-        // The host was parsed as ASCII without blanks, so it is a value.
-        if !self.headers.contains_key(header::HOST)
-            && let Ok(host) = HeaderValue::from_str(&self.url.host())
-        {
-            self.headers.insert(header::HOST, host);
-        }
-        self
     }
 }

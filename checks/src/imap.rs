@@ -7,8 +7,8 @@ use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::net::mail::{BANNER, CERTIFICATE, LIMITS, Login, Mail, Security, TIME};
-use crate::net::{Address, Deadline, Failure, Family, Peer, TlsSettings};
+use crate::net::mail::{BANNER, CERTIFICATE, Login, Mail, Server, TIME};
+use crate::net::{Address, Deadline, Failure, Family, TlsSettings};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -51,9 +51,6 @@ pub(crate) struct Imap {
     /// When it is bad, written as `warning` is. Without a word about it, a certificate that is verified is bad below 3 days.
     #[serde(default)]
     bad: Thresholds,
-    /// How TLS is spoken with `starttls: true` and no word about `tls`.
-    #[serde(skip)]
-    usual: TlsSettings,
 }
 
 impl CheckKind for Imap {
@@ -64,12 +61,7 @@ impl CheckKind for Imap {
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        if let Some(tls) = &self.tls {
-            tls.validate().map_err(|why| ("tls", why))?;
-        }
-        if let Some(login) = &self.login {
-            login.validate(&self.peer(), !self.security().is_none())?;
-        }
+        let limits = self.server().validate()?;
         if let Some(mailbox) = &self.mailbox {
             if self.login.is_none() {
                 return Err(Invalid::at("mailbox", "a mailbox is opened only after a `login`".to_owned()));
@@ -81,48 +73,42 @@ impl CheckKind for Imap {
                 ));
             }
         }
-        let limits = if self.security().verifies() { LIMITS } else { &[] };
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
 impl Imap {
-    fn security(&self) -> Security<'_> {
-        Security::of(self.tls.as_ref(), self.starttls, &self.usual)
-    }
-
-    fn peer(&self) -> Peer {
-        self.address.peer(if matches!(self.security(), Security::AtOnce(_)) { 993 } else { 143 })
+    fn server(&self) -> Server<'_> {
+        let Self { address, family, tls, starttls, login, .. } = self;
+        let (tls, login) = (tls.as_ref(), login.as_ref());
+        Server { address, family: *family, tls, starttls: *starttls, login, ports: [143, 993] }
     }
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
-        let peer = self.peer();
-        let mut mail = Mail::open(&peer, self.family, self.security(), Deadline::of(context)).await?;
-        let greeting = mail.lines.line("the greeting").await?;
+        let server = self.server();
+        let mut mail = server.open(Deadline::of(context)).await?;
+        let greeting = mail.wire.line("the greeting").await?;
         mail.banner = match greeting.strip_prefix("* ").and_then(|rest| rest.split_once(' ')) {
             Some(("OK" | "PREAUTH", banner)) => banner.to_owned(),
-            _ => return Err(Failure::Bad(format!("{peer} refuses to serve: it says `{}`", excerpt(&greeting)))),
+            _ => return Err(mail.wire.fault(format!("refuses to serve: it says `{}`", excerpt(&greeting)))),
         };
         let mut offers = ask(&mut mail, "CAPABILITY", "CAPABILITY").await?;
-        if let Security::Later(settings) = self.security() {
+        if self.starttls {
             if !has(&offers, "STARTTLS") {
-                return Err(Failure::Bad(format!("{peer} does not offer STARTTLS")));
+                return Err(mail.wire.fault("does not offer STARTTLS"));
             }
             ask(&mut mail, "STARTTLS", "STARTTLS").await?;
-            mail = mail.secure(settings).await?;
+            mail = mail.secure().await?;
             offers = ask(&mut mail, "CAPABILITY", "CAPABILITY").await?;
         }
         let (mut did, mut counts) = ("greets", Vec::new());
         if let Some(login) = &self.login {
             if has(&offers, "LOGINDISABLED") {
-                return Err(Failure::Bad(format!("{peer} lets nobody log in by password (LOGINDISABLED)")));
+                return Err(mail.wire.fault("lets nobody log in by password (LOGINDISABLED)"));
             }
             let line = format!("LOGIN {} {}", quoted(&login.user), quoted(login.password.reveal()));
             ask(&mut mail, &line, &format!("the login of {}", excerpt(&login.user))).await?;
@@ -134,29 +120,27 @@ impl Imap {
             counts = count(&said);
             if counts.is_empty() {
                 let said = excerpt(&said.join(" "));
-                return Err(Failure::Bad(format!(
-                    "{peer} does not count the messages of a mailbox, but says `{said}`"
-                )));
+                return Err(mail.wire.fault(format!("does not count the messages of a mailbox, but says `{said}`")));
             }
         }
         let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         let report = mail.report(context, &judge, &counts, did);
         // How the server takes its leave does not matter.
-        let _ = mail.lines.send(b"m LOGOUT\r\n").await;
+        let _ = mail.wire.send(b"m LOGOUT\r\n").await;
         Ok(report)
     }
 }
 
 /// Sends a command, which is called `name` in messages; what is said before its answer.
 async fn ask(mail: &mut Mail<'_>, command: &str, name: &str) -> Result<Vec<String>, Failure> {
-    mail.lines.send(format!("m {command}\r\n").as_bytes()).await?;
+    mail.wire.send(format!("m {command}\r\n").as_bytes()).await?;
     let mut said = Vec::new();
     loop {
-        let line = mail.lines.line(&format!("the answer to {name}")).await?;
+        let line = mail.wire.line(&format!("the answer to {name}")).await?;
         match line.strip_prefix("m ") {
             Some(answer) if answer.get(..2).is_some_and(|word| word.eq_ignore_ascii_case("OK")) => return Ok(said),
             Some(answer) => {
-                return Err(Failure::Bad(format!("{} refuses {name}: `{}`", mail.peer, excerpt(answer))));
+                return Err(mail.wire.fault(format!("refuses {name}: `{}`", excerpt(answer))));
             }
             None => said.push(line),
         }

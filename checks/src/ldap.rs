@@ -14,8 +14,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::ber::{Answer, MAX_ENTRIES};
-use crate::net::{Deadline, Failure, StartTls, TlsSettings};
-use crate::server::{Place, Wire, localhost};
+use crate::net::{Deadline, Failure, Place, ServerAddress, StartTls, TlsSettings, Wire};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -36,11 +35,10 @@ const MAX_WORD: usize = 1024;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ldap {
-    /// The name or address of the host, or the path of a Unix socket. Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port. Default: `389`, or `636` with `tls` and without `starttls`.
-    port: Option<u16>,
+    /// The host, and the port if it is not the usual one, or the path of a Unix socket: `ldap.example.org`, `10.0.0.1:1389`,
+    /// `/run/slapd/ldapi`. The usual port is 389, and 636 with `tls` and without `starttls`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The name of the user in the directory: `cn=monitor,dc=example,dc=org`. Default: anonymous.
     user: Option<String>,
     /// The user's password. Without TLS it is sent as it is.
@@ -87,9 +85,9 @@ enum Scope {
 
 impl CheckKind for Ldap {
     const NAME: &'static str = "ldap";
-    const LOOKS: Looks = Looks::At("host");
-    const EXAMPLE: &'static str = "{ host: ldap.example.org, starttls: true, user: \"cn=monitor,dc=example,dc=org\", password: { env: LDAP_PASSWORD }, base: \"ou=people,dc=example,dc=org\", filter: { objectClass: person }, bad: { entries: \"< 10\" } }";
-    const SHORT_FOR: Option<&'static str> = Some("host");
+    const LOOKS: Looks = Looks::At("address");
+    const EXAMPLE: &'static str = "{ address: ldap.example.org, starttls: true, user: \"cn=monitor,dc=example,dc=org\", password: { env: LDAP_PASSWORD }, base: \"ou=people,dc=example,dc=org\", filter: { objectClass: person }, bad: { entries: \"< 10\" } }";
+    const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
@@ -97,7 +95,7 @@ impl CheckKind for Ldap {
         if self.starttls {
             self.tls.get_or_insert_default();
         }
-        self.place = Place::of(&self.host, self.port.unwrap_or(usual), self.tls.as_ref())?;
+        self.place = self.address.place(usual, self.tls.as_ref())?;
         // A server takes a name without a password for somebody who wants to stay anonymous, and lets everybody in.
         if self.user.is_some() != self.password.as_ref().is_some_and(|password| !password.reveal().is_empty()) {
             return Err(Invalid::at("user", "`user` and `password` need each other".to_owned()));
@@ -117,18 +115,19 @@ impl CheckKind for Ldap {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
 impl Ldap {
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
         let start = Instant::now();
-        let asking = self.starttls.then_some(StartTls::Ldap);
-        let mut wire = self.place.open_after(asking, self.tls.as_ref(), Deadline::of(context)).await?;
+        let (tls, deadline) = (self.tls.as_ref(), Deadline::of(context));
+        let mut wire = if self.starttls {
+            self.place.open_after(StartTls::Ldap, tls, deadline).await?
+        } else {
+            self.place.open(tls, deadline).await?
+        };
         self.log_in(&mut wire).await?;
         let mut report = context.report();
         let entries = match &self.base {
@@ -138,8 +137,7 @@ impl Ldap {
         let time = start.elapsed().as_secs_f64();
         // It is told that we go; whether it hears that does not matter.
         let _ = wire.send(ber::UNBIND).await;
-        let certificate = wire.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-        let certificate = certificate.map(|certificate| certificate.left(context.now));
+        let certificate = wire.certificate_left(context.now);
         let values = [("time", Some(time)), ("entries", entries), ("certificate", certificate)];
         let values: Vec<_> = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         Judge::new(FIELDS, &self.warning, &self.bad).item(&mut report, "", &values, || {

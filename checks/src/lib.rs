@@ -16,7 +16,6 @@ mod paths;
 mod pressure;
 mod proc;
 mod rows;
-mod server;
 mod settings;
 mod sntp;
 

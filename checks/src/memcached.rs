@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::net::{Deadline, Failure, TlsSettings};
-use crate::server::{Counters, Growth, Place, SECOND_READING, Wire, localhost};
+use crate::counters::{Clock, Named, Span};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings, Wire};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -37,24 +37,16 @@ const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: 
 /// The counters that are remembered from run to run.
 const COUNTERS: &[&str] = &["get_hits", "get_misses", "evictions", "rejected_connections"];
 
-/// How long a line of an answer may be, in bytes; the longest that servers send has less than 100.
-const MAX_LINE: usize = 1024;
-
-/// How many lines the statistics may have; servers send about 80.
-const MAX_STATS: usize = 1_000;
-
 /// Whether a memcached server answers, and how it is: memory, connections, lookups.
 ///
 /// A server that refuses, does not answer, or does not let us in is bad.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Memcached {
-    /// The name or address of the host, or the path of a Unix socket. Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port. Default: `11211`.
-    #[serde(default = "usual_port")]
-    port: u16,
+    /// The host, and the port if it is not the usual one, 11211, or the path of a Unix socket: `cache.example.org`, `10.0.0.1:11212`,
+    /// `/run/memcached/memcached.sock`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The user, for servers with an authentication file (option `-Y`).
     user: Option<String>,
     /// The password. Without `tls` it is sent as it is.
@@ -75,19 +67,15 @@ pub(crate) struct Memcached {
     place: Place,
 }
 
-fn usual_port() -> u16 {
-    11211
-}
-
 impl CheckKind for Memcached {
     const NAME: &'static str = "memcached";
-    const LOOKS: Looks = Looks::At("host");
-    const EXAMPLE: &'static str = "{ host: cache.example.org, warning: { hits: \"< 50%\", evicted: \"> 10\" } }";
-    const SHORT_FOR: Option<&'static str> = Some("host");
+    const LOOKS: Looks = Looks::At("address");
+    const EXAMPLE: &'static str = "{ address: cache.example.org, warning: { hits: \"< 50%\", evicted: \"> 10\" } }";
+    const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        self.place = Place::of(&self.host, self.port, self.tls.as_ref())?;
+        self.place = self.address.place(11211, self.tls.as_ref())?;
         if self.user.is_some() != self.password.is_some() {
             return Err(Invalid::at("user", "`user` and `password` need each other".to_owned()));
         }
@@ -97,10 +85,7 @@ impl CheckKind for Memcached {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
@@ -112,22 +97,19 @@ impl Memcached {
         self.log_in(&mut wire).await?;
         let mut stats = stats(&mut wire).await?;
         let time = start.elapsed().as_secs_f64();
-        let counters = |stats: &BTreeMap<_, _>| Counters::of(context.now + start.elapsed(), stats, COUNTERS);
-        let mut now = counters(&stats);
-        let growth = if let Some(before) = context.recall::<Counters>() {
-            now.since(&before)
-        } else {
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            let before = now;
-            stats = self::stats(&mut wire).await?;
-            now = counters(&stats);
-            now.since(&before)
+        let clock = Clock::of_server(context, start);
+        let first = clock.reading(Named::of(&stats, COUNTERS));
+        let span = match clock.span(context.recall(), first).await {
+            Ok(span) => span,
+            Err(first) => {
+                stats = self::stats(&mut wire).await?;
+                first.until(clock.reading(Named::of(&stats, COUNTERS)))
+            }
         };
         let mut report = context.report();
-        report.remember(&now);
-        let certificate = wire.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-        let certificate = certificate.map(|certificate| certificate.left(context.now));
-        self.judge(&mut report, time, &stats, growth.as_ref(), certificate);
+        report.remember(&span.now);
+        let certificate = wire.certificate_left(context.now);
+        self.judge(&mut report, time, &stats, &span, certificate);
         Ok(report)
     }
 
@@ -136,7 +118,7 @@ impl Memcached {
         let (Some(user), Some(password)) = (&self.user, &self.password) else { return Ok(()) };
         let both = format!("{user} {}", password.reveal());
         wire.send(format!("set login 0 0 {}\r\n{both}\r\n", both.len()).as_bytes()).await?;
-        match wire.line(MAX_LINE, "the answer to the password").await?.as_str() {
+        match wire.line("the answer to the password").await?.as_str() {
             "STORED" => Ok(()),
             other => Err(wire.fault(format!("does not let us in: {}", excerpt(other)))),
         }
@@ -147,7 +129,7 @@ impl Memcached {
         report: &mut Report,
         time: f64,
         stats: &BTreeMap<String, String>,
-        growth: Option<&Growth>,
+        span: &Span<Named>,
         certificate: Option<f64>,
     ) {
         let number = |name: &str| stats.get(name).and_then(|value| value.parse::<f64>().ok());
@@ -159,9 +141,9 @@ impl Memcached {
             ("connections", number("curr_connections")),
             ("connections_used", share("curr_connections", "max_connections")),
             ("items", number("curr_items")),
-            ("hits", growth.and_then(|growth| growth.share("get_hits", "get_misses"))),
-            ("evicted", growth.and_then(|growth| growth.rate("evictions"))),
-            ("rejected", growth.and_then(|growth| growth.rate("rejected_connections"))),
+            ("hits", span.share("get_hits", "get_misses")),
+            ("evicted", span.rate("evictions")),
+            ("rejected", span.rate("rejected_connections")),
             ("uptime", number("uptime")),
             ("certificate", certificate),
         ];
@@ -180,8 +162,8 @@ impl Memcached {
 async fn stats(wire: &mut Wire) -> Result<BTreeMap<String, String>, Failure> {
     wire.send(b"stats\r\n").await?;
     let mut stats = BTreeMap::new();
-    while stats.len() < MAX_STATS {
-        let line = wire.line(MAX_LINE, "its statistics").await?;
+    loop {
+        let line = wire.line("its statistics").await?;
         let mut words = line.splitn(3, ' ');
         match (words.next(), words.next(), words.next()) {
             (Some("STAT"), Some(name), Some(value)) => drop(stats.insert(name.to_owned(), value.to_owned())),
@@ -192,5 +174,4 @@ async fn stats(wire: &mut Wire) -> Result<BTreeMap<String, String>, Failure> {
             _ => return Err(wire.fault(format!("does not speak as memcached does: it says `{}`", excerpt(&line)))),
         }
     }
-    Err(wire.fault(format!("sends more than {MAX_STATS} statistics")))
 }

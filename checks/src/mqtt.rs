@@ -12,8 +12,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::packet::{Login, Packet, Published};
-use crate::net::{Deadline, Failure, TlsSettings};
-use crate::server::{Place, Wire, localhost, random};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings, Wire, random};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -35,11 +34,10 @@ const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mqtt {
-    /// The name or address of the host, or the path of a Unix socket. Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port. Default: `1883`, with `tls` `8883`.
-    port: Option<u16>,
+    /// The host, and the port if it is not the usual one, or the path of a Unix socket: `broker.example.org`, `10.0.0.1:1884`,
+    /// `/run/mosquitto.sock`. The usual port is 1883, and 8883 with `tls`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The user.
     user: Option<String>,
     /// The password. Without `tls` it is sent as it is.
@@ -70,14 +68,14 @@ const MAX_WORD: usize = 1024;
 
 impl CheckKind for Mqtt {
     const NAME: &'static str = "mqtt";
-    const LOOKS: Looks = Looks::At("host");
-    const EXAMPLE: &'static str = "{ host: broker.example.org, tls: true, user: monitor, password: { env: MQTT_PASSWORD }, topic: cellar/temperature, warning: { value: \"> 25\" } }";
-    const SHORT_FOR: Option<&'static str> = Some("host");
+    const LOOKS: Looks = Looks::At("address");
+    const EXAMPLE: &'static str = "{ address: broker.example.org, tls: true, user: monitor, password: { env: MQTT_PASSWORD }, topic: cellar/temperature, warning: { value: \"> 25\" } }";
+    const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        let port = self.port.unwrap_or(if self.tls.is_some() { 8883 } else { 1883 });
-        self.place = Place::of(&self.host, port, self.tls.as_ref())?;
+        let usual = if self.tls.is_some() { 8883 } else { 1883 };
+        self.place = self.address.place(usual, self.tls.as_ref())?;
         if self.password.is_some() && self.user.is_none() {
             return Err(Invalid::at("password", "a password needs a `user`".to_owned()));
         }
@@ -100,10 +98,7 @@ impl CheckKind for Mqtt {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
@@ -133,8 +128,7 @@ impl Mqtt {
         // It is told that we go; whether it hears that does not matter.
         let _ = wire.send(&packet::DISCONNECT).await;
         let mut report = context.report();
-        let certificate = wire.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-        let certificate = certificate.map(|certificate| certificate.left(context.now));
+        let certificate = wire.certificate_left(context.now);
         self.judge(&mut report, time, message.as_ref(), certificate);
         Ok(report)
     }

@@ -1,5 +1,6 @@
 //! `mysql`: whether a MySQL or MariaDB server answers, how it is, and what a query says.
 
+mod packet;
 mod session;
 
 use std::collections::BTreeMap;
@@ -13,10 +14,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use self::session::{Session, run};
-use crate::net::{Deadline, Failure};
+use self::session::Session;
+use crate::counters::{Clock, Named, Span};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings};
 use crate::rows::{self, Asked, Record};
-use crate::server::{Counters, Growth, Place, SECOND_READING, localhost};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -30,6 +31,7 @@ const FIELDS: &[Field<'static>] = &[
     Field::number("hits", "%", "The share of reads that InnoDB found in its buffer pool, since the last run."),
     Field::number("lag", "s", "On a replica: how far it is behind; nothing while replication is stopped."),
     Field::number("uptime", "s", "Since the server was started."),
+    Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with `tls`."),
     Field::text("replication", "On a replica: `running`, or `stopped` if one of its two threads is."),
     Field::text("version", "The server's version."),
 ];
@@ -40,6 +42,8 @@ const LIMITS: &[Limit] = &[
     Limit { field: "replication", warning: "", bad: "stopped" },
 ];
 
+const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: "< 3d" };
+
 /// The counters that are remembered from run to run.
 const COUNTERS: &[&str] =
     &["questions", "slow_queries", "aborted_connects", "innodb_buffer_pool_reads", "innodb_buffer_pool_read_requests"];
@@ -48,8 +52,7 @@ const COUNTERS: &[&str] =
 ///
 /// A server that refuses, does not answer, or does not let us in is bad. Sessions only read (`transaction_read_only`), and a
 /// statement ends with the run where the server can do that. Without `query`, connections, statements, InnoDB's buffer pool and
-/// replication are measured; for the last, the user needs `REPLICATION CLIENT` (MySQL) or `SLAVE MONITOR` (MariaDB). No TLS is spoken:
-/// a server elsewhere is asked through a tunnel, or by a monchero of its own.
+/// replication are measured; for the last, the user needs `REPLICATION CLIENT` (MySQL) or `SLAVE MONITOR` (MariaDB).
 ///
 /// With `query`, each column of the answer is measured under its name. If there are several rows, or the first column holds no number,
 /// the first column is the name of the row. A single range in `warning` and `bad` is about the first column that is measured; in maps the
@@ -58,19 +61,23 @@ const COUNTERS: &[&str] =
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mysql {
-    /// The name or address of the host, or the path of the Unix socket (`/run/mysqld/mysqld.sock`). Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port. Default: `3306`.
-    #[serde(default = "usual_port")]
-    port: u16,
-    /// The user. The ways to log in that are known are `mysql_native_password` and `caching_sha2_password`.
+    /// The host, and the port if it is not the usual one, 3306, or the path of the Unix socket: `db.example.org`, `10.0.0.1:3307`,
+    /// `/run/mysqld/mysqld.sock`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
+    /// The user. The ways to log in that are known are `mysql_native_password`, `caching_sha2_password`, and the user of the system at
+    /// the other end of a Unix socket (`unix_socket`, `auth_socket`).
     user: String,
-    /// The password; it is not sent as it is. Default: none.
+    /// The password. It is sent as it is only within TLS or over a Unix socket, if the server wants that: one with
+    /// `caching_sha2_password` must see it once after each start. Default: none.
     password: Option<Secret>,
+    /// Whether TLS is spoken: `true`, or a map of settings (`server_name`, `ca`, `verify`). Default: `false`.
+    #[serde(default, deserialize_with = "TlsSettings::read")]
+    #[schemars(schema_with = "TlsSettings::schema")]
+    tls: Option<TlsSettings>,
     /// The database. Default: none is chosen.
     database: Option<String>,
-    /// A query (SQL). The first 200 rows and 50 columns of its answer are looked at.
+    /// A query (SQL), a single statement. The first 200 rows and 50 columns of its answer are looked at.
     query: Option<String>,
     /// What the first column that is measured counts: `s`, `B` or `%`. Default: plain numbers.
     #[serde(default)]
@@ -94,37 +101,40 @@ pub(crate) struct Mysql {
     place: Place,
 }
 
-fn usual_port() -> u16 {
-    3306
-}
+/// The longest name that is sent, in bytes: those of users have 128 characters at most, those of databases 64.
+const MAX_NAME: usize = 512;
 
 impl CheckKind for Mysql {
     const NAME: &'static str = "mysql";
-    const LOOKS: Looks = Looks::At("host");
-    const EXAMPLE: &'static str = "{ host: /run/mysqld/mysqld.sock, user: monitor, password: { env: MYSQL_PASSWORD }, warning: { slow: \"> 1\" } }";
+    const LOOKS: Looks = Looks::At("address");
+    const EXAMPLE: &'static str = "{ address: /run/mysqld/mysqld.sock, user: monitor, password: { env: MYSQL_PASSWORD }, warning: { slow: \"> 1\" } }";
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        self.place = Place::of(&self.host, self.port, None)?;
-        if self.user.is_empty() {
-            return Err(Invalid::at("user", "`user` must not be empty".to_owned()));
+        self.place = self.address.place(3306, self.tls.as_ref())?;
+        for (setting, text) in [("user", Some(&self.user)), ("database", self.database.as_ref())] {
+            if text.is_some_and(|text| text.is_empty() || text.len() > MAX_NAME || text.contains('\0')) {
+                return Err(Invalid::at(setting, format!("`{setting}` has 1 to {MAX_NAME} bytes")));
+            }
+        }
+        if self.password.as_ref().is_some_and(|password| password.reveal().contains('\0')) {
+            return Err(Invalid::at("password", "a password has no NUL in it".to_owned()));
         }
         rows::validate(self.query.as_deref(), self.asked())?;
-        match self.query {
-            Some(_) => Ok(()),
-            None => Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS),
+        if self.query.is_some() {
+            return Ok(());
         }
+        let mut limits = LIMITS.to_vec();
+        limits.extend(self.tls.as_ref().filter(|tls| tls.verify).map(|_| CERTIFICATE));
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, &limits)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
         let looked = match &self.query {
-            Some(query) => self.query(context, query.clone()).await?,
+            Some(query) => self.query(context, query).await?,
             None => self.look(context).await,
         };
-        match looked {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        looked.or_else(Failure::into_answer)
     }
 }
 
@@ -134,10 +144,15 @@ impl Mysql {
         Asked { unit, only, except, warning, bad }
     }
 
-    async fn query(&self, context: &Context<'_>, query: String) -> Result<Result<Report, Failure>, CheckError> {
+    async fn query(&self, context: &Context<'_>, query: &str) -> Result<Result<Report, Failure>, CheckError> {
         let start = Instant::now();
-        let answer = run(self, Deadline::of(context), async move |session| session.ask(&query).await).await;
-        let table = match answer {
+        let asking = async {
+            let mut session = Session::open(self, Deadline::of(context)).await?;
+            let table = session.ask(query).await?;
+            session.leave().await;
+            Ok(table)
+        };
+        let table = match asking.await {
             Ok(table) => table,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -148,29 +163,24 @@ impl Mysql {
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
         let start = Instant::now();
-        let deadline = Deadline::of(context);
-        let before: Option<Counters> = context.recall();
-        let begun = context.now;
-        let counters = move |status: &Record| Counters::of(begun + start.elapsed(), status, COUNTERS);
-        let looked = run(self, deadline, async move |session| {
-            let mut health = health(session).await?;
-            let replication = replication(session).await?;
-            let time = start.elapsed().as_secs_f64();
-            let mut now = counters(&health);
-            let growth = if let Some(before) = before {
-                now.since(&before)
-            } else {
-                tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-                health = self::health(session).await?;
-                let first = std::mem::replace(&mut now, counters(&health));
-                now.since(&first)
-            };
-            Ok((health, replication, time, now, growth))
-        });
-        let (health, replication, time, now, growth) = looked.await?;
+        let mut session = Session::open(self, Deadline::of(context)).await?;
+        let replication = replication(&mut session).await?;
+        let mut health = health(&mut session).await?;
+        let time = start.elapsed().as_secs_f64();
+        let clock = Clock::of_server(context, start);
+        let first = clock.reading(Named::of(&health, COUNTERS));
+        let span = match clock.span(context.recall(), first).await {
+            Ok(span) => span,
+            Err(first) => {
+                health = self::health(&mut session).await?;
+                first.until(clock.reading(Named::of(&health, COUNTERS)))
+            }
+        };
+        let certificate = session.certificate_left(context.now);
+        session.leave().await;
         let mut report = context.report();
-        report.remember(&now);
-        self.judge(&mut report, time, &health, &replication, growth.as_ref());
+        report.remember(&span.now);
+        self.judge(&mut report, time, &health, &replication, &span, certificate);
         Ok(report)
     }
 
@@ -180,15 +190,15 @@ impl Mysql {
         time: f64,
         health: &Record,
         replication: &Replication,
-        growth: Option<&Growth>,
+        span: &Span<Named>,
+        certificate: Option<f64>,
     ) {
         let number = |name: &str| health.get(name).and_then(|value| value.parse::<f64>().ok());
         let text = |name: &str| health.get(name).map_or("", String::as_str);
-        let rate = |name: &str| growth.and_then(|growth| growth.rate(name));
         let most = number("max_connections").filter(|most| *most > 0.0);
         let used = number("threads_connected").zip(most).map(|(used, most)| 100.0 * used / most);
         let (missed, reads) = ("innodb_buffer_pool_reads", "innodb_buffer_pool_read_requests");
-        let missed = growth.and_then(|growth| growth.by(missed).zip(growth.by(reads)));
+        let missed = span.by(missed).zip(span.by(reads));
         let hits =
             missed.filter(|(_, reads)| *reads > 0.0).map(|(missed, reads)| 100.0 * (1.0 - missed / reads).max(0.0));
         let numbers = [
@@ -196,12 +206,13 @@ impl Mysql {
             ("connections", number("threads_connected")),
             ("connections_used", used),
             ("running", number("threads_running")),
-            ("queries", rate("questions")),
-            ("slow", rate("slow_queries")),
-            ("aborted", rate("aborted_connects")),
+            ("queries", span.rate("questions")),
+            ("slow", span.rate("slow_queries")),
+            ("aborted", span.rate("aborted_connects")),
             ("hits", hits),
             ("lag", replication.lag()),
             ("uptime", number("uptime")),
+            ("certificate", certificate),
         ];
         let texts = [("replication", replication.state()), ("version", Some(text("version")))];
         let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name, Value::Number(value?))));
@@ -260,7 +271,7 @@ async fn replication(session: &mut Session) -> Result<Replication, Failure> {
                 return Ok(Replication::Status(status));
             }
             Err(error) if error.code == SYNTAX => {}
-            Err(error) if error.code == DENIED => return Ok(Replication::Denied(excerpt(&error.message))),
+            Err(error) if error.code == DENIED => return Ok(Replication::Denied(error.message)),
             Err(error) => return Err(session.failure(&error)),
         }
     }

@@ -106,7 +106,7 @@ impl CheckKind for Network {
             None => (None, BTreeSet::new()),
         };
         let deadline = Deadline::of(context);
-        let span = counters::span(context, last, || self.look(context, deadline)).await?;
+        let span = counters::of_host(context, last, || self.look(context, deadline)).await?;
         let mut report = context.report();
         let judge = Judge::new(FIELDS, &self.warning, &self.bad).filtered(&self.only, &self.except);
         for (name, interface) in &span.now.counters {

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use self::echo::{Echoes, Plan, ping};
 use crate::net::{Deadline, Failure, Family, Peer};
-use crate::server::peer;
 use crate::settings::{OneOrMore, Size};
 
 const FIELDS: &[Field<'static>] = &[
@@ -99,7 +98,10 @@ impl CheckKind for Ping {
             return Err(Invalid::at("host", format!("a check pings 1 to {MAX_HOSTS} hosts, not {}", hosts.len())));
         }
         for (index, host) in hosts.iter().enumerate() {
-            peer(host, 1)?;
+            if Peer::of(host.trim(), 1).is_none() {
+                let why = "is no name of a host and no address, such as `db.example.org`, `10.0.0.1` or `::1`";
+                return Err(Invalid::at("host", format!("`{host}` {why}")));
+            }
             if hosts.iter().take(index).any(|other| other == host) {
                 return Err(Invalid::at("host", format!("`{host}` stands here twice")));
             }

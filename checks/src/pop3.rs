@@ -7,8 +7,8 @@ use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::net::mail::{BANNER, CERTIFICATE, LIMITS, Login, Mail, Security, TIME};
-use crate::net::{Address, Deadline, Failure, Family, Peer, TlsSettings};
+use crate::net::mail::{BANNER, CERTIFICATE, Login, Mail, Server, TIME};
+use crate::net::{Address, Deadline, Failure, Family, TlsSettings};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -48,9 +48,6 @@ pub(crate) struct Pop3 {
     /// When it is bad, written as `warning` is. Without a word about it, a certificate that is verified is bad below 3 days.
     #[serde(default)]
     bad: Thresholds,
-    /// How TLS is spoken with `starttls: true` and no word about `tls`.
-    #[serde(skip)]
-    usual: TlsSettings,
 }
 
 impl CheckKind for Pop3 {
@@ -61,44 +58,33 @@ impl CheckKind for Pop3 {
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        if let Some(tls) = &self.tls {
-            tls.validate().map_err(|why| ("tls", why))?;
-        }
-        if let Some(login) = &self.login {
-            login.validate(&self.peer(), !self.security().is_none())?;
-        }
-        let limits = if self.security().verifies() { LIMITS } else { &[] };
+        let limits = self.server().validate()?;
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
 impl Pop3 {
-    fn security(&self) -> Security<'_> {
-        Security::of(self.tls.as_ref(), self.starttls, &self.usual)
-    }
-
-    fn peer(&self) -> Peer {
-        self.address.peer(if matches!(self.security(), Security::AtOnce(_)) { 995 } else { 110 })
+    fn server(&self) -> Server<'_> {
+        let Self { address, family, tls, starttls, login, .. } = self;
+        let (tls, login) = (tls.as_ref(), login.as_ref());
+        Server { address, family: *family, tls, starttls: *starttls, login, ports: [110, 995] }
     }
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
-        let peer = self.peer();
-        let mut mail = Mail::open(&peer, self.family, self.security(), Deadline::of(context)).await?;
-        let greeting = mail.lines.line("the greeting").await?;
+        let server = self.server();
+        let mut mail = server.open(Deadline::of(context)).await?;
+        let greeting = mail.wire.line("the greeting").await?;
         mail.banner = match greeting.strip_prefix("+OK") {
             Some(banner) => banner.trim().to_owned(),
-            None => return Err(Failure::Bad(format!("{peer} refuses to serve: it says `{}`", excerpt(&greeting)))),
+            None => return Err(mail.wire.fault(format!("refuses to serve: it says `{}`", excerpt(&greeting)))),
         };
-        if let Security::Later(settings) = self.security() {
+        if self.starttls {
             ask(&mut mail, "STLS", "STLS").await?;
-            mail = mail.secure(settings).await?;
+            mail = mail.secure().await?;
         }
         let (mut did, mut counts) = ("greets", Vec::new());
         if let Some(Login { user, password }) = &self.login {
@@ -110,29 +96,29 @@ impl Pop3 {
             let numbers: Vec<f64> =
                 said.split_whitespace().map_while(|word| word.parse::<u64>().ok()).map(|n| n as f64).collect();
             let [messages, size, ..] = numbers.as_slice() else {
-                return Err(Failure::Bad(format!("{peer} does not count the messages, but says `{}`", excerpt(&said))));
+                return Err(mail.wire.fault(format!("does not count the messages, but says `{}`", excerpt(&said))));
             };
             counts = vec![("messages", *messages), ("size", *size)];
         }
         let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         let report = mail.report(context, &judge, &counts, did);
         // How the server takes its leave does not matter.
-        let _ = mail.lines.send(b"QUIT\r\n").await;
+        let _ = mail.wire.send(b"QUIT\r\n").await;
         Ok(report)
     }
 }
 
 /// What stands behind `+OK`.
 async fn answer(mail: &mut Mail<'_>, name: &str) -> Result<String, Failure> {
-    let line = mail.lines.line(&format!("the answer to {name}")).await?;
+    let line = mail.wire.line(&format!("the answer to {name}")).await?;
     match line.strip_prefix("+OK") {
         Some(said) => Ok(said.trim().to_owned()),
-        None => Err(Failure::Bad(format!("{} refuses {name}: it says `{}`", mail.peer, excerpt(&line)))),
+        None => Err(mail.wire.fault(format!("refuses {name}: it says `{}`", excerpt(&line)))),
     }
 }
 
 /// Sends a line, which is called `name` in messages.
 async fn ask(mail: &mut Mail<'_>, line: &str, name: &str) -> Result<String, Failure> {
-    mail.lines.send(format!("{line}\r\n").as_bytes()).await?;
+    mail.wire.send(format!("{line}\r\n").as_bytes()).await?;
     answer(mail, name).await
 }

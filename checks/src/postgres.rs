@@ -3,6 +3,8 @@
 mod session;
 
 use monchero_core::check::Looks;
+use std::path::Path;
+
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
@@ -12,9 +14,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::session::Session;
-use crate::net::{Deadline, Failure, TlsSettings};
+use crate::counters::{Clock, Named, Span};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings};
 use crate::rows::{self, Asked};
-use crate::server::{Counters, Growth, Place, SECOND_READING, localhost};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -43,6 +45,9 @@ const LIMITS: &[Limit] = &[
     Limit { field: "wraparound", warning: "> 40%", bad: "> 75%" },
 ];
 
+/// The counters that are remembered from run to run.
+const COUNTERS: &[&str] = &["blks_hit", "blks_read"];
+
 /// Whether a PostgreSQL server lets us in, and how it is, or what a query of yours answers.
 ///
 /// A server that refuses, does not answer, or does not let us in is bad. Sessions only read
@@ -56,12 +61,10 @@ const LIMITS: &[Limit] = &[
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Postgres {
-    /// The name or address of the host, or the directory of the Unix socket (`/run/postgresql`). Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port, which is also part of the name of the Unix socket. Default: `5432`.
-    #[serde(default = "usual_port")]
-    port: u16,
+    /// The host, and the port if it is not the usual one, 5432: `db.example.org`, `10.0.0.1:5433`. Or the directory of the Unix socket,
+    /// `/run/postgresql`, or, if its port is another one, the socket itself, `/run/postgresql/.s.PGSQL.5433`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The user.
     user: String,
     /// The password. Without `tls` the server decides how well it is protected on the way.
@@ -98,24 +101,25 @@ pub(crate) struct Postgres {
     place: Place,
 }
 
-fn usual_port() -> u16 {
-    5432
-}
-
 fn usual_database() -> String {
     "postgres".to_owned()
 }
 
+/// Whether a path is that of a Unix socket of a server, or else that of its directory.
+fn is_socket(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".s.PGSQL."))
+}
+
 impl CheckKind for Postgres {
     const NAME: &'static str = "postgres";
-    const LOOKS: Looks = Looks::At("host");
-    const EXAMPLE: &'static str = "{ host: db.example.org, user: monitor, password: { env: PGPASSWORD }, tls: true, database: shop, query: \"select count(*) from orders where state = 'stuck'\", warning: \"> 10\" }";
+    const LOOKS: Looks = Looks::At("address");
+    const EXAMPLE: &'static str = "{ address: db.example.org, user: monitor, password: { env: PGPASSWORD }, tls: true, database: shop, query: \"select count(*) from orders where state = 'stuck'\", warning: \"> 10\" }";
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        self.place = match Place::of(&self.host, self.port, self.tls.as_ref())? {
-            Place::Socket(directory) => Place::Socket(directory.join(format!(".s.PGSQL.{}", self.port))),
-            network @ Place::Network(_) => network,
+        self.place = match self.address.place(5432, self.tls.as_ref())? {
+            Place::Socket(path) if !is_socket(&path) => Place::Socket(path.join(".s.PGSQL.5432")),
+            place => place,
         };
         for (setting, text) in [("user", &self.user), ("database", &self.database)] {
             if text.is_empty() || text.contains('\0') {
@@ -134,10 +138,7 @@ impl CheckKind for Postgres {
             Some(query) => self.query(context, query).await?,
             None => self.look(context).await,
         };
-        match looked {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        looked.or_else(Failure::into_answer)
     }
 }
 
@@ -182,39 +183,35 @@ impl Postgres {
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
         let start = Instant::now();
-        let deadline = Deadline::of(context);
-        let before: Option<Counters> = context.recall();
-        let now = || context.now + start.elapsed();
-        let counters = |health: &_, now| Counters::of(now, health, &["blks_hit", "blks_read"]);
-        let (health, time, counters, growth) = Session::run(self, deadline, async |session| {
-            let health = session.ask(HEALTH).await?.record();
+        let (health, time, span) = Session::run(self, Deadline::of(context), async |session| {
+            let mut health = session.ask(HEALTH).await?.record();
             let time = start.elapsed().as_secs_f64();
-            let first = counters(&health, now());
-            if let Some(before) = &before {
-                let growth = first.since(before);
-                return Ok((health, time, first, growth));
-            }
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            let health = session.ask(HEALTH).await?.record();
-            let second = counters(&health, now());
-            let growth = second.since(&first);
-            Ok((health, time, second, growth))
+            let clock = Clock::of_server(context, start);
+            let first = clock.reading(Named::of(&health, COUNTERS));
+            let span = match clock.span(context.recall(), first).await {
+                Ok(span) => span,
+                Err(first) => {
+                    health = session.ask(HEALTH).await?.record();
+                    first.until(clock.reading(Named::of(&health, COUNTERS)))
+                }
+            };
+            Ok((health, time, span))
         })
         .await?;
         let mut report = context.report();
-        report.remember(&counters);
-        self.judge(&mut report, time, &health, growth.as_ref());
+        report.remember(&span.now);
+        self.judge(&mut report, time, &health, &span);
         Ok(report)
     }
 
-    fn judge(&self, report: &mut Report, time: f64, health: &rows::Record, growth: Option<&Growth>) {
+    fn judge(&self, report: &mut Report, time: f64, health: &rows::Record, span: &Span<Named>) {
         let number = |name: &str| health.get(name).and_then(|value| value.parse::<f64>().ok());
         let text = |name: &str| health.get(name).map_or("", String::as_str);
         let most = number("max_connections").filter(|most| *most > 0.0);
         let numbers = [
             ("time", Some(time)),
             ("connections_used", number("connections").zip(most).map(|(used, most)| 100.0 * used / most)),
-            ("hits", growth.and_then(|growth| growth.share("blks_hit", "blks_read"))),
+            ("hits", span.share("blks_hit", "blks_read")),
         ];
         let named = ["connections", "waiting", "oldest_transaction", "lag", "replicas", "size", "wraparound"];
         let numbers = numbers.into_iter().chain(named.map(|name| (name, number(name))));

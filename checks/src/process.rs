@@ -11,6 +11,7 @@ use monchero_core::{CheckError, Invalid, Report, State, Thresholds, text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::APART;
 use crate::host;
 use crate::net::Deadline;
 use crate::proc::{self, Detail, Process, Snapshot, Times};
@@ -73,8 +74,6 @@ const ALL: &[Limit] = &[Limit { field: "zombies", warning: "> 10", bad: "" }];
 const MAX_REMEMBERED: usize = 1_500;
 /// How many restarts are remembered.
 const MAX_RESTARTS: usize = 100;
-/// How long the first run, which remembers nothing, watches the CPU times.
-const WATCHED: Duration = Duration::from_millis(500);
 /// How many processes the further output lists.
 const MAX_LISTED: usize = 10;
 
@@ -193,7 +192,7 @@ impl CheckKind for ProcessCheck {
 /// The CPU times of all processes a little before the first look.
 async fn watch(context: &Context<'_>, deadline: Deadline) -> Result<Memory, CheckError> {
     let before = proc::list(context, deadline).await?;
-    tokio::time::sleep(WATCHED.min(deadline.left() / 2)).await;
+    tokio::time::sleep(APART.min(deadline.left() / 2)).await;
     Ok(Memory { at: before.now, times: times(&before.processes), ..Memory::default() })
 }
 

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use self::resp::{Reply, ask};
-use crate::net::{Deadline, Failure, TlsSettings};
-use crate::server::{Counters, Growth, Place, SECOND_READING, Wire, localhost};
+use crate::counters::{Clock, Named, Span};
+use crate::net::{Deadline, Failure, Place, ServerAddress, TlsSettings, Wire};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -64,12 +64,10 @@ const COUNTERS: &[&str] = &["keyspace_hits", "keyspace_misses", "rejected_connec
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Redis {
-    /// The name or address of the host, or the path of a Unix socket. Default: `localhost`.
-    #[serde(default = "localhost")]
-    host: String,
-    /// The port. Default: `6379`.
-    #[serde(default = "usual_port")]
-    port: u16,
+    /// The host, and the port if it is not the usual one, 6379, or the path of a Unix socket: `cache.example.org`, `10.0.0.1:6380`,
+    /// `/run/redis/redis.sock`. Default: `localhost`.
+    #[serde(default)]
+    address: ServerAddress,
     /// The user, for servers with access control lists. Default: the default user.
     user: Option<String>,
     /// The password. Without `tls` it is sent as it is.
@@ -97,19 +95,15 @@ pub(crate) struct Redis {
     ready: (Place, Vec<String>),
 }
 
-fn usual_port() -> u16 {
-    6379
-}
-
 impl CheckKind for Redis {
     const NAME: &'static str = "redis";
-    const LOOKS: Looks = Looks::At("host");
-    const EXAMPLE: &'static str = "{ host: cache.example.org, password: { env: REDIS_PASSWORD }, command: LLEN jobs, warning: { value: \"> 1000\" } }";
-    const SHORT_FOR: Option<&'static str> = Some("host");
+    const LOOKS: Looks = Looks::At("address");
+    const EXAMPLE: &'static str = "{ address: cache.example.org, password: { env: REDIS_PASSWORD }, command: LLEN jobs, warning: { value: \"> 1000\" } }";
+    const SHORT_FOR: Option<&'static str> = Some("address");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        let place = Place::of(&self.host, self.port, self.tls.as_ref())?;
+        let place = self.address.place(6379, self.tls.as_ref())?;
         if self.user.is_some() && self.password.is_none() {
             return Err(Invalid::at("user", "a user needs a `password`".to_owned()));
         }
@@ -127,10 +121,7 @@ impl CheckKind for Redis {
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
@@ -141,25 +132,22 @@ impl Redis {
         let (place, command) = &self.ready;
         let mut wire = place.open(self.tls.as_ref(), deadline).await?;
         self.log_in(&mut wire).await?;
-        let mut info = info(&mut wire).await?;
         let reply = self.command(&mut wire, command).await?;
+        let mut info = info(&mut wire).await?;
         let time = start.elapsed().as_secs_f64();
-        let counters = |info: &BTreeMap<_, _>| Counters::of(context.now + start.elapsed(), info, COUNTERS);
-        let mut now = counters(&info);
-        let growth = if let Some(before) = context.recall::<Counters>() {
-            now.since(&before)
-        } else {
-            tokio::time::sleep(SECOND_READING.min(deadline.left() / 2)).await;
-            let before = now;
-            info = self::info(&mut wire).await?;
-            now = counters(&info);
-            now.since(&before)
+        let clock = Clock::of_server(context, start);
+        let first = clock.reading(Named::of(&info, COUNTERS));
+        let span = match clock.span(context.recall(), first).await {
+            Ok(span) => span,
+            Err(first) => {
+                info = self::info(&mut wire).await?;
+                first.until(clock.reading(Named::of(&info, COUNTERS)))
+            }
         };
         let mut report = context.report();
-        report.remember(&now);
-        let certificate = wire.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
-        let certificate = certificate.map(|certificate| certificate.left(context.now));
-        self.judge(&mut report, time, &info, growth.as_ref(), reply.as_ref(), certificate);
+        report.remember(&span.now);
+        let certificate = wire.certificate_left(context.now);
+        self.judge(&mut report, time, &info, &span, reply.as_ref(), certificate);
         Ok(report)
     }
 
@@ -204,7 +192,7 @@ impl Redis {
         report: &mut Report,
         time: f64,
         info: &BTreeMap<String, String>,
-        growth: Option<&Growth>,
+        span: &Span<Named>,
         reply: Option<&Reply>,
         certificate: Option<f64>,
     ) {
@@ -221,9 +209,9 @@ impl Redis {
             ("clients_used", share("connected_clients", "maxclients")),
             ("blocked", number("blocked_clients")),
             ("keys", keys(info)),
-            ("hits", growth.and_then(|growth| growth.share("keyspace_hits", "keyspace_misses"))),
-            ("rejected", growth.and_then(|growth| growth.rate("rejected_connections"))),
-            ("evicted", growth.and_then(|growth| growth.rate("evicted_keys"))),
+            ("hits", span.share("keyspace_hits", "keyspace_misses")),
+            ("rejected", span.rate("rejected_connections")),
+            ("evicted", span.rate("evicted_keys")),
             ("lag", lag(info)),
             ("replicas", number("connected_slaves").filter(|_| role == Some("master"))),
             ("uptime", number("uptime_in_seconds")),

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::base64::base64;
-use crate::net::mail::{BANNER, CERTIFICATE, LIMITS, Login, Mail, Security, TIME};
-use crate::net::{Address, Deadline, Failure, Family, Peer, TlsSettings, reply};
+use crate::net::mail::{BANNER, CERTIFICATE, Login, Mail, Server, TIME};
+use crate::net::{Address, Deadline, Failure, Family, TlsSettings, reply};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[TIME, CERTIFICATE, BANNER];
@@ -50,9 +50,6 @@ pub(crate) struct Smtp {
     /// When it is bad, written as `warning` is. Without a word about it, a certificate that is verified is bad below 3 days.
     #[serde(default)]
     bad: Thresholds,
-    /// How TLS is spoken with `starttls: true` and no word about `tls`.
-    #[serde(skip)]
-    usual: TlsSettings,
 }
 
 impl CheckKind for Smtp {
@@ -64,12 +61,7 @@ impl CheckKind for Smtp {
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        if let Some(tls) = &self.tls {
-            tls.validate().map_err(|why| ("tls", why))?;
-        }
-        if let Some(login) = &self.login {
-            login.validate(&self.peer(), !self.security().is_none())?;
-        }
+        let limits = self.server().validate()?;
         for (setting, text) in [("helo", &self.helo), ("from", &self.from), ("to", &self.to)] {
             if text.as_ref().is_some_and(|text| text.contains(|c: char| c.is_control() || " <>".contains(c))) {
                 return Err(Invalid::at(
@@ -78,41 +70,35 @@ impl CheckKind for Smtp {
                 ));
             }
         }
-        let limits = if self.security().verifies() { LIMITS } else { &[] };
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
-        match self.look(context).await {
-            Ok(report) => Ok(report),
-            Err(failure) => failure.into_answer(),
-        }
+        self.look(context).await.or_else(Failure::into_answer)
     }
 }
 
 impl Smtp {
-    fn security(&self) -> Security<'_> {
-        Security::of(self.tls.as_ref(), self.starttls, &self.usual)
-    }
-
-    fn peer(&self) -> Peer {
-        self.address.peer(if matches!(self.security(), Security::AtOnce(_)) { 465 } else { 25 })
+    fn server(&self) -> Server<'_> {
+        let Self { address, family, tls, starttls, login, .. } = self;
+        let (tls, login) = (tls.as_ref(), login.as_ref());
+        Server { address, family: *family, tls, starttls: *starttls, login, ports: [25, 465] }
     }
 
     async fn look(&self, context: &Context<'_>) -> Result<Report, Failure> {
-        let peer = self.peer();
-        let mut mail = Mail::open(&peer, self.family, self.security(), Deadline::of(context)).await?;
+        let server = self.server();
+        let mut mail = server.open(Deadline::of(context)).await?;
         let greeting = expect(&mut mail, "the greeting", &[220]).await?;
         mail.banner = greeting.first().cloned().unwrap_or_default();
         let helo = self.helo.as_deref().unwrap_or(context.host);
         let introduction = format!("EHLO {}", helo.replace(|c: char| c.is_control() || c == ' ', "-"));
         let mut offers = ask(&mut mail, &introduction, "EHLO", &[250]).await?;
-        if let Security::Later(settings) = self.security() {
+        if self.starttls {
             if !offers.iter().any(|offer| offer.trim().eq_ignore_ascii_case("STARTTLS")) {
-                return Err(Failure::Bad(format!("{peer} does not offer STARTTLS")));
+                return Err(mail.wire.fault("does not offer STARTTLS"));
             }
             ask(&mut mail, "STARTTLS", "STARTTLS", &[220]).await?;
-            mail = mail.secure(settings).await?;
+            mail = mail.secure().await?;
             offers = ask(&mut mail, &introduction, "EHLO", &[250]).await?;
         }
         let mut did = vec!["greets".to_owned()];
@@ -133,24 +119,24 @@ impl Smtp {
         let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         let report = mail.report(context, &judge, &[], &did.join(", "));
         // How the server takes its leave does not matter.
-        let _ = mail.lines.send(b"QUIT\r\n").await;
+        let _ = mail.wire.send(b"QUIT\r\n").await;
         Ok(report)
     }
 }
 
 /// The lines of a reply, which must have one of these codes.
 async fn expect(mail: &mut Mail<'_>, awaited: &str, codes: &[u16]) -> Result<Vec<String>, Failure> {
-    let (code, said) = reply(&mut mail.lines, mail.peer, awaited).await?;
+    let (code, said) = reply(&mut mail.wire, awaited).await?;
     if codes.contains(&code) {
         return Ok(said);
     }
     let what = awaited.strip_prefix("the answer to ").unwrap_or("to serve");
-    Err(Failure::Bad(format!("{} refuses {}: `{code} {}`", mail.peer, excerpt(what), excerpt(&said.join(" ")))))
+    Err(mail.wire.fault(format!("refuses {}: `{code} {}`", excerpt(what), excerpt(&said.join(" ")))))
 }
 
 /// Sends a line, which is called `name` in messages.
 async fn ask(mail: &mut Mail<'_>, line: &str, name: &str, codes: &[u16]) -> Result<Vec<String>, Failure> {
-    mail.lines.send(format!("{line}\r\n").as_bytes()).await?;
+    mail.wire.send(format!("{line}\r\n").as_bytes()).await?;
     expect(mail, &format!("the answer to {name}"), codes).await
 }
 
@@ -172,7 +158,7 @@ async fn log_in(mail: &mut Mail<'_>, Login { user, password }: &Login, offers: &
         ask(mail, &base64(password.reveal().as_bytes()), &name, &[235]).await?;
     } else {
         let ways = if ways.is_empty() { "no login at all".to_owned() } else { excerpt(&ways.join(", ")) };
-        return Err(Failure::Bad(format!("{} offers {ways}; PLAIN and LOGIN are what is known here", mail.peer)));
+        return Err(mail.wire.fault(format!("offers {ways}; PLAIN and LOGIN are what is known here")));
     }
     Ok(())
 }

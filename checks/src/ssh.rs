@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::net::{Address, Deadline, Failure, Family, Lines, Peer, open};
+use crate::net::{Address, Deadline, Failure, Family, Peer, Wire, open};
 use crate::settings::excerpt;
 
 const FIELDS: &[Field<'static>] = &[
@@ -82,18 +82,18 @@ impl Ssh {
     /// The line by which the server says who it is.
     async fn identification(&self, peer: &Peer, deadline: Deadline) -> Result<String, Failure> {
         let channel = open(peer, self.family, None, &[], deadline).await?;
-        let mut lines = Lines::new(channel.stream, peer, deadline);
+        let mut wire = Wire::over(channel, peer, deadline);
         let mut last = String::new();
         for _ in 0..MAX_LINES_BEFORE {
-            last = lines.line("its version").await?;
+            last = wire.line("its version").await?;
             if last.starts_with("SSH-") {
                 // Without a word of the client, servers log that somebody scans them.
-                let _ = lines.send(IDENTIFICATION).await;
+                let _ = wire.send(IDENTIFICATION).await;
                 return Ok(last);
             }
         }
-        Err(Failure::Bad(format!(
-            "{peer} does not say its version in its first {MAX_LINES_BEFORE} lines; the last is `{}`",
+        Err(wire.fault(format!(
+            "does not say its version in its first {MAX_LINES_BEFORE} lines; the last is `{}`",
             excerpt(&last)
         )))
     }

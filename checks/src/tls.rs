@@ -10,8 +10,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::net::{
-    Address, Certificate, Channel, Deadline, Failure, Family, Handshake, Lines, Peer, Secured, StartTls, TlsSettings,
-    connect,
+    Address, Certificate, Deadline, Failure, Family, Handshake, Peer, Secured, StartTls, TlsSettings, Wire, connect,
 };
 
 const FIELDS: &[Field<'static>] = &[
@@ -122,17 +121,15 @@ impl Tls {
 
     async fn look(&self, deadline: Deadline) -> Result<Secured, Failure> {
         let peer = self.peer();
-        let mut channel = Channel::from(connect(&peer, self.family, deadline).await?);
+        let mut wire = Wire::over(connect(&peer, self.family, deadline).await?.into(), &peer, deadline);
         if let Some(protocol) = self.starttls {
-            let mut lines = Lines::new(channel.stream, &peer, deadline);
-            protocol.ask(&mut lines, &peer).await?;
-            channel.stream = lines.into_stream()?;
+            protocol.ask(&mut wire, &peer.host).await?;
         }
         // PostgreSQL 17 wants to hear its name, and no other server minds.
         let protocols: &[&[u8]] = if self.starttls == Some(StartTls::Postgres) { &[b"postgresql"] } else { &[] };
         let handshake = Handshake { protocols, tolerant: true };
-        let channel = channel.secure(&peer, &self.settings(), handshake, deadline).await?;
-        channel.tls.ok_or_else(|| Failure::Unable(format!("no TLS was spoken with {peer}")))
+        let wire = wire.secure(&peer, &self.settings(), handshake).await?;
+        wire.tls.ok_or_else(|| Failure::Unable(format!("no TLS was spoken with {peer}")))
     }
 
     fn judge(&self, context: &Context<'_>, secured: &Secured, time: f64) -> Report {

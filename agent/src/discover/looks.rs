@@ -220,28 +220,21 @@ fn units(root: &Path) -> Result<Vec<Proposal>, String> {
     Ok(found)
 }
 
-/// Ports whose protocol is known: its name, the kind that speaks it, and the setting in which that kind takes host and port.
-const PORTS: [(u16, &str, &str, Form); 12] = [
-    (22, "SSH", "ssh", Form::Address),
-    (25, "SMTP", "smtp", Form::Address),
-    (53, "DNS", "tcp", Form::Address),
-    (80, "HTTP", "tcp", Form::Address),
-    (389, "LDAP", "tcp", Form::Address),
-    (443, "HTTPS", "tcp", Form::Address),
-    (1883, "MQTT", "tcp", Form::Address),
-    (3306, "MySQL", "tcp", Form::Address),
-    (5432, "PostgreSQL", "tcp", Form::Address),
-    (6379, "Redis", "redis", Form::HostAndPort),
-    (8080, "HTTP", "tcp", Form::Address),
-    (11211, "memcached", "memcached", Form::HostAndPort),
+/// Ports whose protocol is known: its name, and the kind that speaks it.
+const PORTS: [(u16, &str, &str); 12] = [
+    (22, "SSH", "ssh"),
+    (25, "SMTP", "smtp"),
+    (53, "DNS", "tcp"),
+    (80, "HTTP", "tcp"),
+    (389, "LDAP", "tcp"),
+    (443, "HTTPS", "tcp"),
+    (1883, "MQTT", "tcp"),
+    (3306, "MySQL", "tcp"),
+    (5432, "PostgreSQL", "tcp"),
+    (6379, "Redis", "redis"),
+    (8080, "HTTP", "tcp"),
+    (11211, "memcached", "memcached"),
 ];
-
-/// How a kind is told where a service is.
-#[derive(Clone, Copy)]
-enum Form {
-    Address,
-    HostAndPort,
-}
 
 /// What listens on TCP, by `/proc/net/tcp` and `/proc/net/tcp6`: `SL LOCAL_ADDRESS:PORT REMOTE STATE ..` in hexadecimal digits.
 fn ports(root: &Path) -> Result<Vec<Proposal>, String> {
@@ -251,10 +244,7 @@ fn ports(root: &Path) -> Result<Vec<Proposal>, String> {
     Ok(PORTS.iter().filter_map(|port| service(port, &listening)).collect())
 }
 
-fn service(
-    (port, protocol, kind, form): &(u16, &str, &'static str, Form),
-    listening: &[SocketAddr],
-) -> Option<Proposal> {
+fn service((port, protocol, kind): &(u16, &str, &'static str), listening: &[SocketAddr]) -> Option<Proposal> {
     let mut addresses: Vec<IpAddr> =
         listening.iter().filter(|address| address.port() == *port).map(SocketAddr::ip).collect();
     // What everybody can reach is asked where it is nearest.
@@ -269,11 +259,7 @@ fn service(
     let same_address = [address.as_str(), &v4, &v6, &named];
     let tcp = Way { kind: "tcp", same: words(&same_address), settings: vec![("address", address.clone())] };
     let same = words(&[&same_address[..], &[host.as_str(), "127.0.0.1", "::1", "localhost"]].concat());
-    let settings = match form {
-        Form::Address => tcp.settings.clone(),
-        Form::HostAndPort => vec![("host", host), ("port", port.to_string())],
-    };
-    let own = Way { kind, settings, same };
+    let own = Way { kind, same, ..tcp.clone() };
     let better = match *protocol {
         "HTTP" | "HTTPS" => " Better: the kind `http` with the URL that people use.",
         "PostgreSQL" | "MySQL" => " Better: a kind that logs in, with a user of its own.",
@@ -352,8 +338,8 @@ fn upses(root: &Path) -> Result<Vec<Proposal>, String> {
     Ok(names.iter().map(|name| ups(name, ip)).collect())
 }
 
-fn ups(name: &str, host: IpAddr) -> Proposal {
-    let settings = vec![("host", host.to_string()), ("ups", name.to_owned())];
+pub(super) fn ups(name: &str, host: IpAddr) -> Proposal {
+    let settings = vec![("address", host.to_string()), ("ups", name.to_owned())];
     let way = Way { kind: "nut", settings, same: words(&[name]) };
     proposal(&format!("ups-{name}"), "A UPS of the local upsd.", way)
 }

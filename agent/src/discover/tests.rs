@@ -97,7 +97,7 @@ fn what_a_busy_host_has() {
             "ssh-22: ssh { address: \"127.0.0.1:22\" }, or tcp { address: \"127.0.0.1:22\" }".to_owned(),
             "https-443: tcp { address: \"[::1]:443\" }".to_owned(),
             "postgresql-5432: tcp { address: \"127.0.0.1:5432\" }".to_owned(),
-            "redis-6379: redis { host: \"::1\", port: 6379 }, or tcp { address: \"[::1]:6379\" }".to_owned(),
+            "redis-6379: redis { address: \"[::1]:6379\" }, or tcp { address: \"[::1]:6379\" }".to_owned(),
             "certificates: certificate { path: \"/etc/letsencrypt/live/*/cert.pem\", private_key: privkey.pem }"
                 .to_owned(),
         ]
@@ -138,7 +138,9 @@ fn load(directory: &Path, text: &str) -> (Vec<String>, Vec<Configured>) {
 fn the_configuration_takes_what_is_proposed_and_then_nothing_is() {
     let root = busy_host();
     let (found, unseen) = look(root.path());
-    let chosen: Vec<Proposal> = found.iter().cloned().filter_map(Proposal::choose).collect();
+    // A UPS is asked for over the network, which no recorded host has.
+    let ups = looks::ups("rack", std::net::Ipv6Addr::LOCALHOST.into());
+    let chosen: Vec<Proposal> = found.iter().cloned().chain([ups]).filter_map(Proposal::choose).collect();
     assert!(chosen.len() > 8, "{:?}", shown(&chosen));
     let text = render("a\u{1b}host", &chosen, &[], &unseen);
     let directory = tempfile::tempdir().unwrap();

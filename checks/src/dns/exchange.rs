@@ -10,8 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 
-use crate::net::{Deadline, Failure, io_text};
-use crate::server::random;
+use crate::net::{Deadline, Failure, io_text, random};
 
 /// After how long without an answer the question is sent once more: UDP loses datagrams.
 const ASK_AGAIN: Duration = Duration::from_secs(1);

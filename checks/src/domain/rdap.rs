@@ -10,14 +10,16 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::web::{Got, Url, get};
-use crate::net::Deadline;
+use crate::http::{Document, Url};
+use crate::net::{Deadline, Failure};
 use crate::settings::excerpt;
 
 /// Which registry is responsible for which domains.
 const BOOTSTRAP: &str = "https://data.iana.org/rdap/dns.json";
 /// How long that list is used: it changes every few weeks.
 const BOOTSTRAP_AGE: Duration = Duration::from_hours(24);
+/// How large a document may be, in bytes: IANA's list has 100 KB.
+const MAX_BODY: usize = 2 * 1024 * 1024;
 /// How many values of a status are kept; there are two dozen in all.
 const MAX_STATUS: usize = 30;
 /// What the status of a domain says that does not work, or soon will not: as RDAP writes it, the worst first.
@@ -49,8 +51,7 @@ pub(super) async fn ask(name: &str, server: Option<&Url>, deadline: Deadline) ->
         Some(server) => server.clone(),
         None => responsible(name, deadline).await?,
     };
-    let url = server.below(&format!("domain/{name}"));
-    let Got { status, body, from } = get(url, deadline).await?;
+    let Document { status, body, url: from } = get(server.with(&format!("/domain/{name}")), deadline).await?;
     match status {
         200 => {
             let answer: Value = serde_json::from_slice(&body)
@@ -61,6 +62,14 @@ pub(super) async fn ask(name: &str, server: Option<&Url>, deadline: Deadline) ->
         429 => Err(format!("{from} refuses to answer: too many questions were asked from this address")),
         other => Err(format!("{from} answers with the status {other}")),
     }
+}
+
+/// Gets a document; an error is the reason why it could not be had.
+async fn get(url: Url, deadline: Deadline) -> Result<Document, String> {
+    let got = Document::get(url, "application/rdap+json, application/json", MAX_BODY, deadline).await;
+    got.map_err(|failure| match failure {
+        Failure::Bad(why) | Failure::Unable(why) => why,
+    })
 }
 
 /// URLs of servers, by the ends of the names that they know.
@@ -75,8 +84,9 @@ async fn responsible(name: &str, deadline: Deadline) -> Result<Url, String> {
     let list = if let Some(list) = fresh {
         list
     } else {
-        let got = get(BOOTSTRAP.parse()?, deadline).await?;
-        let list = Arc::new(bootstrap(&got.body).ok_or_else(|| format!("{BOOTSTRAP} is not the list that it was"))?);
+        let document = get(BOOTSTRAP.parse()?, deadline).await?;
+        let list =
+            Arc::new(bootstrap(&document.body).ok_or_else(|| format!("{BOOTSTRAP} is not the list that it was"))?);
         *known = Some((Instant::now(), Arc::clone(&list)));
         list
     };

@@ -11,7 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::request::credentials;
 use super::url::Url;
-use crate::net::{Channel, Deadline, Failure, Family, Lines, Peer, connect};
+use crate::net::{Channel, Deadline, Failure, Family, Peer, Wire, connect};
 use crate::settings::excerpt;
 
 /// How many headers a proxy may send when it opens a tunnel.
@@ -90,8 +90,8 @@ impl Proxy {
         if !url.tls {
             return Ok(channel);
         }
-        let mut lines = Lines::new(channel.stream, &self.url.peer, deadline);
-        let status = self.open_tunnel(&mut lines, &url.peer).await.map_err(unable)?;
+        let mut wire = Wire::new(channel.stream, &self.url.peer, deadline);
+        let status = self.open_tunnel(&mut wire, &url.peer).await.map_err(unable)?;
         match status {
             200..=299 => {}
             500..=599 => return Err(Failure::Bad(format!("the proxy {self} cannot reach {}: {status}", url.peer))),
@@ -103,10 +103,10 @@ impl Proxy {
             }
             _ => return Err(Failure::Unable(format!("the proxy {self} refuses to lead to {}: {status}", url.peer))),
         }
-        Ok(Channel { stream: lines.into_stream()?, ..channel })
+        Ok(Channel { stream: wire.into_stream()?, ..channel })
     }
 
-    async fn open_tunnel(&self, lines: &mut Lines, peer: &Peer) -> Result<u16, Failure> {
+    async fn open_tunnel(&self, wire: &mut Wire, peer: &Peer) -> Result<u16, Failure> {
         let mut request = format!("CONNECT {peer} HTTP/1.1\r\nHost: {peer}\r\n").into_bytes();
         for (name, value) in &self.headers() {
             request.extend(format!("{name}: ").into_bytes());
@@ -114,12 +114,12 @@ impl Proxy {
             request.extend(b"\r\n");
         }
         request.extend(b"\r\n");
-        lines.send(&request).await?;
-        let first = lines.line("the answer to CONNECT").await?;
+        wire.send(&request).await?;
+        let first = wire.line("the answer to CONNECT").await?;
         let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
         let status = status.ok_or_else(|| Failure::Unable(format!("it says `{}`", excerpt(&first))))?;
         for _ in 0..MAX_HEADERS {
-            if lines.line("the end of its headers").await?.is_empty() {
+            if wire.line("the end of its headers").await?.is_empty() {
                 return Ok(status);
             }
         }

@@ -92,12 +92,18 @@ fn encode(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// The headers that are sent, all but `Host` and those that say who asks.
-fn headers(own: &BTreeMap<String, MaybeSecret>) -> Result<HeaderMap, Invalid> {
+/// The headers that say who asks, and for how long.
+pub(super) fn who_asks() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers
+}
+
+/// The headers that are sent, all but `Host`.
+fn headers(own: &BTreeMap<String, MaybeSecret>) -> Result<HeaderMap, Invalid> {
+    let mut headers = who_asks();
     for (name, value) in own {
         let wrong = |why: &str| Invalid::at("headers", format!("`{name}` {why}"));
         let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("is no name of a header"))?;

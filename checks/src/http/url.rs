@@ -22,7 +22,7 @@ pub(crate) struct Url {
 
 impl Url {
     /// The same with `path` behind its own; without its query.
-    pub(super) fn with(self, path: &str) -> Self {
+    pub(crate) fn with(self, path: &str) -> Self {
         let own = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
         Self { path: format!("{own}{path}"), ..self }
     }

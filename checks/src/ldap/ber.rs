@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::net::Failure;
-use crate::server::Wire;
+use crate::net::{Failure, Wire};
 use crate::settings::excerpt;
 
 /// How long a message may be, in bytes: entries come without attributes.
@@ -109,11 +108,11 @@ pub(super) fn search(base: &str, scope: u8, filter: &BTreeMap<String, String>) -
 
 /// The next message. `awaited` is what it should be.
 pub(super) async fn read(wire: &mut Wire, awaited: &str) -> Result<Answer, Failure> {
-    let head = wire.exact(2, awaited).await?;
+    let head = wire.bytes(2, awaited).await?;
     let length = match head.as_slice() {
         [0x30, short @ 0..=0x7f] => usize::from(*short),
         [0x30, long @ 0x81..=0x84] => {
-            let bytes = wire.exact(usize::from(long & 0x7f), awaited).await?;
+            let bytes = wire.bytes(usize::from(long & 0x7f), awaited).await?;
             bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
         }
         _ => return Err(wire.fault("says what is not LDAP")),
@@ -121,7 +120,7 @@ pub(super) async fn read(wire: &mut Wire, awaited: &str) -> Result<Answer, Failu
     if length > MAX_MESSAGE {
         return Err(wire.fault(format!("sends {length} bytes instead of {awaited}, more than are read")));
     }
-    let body = wire.exact(length, awaited).await?;
+    let body = wire.bytes(length, awaited).await?;
     parse(&body).ok_or_else(|| wire.fault("says what is not LDAP"))
 }
 

@@ -1,7 +1,6 @@
 //! The packets of MQTT 3.1.1 that a reader needs.
 
-use crate::net::Failure;
-use crate::server::Wire;
+use crate::net::{Failure, Wire};
 
 /// How long a packet may be, in bytes: a message is a measured value or a report.
 const MAX_PACKET: usize = 256 * 1024;
@@ -101,7 +100,7 @@ pub(super) async fn read(wire: &mut Wire, awaited: &str) -> Result<Packet, Failu
             if length > MAX_PACKET {
                 return Err(wire.fault(format!("sends {length} bytes instead of {awaited}, more than are read")));
             }
-            let body = wire.exact(length, awaited).await?;
+            let body = wire.bytes(length, awaited).await?;
             return parse(kind, &body).ok_or_else(|| wire.fault("says what is not MQTT"));
         }
     }
@@ -109,7 +108,7 @@ pub(super) async fn read(wire: &mut Wire, awaited: &str) -> Result<Packet, Failu
 }
 
 async fn byte(wire: &mut Wire, awaited: &str) -> Result<u8, Failure> {
-    Ok(wire.exact(1, awaited).await?.first().copied().unwrap_or_default())
+    Ok(wire.bytes(1, awaited).await?.first().copied().unwrap_or_default())
 }
 
 fn parse(kind: u8, body: &[u8]) -> Option<Packet> {

@@ -52,6 +52,16 @@ impl FromStr for Peer {
     }
 }
 
+impl Peer {
+    /// A host alone, by name or address, at a port.
+    pub(crate) fn of(host: &str, port: u16) -> Option<Self> {
+        // Before a port, an IPv6 address needs brackets.
+        let is_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+        let text = if is_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        text.parse().ok()
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
@@ -83,6 +93,11 @@ pub(crate) struct Address {
 }
 
 impl Address {
+    /// This host.
+    pub(crate) fn localhost() -> Self {
+        Self { host: "localhost".to_owned(), port: None }
+    }
+
     /// The peer, at the usual port if none was named.
     pub(crate) fn peer(&self, usual: u16) -> Peer {
         Peer { host: self.host.clone(), port: self.port.unwrap_or(usual) }
@@ -97,9 +112,8 @@ impl FromStr for Address {
         if let Ok(Peer { host, port }) = text.parse() {
             return Ok(Self { host, port: Some(port) });
         }
-        // With any port behind it, a host alone is a peer; an IPv6 address alone needs brackets for that.
-        let host = if text.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{text}]:1") } else { format!("{text}:1") };
-        let Peer { host, .. } = host.parse().map_err(|_| {
+        // With any port behind it, a host alone is a peer.
+        let Peer { host, .. } = Peer::of(text, 1).ok_or_else(|| {
             format!("`{text}` is no host and no `host:port`, as in `mail.example.org`, `10.0.0.1:2525` or `[::1]:25`")
         })?;
         Ok(Self { host, port: None })

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{Context, Report, Secret};
+use monchero_core::{Context, Invalid, Report, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Deadline, Failure, Family, Handshake, Lines, Peer, Secured, TlsSettings, open, secure};
+use super::{Address, Deadline, Failure, Family, Handshake, Peer, TlsSettings, Wire, open};
 use crate::settings::excerpt;
 
 /// A user and a password.
@@ -24,7 +24,7 @@ pub(crate) struct Login {
 
 impl Login {
     /// Whether it can be said in one line, and to this peer.
-    pub(crate) fn validate(&self, peer: &Peer, secured: bool) -> Result<(), (&'static str, String)> {
+    fn validate(&self, peer: &Peer, secured: bool) -> Result<(), (&'static str, String)> {
         let has_control = |text: &str| text.chars().any(char::is_control);
         if has_control(&self.user) {
             return Err(("login.user", "a user has no control characters".to_owned()));
@@ -41,70 +41,66 @@ impl Login {
     }
 }
 
-/// How TLS is spoken with a mail server.
+/// What the settings of every kind of mail server say.
 #[derive(Clone, Copy)]
-pub(crate) enum Security<'a> {
-    None,
-    /// From the first byte.
-    AtOnce(&'a TlsSettings),
-    /// On request.
-    Later(&'a TlsSettings),
+pub(crate) struct Server<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) family: Family,
+    /// TLS from the first byte, unless it is asked for by STARTTLS.
+    pub(crate) tls: Option<&'a TlsSettings>,
+    pub(crate) starttls: bool,
+    pub(crate) login: Option<&'a Login>,
+    /// The usual port, and that where TLS is spoken from the first byte.
+    pub(crate) ports: [u16; 2],
 }
 
-impl<'a> Security<'a> {
-    /// What the settings `tls` and `starttls` of a kind say together; `usual` are the settings of those who say only `starttls: true`.
-    pub(crate) fn of(tls: Option<&'a TlsSettings>, starttls: bool, usual: &'a TlsSettings) -> Self {
-        match (tls, starttls) {
-            (None, false) => Self::None,
-            (Some(settings), false) => Self::AtOnce(settings),
-            (settings, true) => Self::Later(settings.unwrap_or(usual)),
-        }
+impl Server<'_> {
+    fn peer(self) -> Peer {
+        let [usual, with_tls] = self.ports;
+        self.address.peer(if self.tls_at_once().is_some() { with_tls } else { usual })
     }
 
-    pub(crate) fn is_none(self) -> bool {
-        matches!(self, Self::None)
+    fn tls_at_once(&self) -> Option<&TlsSettings> {
+        self.tls.filter(|_| !self.starttls)
     }
 
-    /// Whether the certificate is verified, and its validity has limits therefore.
-    pub(crate) fn verifies(self) -> bool {
-        match self {
-            Self::None => false,
-            Self::AtOnce(settings) | Self::Later(settings) => settings.verify,
+    /// Whether the settings can be used together; limits for what nothing else is said about.
+    pub(crate) fn validate(self) -> Result<&'static [Limit], Invalid> {
+        if let Some(tls) = self.tls {
+            tls.validate().map_err(|why| ("tls", why))?;
         }
+        let is_secured = self.starttls || self.tls.is_some();
+        if let Some(login) = self.login {
+            login.validate(&self.peer(), is_secured)?;
+        }
+        Ok(if is_secured && self.tls.is_none_or(|tls| tls.verify) { LIMITS } else { &[] })
+    }
+
+    /// Connects, and speaks TLS if that is to be so at once.
+    pub(crate) async fn open(&self, deadline: Deadline) -> Result<Mail<'_>, Failure> {
+        let (peer, start) = (self.peer(), Instant::now());
+        let channel = open(&peer, self.family, self.tls_at_once(), &[], deadline).await?;
+        let wire = Wire::over(channel, &peer, deadline);
+        Ok(Mail { wire, banner: String::new(), peer, tls: self.tls, start })
     }
 }
 
 /// A connection to a mail server on which lines are spoken.
 pub(crate) struct Mail<'a> {
-    pub(crate) lines: Lines,
-    pub(crate) peer: &'a Peer,
+    pub(crate) wire: Wire,
     /// What the server said first.
     pub(crate) banner: String,
+    peer: Peer,
+    tls: Option<&'a TlsSettings>,
     start: Instant,
-    tls: Option<Secured>,
-    deadline: Deadline,
 }
 
-impl<'a> Mail<'a> {
-    /// Connects, and speaks TLS if that is to be so at once.
-    pub(crate) async fn open(
-        peer: &'a Peer,
-        family: Family,
-        security: Security<'_>,
-        deadline: Deadline,
-    ) -> Result<Self, Failure> {
-        let start = Instant::now();
-        let tls = if let Security::AtOnce(settings) = security { Some(settings) } else { None };
-        let channel = open(peer, family, tls, &[], deadline).await?;
-        let lines = Lines::new(channel.stream, peer, deadline);
-        Ok(Self { lines, peer, banner: String::new(), start, tls: channel.tls, deadline })
-    }
-
+impl Mail<'_> {
     /// Speaks TLS from here on.
-    pub(crate) async fn secure(self, settings: &TlsSettings) -> Result<Self, Failure> {
-        let stream = self.lines.into_stream()?;
-        let (stream, tls) = secure(stream, self.peer, settings, Handshake::default(), self.deadline).await?;
-        Ok(Self { lines: Lines::new(stream, self.peer, self.deadline), tls: Some(tls), ..self })
+    pub(crate) async fn secure(self) -> Result<Self, Failure> {
+        let settings = self.tls.cloned().unwrap_or_default();
+        let wire = self.wire.secure(&self.peer, &settings, Handshake::default()).await?;
+        Ok(Self { wire, ..self })
     }
 
     /// What is known at the end of the dialogue. `more` are values besides the time, the certificate and the banner.
@@ -119,7 +115,7 @@ impl<'a> Mail<'a> {
         let time = self.start.elapsed().as_secs_f64();
         let mut values = vec![("time", Value::Number(time)), ("banner", Value::Text(&self.banner))];
         let mut tls = "";
-        if let Some(secured) = &self.tls {
+        if let Some(secured) = &self.wire.tls {
             if let Some(certificate) = &secured.certificate {
                 values.push(("certificate", Value::Number(certificate.left(context.now))));
                 report.output = certificate.describe();
@@ -129,7 +125,7 @@ impl<'a> Mail<'a> {
         values.extend(more.iter().map(|(name, value)| (*name, Value::Number(*value))));
         judge.item(&mut report, "", &values, || {
             let banner = excerpt(&self.banner);
-            format!("{} {did} in {}{tls}, it says `{banner}`", self.peer, human(time, &Unit::SECONDS))
+            format!("{} {did} in {}{tls}, it says `{banner}`", self.wire, human(time, &Unit::SECONDS))
         });
         report
     }
@@ -142,4 +138,4 @@ pub(crate) const CERTIFICATE: Field<'static> =
 pub(crate) const BANNER: Field<'static> = Field::text("banner", "What the server says first.");
 
 /// When the certificate alerts, if it is verified and nothing else is said.
-pub(crate) const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
+const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];

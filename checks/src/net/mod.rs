@@ -1,12 +1,14 @@
 //! What kinds that talk to a service have in common: finding it, connecting, TLS, and giving up in time.
 
 mod connect;
-mod lines;
 pub(crate) mod mail;
+pub(crate) mod mysql;
 mod payload;
+mod place;
 mod resolve;
 mod starttls;
 mod tls;
+mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use monchero_core::check::Context;
 use monchero_core::duration::human;
 use monchero_core::{CheckError, Report, State};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,11 +25,12 @@ use tokio::time::{Instant, timeout_at};
 
 use connect::Connection;
 pub(crate) use connect::{Address, Peer, connect};
-pub(crate) use lines::Lines;
 pub(crate) use payload::{Payload, Reply, said};
+pub(crate) use place::{Place, ServerAddress};
 pub(crate) use resolve::resolve;
 pub(crate) use starttls::{StartTls, reply};
 pub(crate) use tls::{Certificate, Handshake, TlsSettings};
+pub(crate) use wire::Wire;
 
 /// Why a service could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +61,10 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// 95% of the time that the run has.
     pub(crate) fn of(context: &Context<'_>) -> Self {
-        let limit = context.timeout.mul_f64(0.95);
+        Self::after(context.timeout.mul_f64(0.95))
+    }
+
+    fn after(limit: Duration) -> Self {
         // A timeout of ages ends never.
         Self { end: Instant::now() + limit.min(Duration::from_secs(365 * 86_400)), limit }
     }
@@ -83,6 +90,14 @@ impl Deadline {
             Err(_) => Err(Failure::Bad(format!("{} timed out after {}", doing(), human(self.limit)))),
         }
     }
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| Failure::Unable("the system gives no random numbers".to_owned()))?;
+    Ok(bytes)
 }
 
 /// Something to read from and to write to.

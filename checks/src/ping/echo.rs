@@ -7,8 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::net::{Deadline, Failure, Family, Peer, io_text, resolve};
-use crate::server::random;
+use crate::net::{Deadline, Failure, Family, Peer, io_text, random, resolve};
 
 /// How long the last echo has to come back, if the run has so much time left.
 const LAST_WAIT: Duration = Duration::from_secs(2);

@@ -10,9 +10,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::Postgres;
-use crate::net::{Deadline, Failure, StartTls, Stream, io_text};
+use crate::net::{Deadline, Failure, Place, StartTls, Stream, io_text};
 use crate::rows::{MAX_ROWS, Table};
-use crate::server::Place;
 use crate::settings::excerpt;
 
 /// How long a message of the server may be, in bytes: a row. The client would otherwise make room for what its head claims.
@@ -32,8 +31,8 @@ impl Session<'_> {
         work: impl AsyncFnOnce(&Session<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let place = &settings.place;
-        let (inner, _) = place.stream(Some(StartTls::Postgres), settings.tls.as_ref(), deadline).await?;
-        let stream = Bounded { inner, head: Vec::new(), rest: 0 };
+        let wire = place.open_after(StartTls::Postgres, settings.tls.as_ref(), deadline).await?;
+        let stream = Bounded { inner: wire.into_stream()?, head: Vec::new(), rest: 0 };
         let mut config = Config::new();
         // Where TLS is spoken, it is spoken already.
         config.ssl_mode(tokio_postgres::config::SslMode::Disable);

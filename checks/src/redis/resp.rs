@@ -2,12 +2,8 @@
 
 use std::fmt;
 
-use crate::net::Failure;
-use crate::server::Wire;
+use crate::net::{Failure, Wire};
 use crate::settings::excerpt;
-
-/// How long a line of a reply may be, in bytes: numbers, and errors with their reason.
-const MAX_LINE: usize = 4 * 1024;
 
 /// How long a text in a reply may be, in bytes: what `INFO` says has about 6 KiB, and grows with the number of databases and replicas.
 const MAX_TEXT: usize = 256 * 1024;
@@ -55,7 +51,7 @@ pub(super) async fn ask(wire: &mut Wire, words: &[&str]) -> Result<Reply, Failur
     wire.send(&command).await?;
     // The first word says which; those behind it may be secret.
     let awaited = format!("the answer to {}", excerpt(words.first().unwrap_or(&"a command")));
-    let line = wire.line(MAX_LINE, &awaited).await?;
+    let line = wire.line(&awaited).await?;
     let strange = format!("does not speak the language of Redis: it says `{}`", excerpt(&line));
     let Some((kind, rest)) = line.split_at_checked(1) else { return Err(wire.fault(strange)) };
     let number = rest.parse::<i64>();
@@ -66,7 +62,7 @@ pub(super) async fn ask(wire: &mut Wire, words: &[&str]) -> Result<Reply, Failur
         ("*", Ok(count)) => Ok(Reply::List(count.max(0) as f64)),
         ("$", Ok(length)) => match usize::try_from(length) {
             Ok(length) if length <= MAX_TEXT => {
-                let text = wire.exact(length + 2, &awaited).await?;
+                let text = wire.bytes(length + 2, &awaited).await?;
                 Ok(Reply::Text(String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()))
             }
             Ok(length) => Err(wire.fault(format!("sends {awaited} with {length} bytes, more than are read"))),

@@ -70,12 +70,12 @@ async fn a_directory_lets_us_in_and_is_searched() {
         ("base: \"dc=example,dc=net\"".to_owned(), State::Bad, "does not search `dc=example,dc=net`: "),
         ("base: nonsense".to_owned(), State::Bad, "does not search `nonsense`: that is no name of an entry"),
     ] {
-        let result = run("ldap", &format!("host: 127.0.0.1\nport: {plain}\n{settings}"), TIMEOUT).await;
+        let result = run("ldap", &format!("address: 127.0.0.1:{plain}\n{settings}"), TIMEOUT).await;
         assert_eq!(result.state, state, "{settings}: {}", result.message);
         assert!(result.message.contains(said) && !result.message.contains("s3cret"), "{settings}: {}", result.message);
     }
     for (port, way) in [(plain, "starttls: true\n"), (secure, "")] {
-        let settings = format!("host: localhost\nport: {port}\n{way}tls: {{ ca: {ca} }}\n{admin}");
+        let settings = format!("address: localhost:{port}\n{way}tls: {{ ca: {ca} }}\n{admin}");
         let result = run("ldap", &settings, TIMEOUT).await;
         assert_eq!(result.state, State::Okay, "{way}: {}", result.message);
         assert!(value(&result, "certificate").is_some_and(|left| left > 86_400.0));

@@ -35,7 +35,7 @@ async fn publish(port: u16, payload: &str) {
 #[tokio::test]
 async fn a_broker_answers_and_keeps_messages() {
     let (_daemon, port) = mosquitto("allow_anonymous true", tempfile::tempdir().unwrap()).await;
-    let broker = format!("host: 127.0.0.1\nport: {port}\n");
+    let broker = format!("address: 127.0.0.1:{port}\n");
     let result = run("mqtt", &broker, TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);
     assert!(result.message.starts_with(&format!("127.0.0.1:{port} answers in ")), "{}", result.message);
@@ -68,7 +68,7 @@ async fn users_and_passwords() {
         ("user: watcher\npassword: wr0ng", State::Bad, "does not let us in: not authorised"),
         ("", State::Bad, "does not let us in: not authorised"),
     ] {
-        let result = run("mqtt", &format!("host: 127.0.0.1\nport: {port}\n{login}"), TIMEOUT).await;
+        let result = run("mqtt", &format!("address: 127.0.0.1:{port}\n{login}"), TIMEOUT).await;
         assert_eq!(result.state, state, "{}", result.message);
         assert!(result.message.contains(said) && !result.message.contains("w4tch"), "{}", result.message);
     }
@@ -79,7 +79,7 @@ async fn mqtt_speaks_tls() {
     let files = tls::certificate();
     let [ca, key] = ["ca.pem", "key.pem"].map(|name| files.path().join(name).display().to_string());
     let (_daemon, port) = mosquitto(&format!("allow_anonymous true\ncertfile {ca}\nkeyfile {key}"), files).await;
-    let result = run("mqtt", &format!("host: localhost\nport: {port}\ntls: {{ ca: {ca} }}"), TIMEOUT).await;
+    let result = run("mqtt", &format!("address: localhost:{port}\ntls: {{ ca: {ca} }}"), TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);
     assert!(value(&result, "certificate").is_some_and(|left| left > 86_400.0));
 }

@@ -42,7 +42,7 @@ async fn postgres(files: TempDir, more: &[&str]) -> (Daemon, u16) {
 }
 
 fn login(port: u16) -> String {
-    format!("host: 127.0.0.1\nport: {port}\nuser: owner\npassword: s3cret\n")
+    format!("address: 127.0.0.1:{port}\nuser: owner\npassword: s3cret\n")
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn a_postgres_server_is_measured_and_asked() {
 
     let socket = daemon.folder.path().display();
     let result =
-        run("postgres", &format!("host: {socket}\nport: {port}\nuser: owner\npassword: s3cret"), TIMEOUT).await;
+        run("postgres", &format!("address: {socket}/.s.PGSQL.{port}\nuser: owner\npassword: s3cret"), TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);
 
     for (query, state, said) in [
@@ -94,7 +94,7 @@ async fn a_postgres_server_is_measured_and_asked() {
         ("owner", "wr0ng", "does not let us in: password authentication failed for user \"owner\""),
         ("nobody", "x", "does not let us in: password authentication failed"),
     ] {
-        let settings = format!("host: 127.0.0.1\nport: {port}\nuser: {user}\npassword: {password}");
+        let settings = format!("address: 127.0.0.1:{port}\nuser: {user}\npassword: {password}");
         let result = run("postgres", &settings, TIMEOUT).await;
         assert_eq!(result.state, State::Bad);
         assert!(result.message.contains(said), "{}", result.message);
@@ -114,7 +114,7 @@ async fn postgres_speaks_tls() {
     let (daemon, port) = postgres(files, &options).await;
     let ca = daemon.folder.path().join("ca.pem");
     let settings =
-        format!("host: localhost\nport: {port}\nuser: owner\npassword: s3cret\ntls: {{ ca: {} }}\n", ca.display());
+        format!("address: localhost:{port}\nuser: owner\npassword: s3cret\ntls: {{ ca: {} }}\n", ca.display());
     let query = "query: select ssl::int from pg_stat_ssl where pid = pg_backend_pid()\nbad: \"< 1\"";
     let result = run("postgres", &format!("{settings}{query}"), TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);

@@ -18,7 +18,7 @@ async fn redis(arguments: &[&str]) -> (Daemon, u16) {
 #[tokio::test]
 async fn a_redis_server_is_measured() {
     let (daemon, port) = redis(&["--maxmemory", "100mb", "--maxclients", "50"]).await;
-    let result = run("redis", &format!("host: 127.0.0.1\nport: {port}"), TIMEOUT).await;
+    let result = run("redis", &format!("address: 127.0.0.1:{port}"), TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);
     assert!(result.message.starts_with("master 7."), "{}", result.message);
     assert_eq!(value(&result, "clients"), Some(1.0));
@@ -27,7 +27,7 @@ async fn a_redis_server_is_measured() {
     assert_eq!(value(&result, "rejected"), Some(0.0));
     assert!(value(&result, "memory_used").is_some_and(|used| used > 0.1 && used < 10.0));
     let socket = daemon.folder.path().join("redis.sock");
-    let settings = format!("host: {}\ncommand: \"RPUSH jobs a b c\"\nbad: {{ value: \"> 2\" }}", socket.display());
+    let settings = format!("address: {}\ncommand: \"RPUSH jobs a b c\"\nbad: {{ value: \"> 2\" }}", socket.display());
     let result = run("redis", &settings, TIMEOUT).await;
     assert_eq!(result.state, State::Bad);
     assert!(result.message.starts_with("value is 3, above 2 (master 7."), "{}", result.message);
@@ -38,8 +38,7 @@ async fn a_redis_server_is_measured() {
         ("TIME", "a list of 2"),
         ("ECHO ''", ""),
     ] {
-        let settings =
-            format!("port: {port}\nhost: 127.0.0.1\ncommand: \"{command}\"\nwarning: {{ reply: '!{reply}' }}");
+        let settings = format!("address: 127.0.0.1:{port}\ncommand: \"{command}\"\nwarning: {{ reply: '!{reply}' }}");
         let settings = if reply.is_empty() { settings.replace("'!'", "'!?*'").replace("!?*", "?*") } else { settings };
         let result = run("redis", &settings, TIMEOUT).await;
         assert_eq!(result.state, State::Okay, "{command}: {}", result.message);
@@ -50,7 +49,7 @@ async fn a_redis_server_is_measured() {
         ("command: GET jobs\ndatabase: 99", "refuses database 99: ERR DB index is out of range"),
         ("password: none needed", "does not let us in: ERR AUTH"),
     ] {
-        let result = run("redis", &format!("host: 127.0.0.1\nport: {port}\n{more}"), TIMEOUT).await;
+        let result = run("redis", &format!("address: 127.0.0.1:{port}\n{more}"), TIMEOUT).await;
         assert_eq!(result.state, State::Bad);
         assert!(result.message.starts_with(&format!("127.0.0.1:{port} {said}")), "{}", result.message);
     }
@@ -67,7 +66,7 @@ async fn users_and_passwords_of_redis() {
         ("password: wr0ng", State::Bad, "does not let us in: WRONGPASS"),
         ("user: watcher\npassword: w4tch\ncommand: GET a", State::Bad, "answers `GET a` with an error: NOPERM"),
     ] {
-        let result = run("redis", &format!("host: 127.0.0.1\nport: {port}\n{login}"), TIMEOUT).await;
+        let result = run("redis", &format!("address: 127.0.0.1:{port}\n{login}"), TIMEOUT).await;
         assert_eq!(result.state, state, "{}", result.message);
         assert!(result.message.contains(said), "{}", result.message);
         assert!(!result.message.contains("s3cret") && !result.message.contains("w4tch"), "{}", result.message);
@@ -78,9 +77,9 @@ async fn users_and_passwords_of_redis() {
 async fn a_replica_whose_master_is_gone_is_bad() {
     let (master, master_port) = redis(&["--repl-ping-replica-period", "1"]).await;
     let (mut replica, port) = redis(&["--replicaof", "127.0.0.1", &master_port.to_string()]).await;
-    let settings = format!("host: 127.0.0.1\nport: {port}");
+    let settings = format!("address: 127.0.0.1:{port}");
     replica.until(|| async { run("redis", &settings, TIMEOUT).await.state == State::Okay }).await;
-    let result = run("redis", &format!("host: 127.0.0.1\nport: {master_port}"), TIMEOUT).await;
+    let result = run("redis", &format!("address: 127.0.0.1:{master_port}"), TIMEOUT).await;
     assert_eq!((result.state, value(&result, "replicas")), (State::Okay, Some(1.0)), "{}", result.message);
     drop(master);
     replica.until(|| async { run("redis", &settings, TIMEOUT).await.state == State::Bad }).await;
@@ -110,11 +109,11 @@ async fn redis_speaks_tls() {
     ];
     let daemon = Daemon::start("/usr/bin/redis-server", &arguments, tempfile::tempdir().unwrap());
     let _daemon = daemon.listens_on(port).await;
-    let settings = format!("host: localhost\nport: {port}\ntls: {{ ca: \"{ca}\" }}");
+    let settings = format!("address: localhost:{port}\ntls: {{ ca: \"{ca}\" }}");
     let result = run("redis", &settings, TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);
     assert!(value(&result, "certificate").is_some_and(|left| left > 86_400.0));
-    let result = run("redis", &format!("host: localhost\nport: {port}\ntls: true"), TIMEOUT).await;
+    let result = run("redis", &format!("address: localhost:{port}\ntls: true"), TIMEOUT).await;
     assert_eq!(result.state, State::Bad);
     assert!(result.message.contains("is self-signed and not trusted"), "{}", result.message);
 }
@@ -130,16 +129,15 @@ async fn memcached(arguments: &[&str]) -> (Daemon, u16) {
 #[tokio::test]
 async fn a_memcached_server_is_measured() {
     let (_daemon, port) = memcached(&["-c", "100"]).await;
-    let result = run("memcached", &format!("host: 127.0.0.1\nport: {port}"), TIMEOUT).await;
+    let result = run("memcached", &format!("address: 127.0.0.1:{port}"), TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "{}", result.message);
     assert!(result.message.starts_with("memcached 1."), "{}", result.message);
     assert!(value(&result, "connections").is_some_and(|count| count >= 1.0));
     assert_eq!((value(&result, "items"), value(&result, "evicted")), (Some(0.0), Some(0.0)));
     assert_eq!(value(&result, "memory_used"), Some(0.0));
-    let result =
-        run("memcached", &format!("host: 127.0.0.1\nport: {port}\nbad: {{ version: \"1.*\" }}"), TIMEOUT).await;
+    let result = run("memcached", &format!("address: 127.0.0.1:{port}\nbad: {{ version: \"1.*\" }}"), TIMEOUT).await;
     assert_eq!(result.state, State::Bad);
-    let result = run("memcached", &format!("host: 127.0.0.1\nport: {port}\nuser: a\npassword: b"), TIMEOUT).await;
+    let result = run("memcached", &format!("address: 127.0.0.1:{port}\nuser: a\npassword: b"), TIMEOUT).await;
     assert_eq!(result.state, State::Okay, "a server that wants no password stores what it is sent: {}", result.message);
 }
 
@@ -154,7 +152,7 @@ async fn users_and_passwords_of_memcached() {
         ("user: watcher\npassword: wr0ng", State::Bad, "does not let us in: CLIENT_ERROR"),
         ("", State::Bad, "does not give its statistics: CLIENT_ERROR unauthenticated"),
     ] {
-        let result = run("memcached", &format!("host: 127.0.0.1\nport: {port}\n{login}"), TIMEOUT).await;
+        let result = run("memcached", &format!("address: 127.0.0.1:{port}\n{login}"), TIMEOUT).await;
         assert_eq!(result.state, state, "{}", result.message);
         assert!(result.message.contains(said) && !result.message.contains("w4tch"), "{}", result.message);
     }

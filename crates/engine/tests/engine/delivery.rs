@@ -25,6 +25,8 @@ const CASES: u64 = 3_000;
 /// How often a check runs, and again after a result that is to be confirmed.
 const INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
+/// How long before a hold ends the first target wants to know.
+const BEFORE_HOLD_ENDS: Duration = Duration::from_secs(60);
 /// How long everything is well before the end is judged: longer than any hold, any rest of a target and the window of flapping.
 const CALM: Duration = Duration::from_secs(650);
 
@@ -64,7 +66,7 @@ impl Scene {
         let [first, second] = self.remind.map(|remind| remind.map(Into::into));
         let bad = vec![State::Bad];
         [
-            Wants { states: all, remind: first, before_hold_ends: None },
+            Wants { states: all, remind: first, before_hold_ends: Some(BEFORE_HOLD_ENDS) },
             Wants { states: bad, remind: second, before_hold_ends: None },
         ]
     }
@@ -223,6 +225,9 @@ fn nothing_out_of_the_blue(heard: &[Heard], scene: &Scene, story: &dyn Fn() -> S
                         assert!(!is_sure || knows.is_problem() && knows != one.state, "{one:?} is no news{}", story());
                     }
                     NoticeKind::Reminder => assert!(!is_sure || knows == one.state, "{one:?}{}", story()),
+                    NoticeKind::HoldEnds => {
+                        assert!(one.state.is_problem() && wants.before_hold_ends.is_some(), "{one:?}{}", story());
+                    }
                     NoticeKind::Recovery => {
                         let ends = knows.is_problem() || owed || !news;
                         assert!(ends && one.state == State::Okay, "{one:?} from nothing{}", story());
@@ -232,6 +237,9 @@ fn nothing_out_of_the_blue(heard: &[Heard], scene: &Scene, story: &dyn Fn() -> S
                     }
                     NoticeKind::FlappingStarted => assert!(!is_sure || !flaps, "{one:?}{}", story()),
                     NoticeKind::FlappingEnded => assert!(!is_sure || flaps, "{one:?}{}", story()),
+                    NoticeKind::Summary | NoticeKind::Started | NoticeKind::Config | NoticeKind::Crashed => {
+                        panic!("{one:?} was not asked for{}", story());
+                    }
                 }
                 owed = one.state.is_problem() || owed && !one.confirmed;
                 (knows, flaps, made) = (one.state, one.kind == NoticeKind::FlappingStarted, Some(one.made));
