@@ -179,12 +179,12 @@ fn places(at: &Services) -> Vec<Place> {
         places.push(Place { name: name.to_owned(), section, yaml });
     };
     let (refuses, fails, redirects, takes) = (at.refuses.port, at.fails.port, at.redirects.port, at.takes.port);
-    let (garbage, refused) = (at.garbage.port, 1);
+    let (garbage, closed) = (at.garbage.port, 1);
     for (name, yaml) in [
         ("http-basic", format!("url: http://127.0.0.1:{refuses}/a\nbasic:\n  user: me\n  password: CANARY")),
         ("http-bearer", format!("url: http://127.0.0.1:{takes}/b\nbearer: CANARY")),
         ("http-redirect", format!("url: http://127.0.0.1:{redirects}/c\nbearer: CANARY")),
-        ("http-unanswered", format!("url: http://127.0.0.1:{refused}/\nbearer: CANARY")),
+        ("http-unanswered", format!("url: http://127.0.0.1:{closed}/\nbearer: CANARY")),
         ("http-no-tls", format!("url: https://127.0.0.1:{garbage}/\nbearer: CANARY")),
         ("http-form", format!("url: http://127.0.0.1:{fails}/d\nform:\n  password: CANARY\nexpect: {{ body: fine }}")),
         ("http-header", format!("url: http://127.0.0.1:{fails}/e\nheaders:\n  Authorization: CANARY")),
@@ -195,15 +195,15 @@ fn places(at: &Services) -> Vec<Place> {
         ("snmp-privacy", "address: 127.0.0.1:1\nv3:\n  user: me\n  auth: sha\n  auth_password: { env: KNOWN }\n  privacy: aes\n  privacy_password: CANARY\nrequest_timeout: 100ms\nprofile: ups".to_owned()),
         ("snmp-community", "address: 127.0.0.1:1\ncommunity: CANARY\nrequest_timeout: 100ms\nprofile: ups".to_owned()),
         ("nut", format!("address: 127.0.0.1:{}\nuser: me\npassword: CANARY", at.nut.port)),
-        ("redis", format!("host: 127.0.0.1\nport: {}\npassword: CANARY", at.redis.port)),
-        ("memcached", format!("host: 127.0.0.1\nport: {garbage}\nuser: me\npassword: CANARY")),
+        ("redis", format!("address: 127.0.0.1:{}\npassword: CANARY", at.redis.port)),
+        ("memcached", format!("address: 127.0.0.1:{garbage}\nuser: me\npassword: CANARY")),
         ("imap", format!("address: 127.0.0.1:{}\nlogin:\n  user: me\n  password: CANARY", at.imap.port)),
         ("pop3", format!("address: 127.0.0.1:{}\nlogin:\n  user: me\n  password: CANARY", at.pop3.port)),
         ("smtp", format!("address: 127.0.0.1:{}\nlogin:\n  user: me\n  password: CANARY", at.mail.port)),
-        ("mqtt", format!("host: 127.0.0.1\nport: {garbage}\nuser: me\npassword: CANARY")),
-        ("ldap", format!("host: 127.0.0.1\nport: {garbage}\nuser: cn=me\npassword: CANARY")),
-        ("postgres", format!("host: 127.0.0.1\nport: {garbage}\nuser: me\npassword: CANARY")),
-        ("mysql", format!("host: 127.0.0.1\nport: {refused}\nuser: me\npassword: CANARY")),
+        ("mqtt", format!("address: 127.0.0.1:{garbage}\nuser: me\npassword: CANARY")),
+        ("ldap", format!("address: 127.0.0.1:{garbage}\nuser: cn=me\npassword: CANARY")),
+        ("postgres", format!("address: 127.0.0.1:{garbage}\nuser: me\npassword: CANARY")),
+        ("mysql", format!("address: 127.0.0.1:{closed}\nuser: me\npassword: CANARY")),
     ] {
         add("checks", name, yaml);
     }
@@ -211,7 +211,7 @@ fn places(at: &Services) -> Vec<Place> {
         ("slack", format!("webhook: http://127.0.0.1:{refuses}/services/CANARY")),
         ("discord", format!("webhook: http://127.0.0.1:{redirects}/api/webhooks/1/CANARY")),
         ("teams", format!("webhook: http://127.0.0.1:{fails}/workflows/CANARY")),
-        ("mattermost", format!("webhook: http://127.0.0.1:{refused}/hooks/CANARY")),
+        ("mattermost", format!("webhook: http://127.0.0.1:{closed}/hooks/CANARY")),
         ("rocketchat", format!("webhook: https://127.0.0.1:{garbage}/hooks/CANARY")),
         ("telegram", format!("url: http://127.0.0.1:{refuses}\nchat: '-1'\ntoken: CANARY")),
         ("matrix", format!("url: http://127.0.0.1:{refuses}\nroom: '!a:b'\ntoken: CANARY")),

@@ -351,6 +351,9 @@ fn no_good_news_out_of_the_blue(world: &World<'_>, story: &dyn Fn() -> String) {
                 assert!(seen.notice.state.is_problem(), "{seen:?}");
             }
             NoticeKind::FlappingStarted => {}
+            NoticeKind::Summary | NoticeKind::Started | NoticeKind::Config | NoticeKind::Crashed => {
+                panic!("{seen:?} is about no check\n{}", story());
+            }
         }
     }
 }

@@ -364,7 +364,12 @@ impl Engine {
     /// How everything is now.
     pub(crate) fn picture(&self) -> Picture {
         let rows = self.entries.by_name().filter(|entry| !entry.gone).map(Entry::visible).cloned().collect();
-        Picture { host: Arc::clone(&self.host), now: self.wall(), rows, downtimes: self.downtimes.all().cloned().collect() }
+        Picture {
+            host: Arc::clone(&self.host),
+            now: self.wall(),
+            rows,
+            downtimes: self.downtimes.all().cloned().collect(),
+        }
     }
 }
 

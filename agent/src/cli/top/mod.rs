@@ -210,7 +210,8 @@ impl Edges {
             Ask::Downtime(check, lasting, comment) => {
                 let duration = Some(monchero_core::duration::format(lasting));
                 let checks = vec![check];
-                let request = DowntimeRequest { checks, duration, author: behind_sudo(), comment, ..Default::default() };
+                let request =
+                    DowntimeRequest { checks, duration, author: behind_sudo(), comment, ..Default::default() };
                 let screen = Screen { now: now(), ..self.screen.clone() };
                 self.operate(async move {
                     let planned = client.add_downtime(&request).await?.value()?;
