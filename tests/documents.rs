@@ -106,8 +106,12 @@ fn mistakes(block: &Block) -> Vec<String> {
     let path = directory.path().join(name);
     std::fs::write(&path, &block.text).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    if block.order == Order::Settings {
+        // The target of all examples.
+        std::fs::write(directory.path().join("conf.d/a.yaml"), "actions: { ops: { journal: {} } }\n").unwrap();
+    }
     let config = Chosen { path: directory.path().to_owned(), reason: Reason::User };
-    let variable = |_: &str| Some("a-secret".into());
+    let variable = |_: &str| Some("https://a-secret.example/".into());
     let secrets = SecretStore { variable: &variable, file: &monchero::config::read_secret };
     let options =
         LoadOptions { config: &config, kinds: Kinds::built_in(), env: Vec::new(), secrets, keep_settings: false };

@@ -311,7 +311,7 @@ fn a_summary_is_lists_in_text_and_page() {
         "<p>Wrong now:</p>\n<ul>\n<li>bad: shop",
         "503 &lt;b&gt;Service",
         "<li>and 2 more</li>",
-        "<code>monchero summary</code>",
+        ">monchero summary</code>",
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }

@@ -207,7 +207,7 @@ fn a_mail_arrives_as_it_was_written() {
     assert!(mail.body.contains(&format!("\nOutput:\n{output}")), "{}", mail.body);
     assert!(mail.body.contains(&format!("\n{}\n", event.message)));
     let page = mail.html.as_deref().expect("a page");
-    assert!(page.contains("<p>\u{fc}berlast: &lt;503&gt; &amp; &quot;x&quot; $(id) 100%</p>"), "{page}");
+    assert!(page.contains(">\u{fc}berlast: &lt;503&gt; &amp; &quot;x&quot; $(id) 100%</p>"), "{page}");
     assert!(page.contains(&format!("\n{}</pre>", event.output.trim_end())), "{page}");
 }
 
