@@ -163,22 +163,46 @@ impl<'a> Reader<'a> {
 
     /// A number or truth value, if the plain text is one; a text otherwise.
     fn visit_plain<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::Value, ReadError> {
-        match text {
-            "true" => return visitor.visit_bool(true),
-            "false" => return visitor.visit_bool(false),
-            _ if !looks_like_number(text) => return visitor.visit_str(text),
-            _ => {}
-        }
-        if let Ok(number) = text.parse::<u64>() {
-            return visitor.visit_u64(number);
-        }
-        if let Ok(number) = text.parse::<i64>() {
-            return visitor.visit_i64(number);
-        }
-        match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => visitor.visit_f64(number),
+        match plain(text) {
+            de::Unexpected::Bool(truth) => visitor.visit_bool(truth),
+            de::Unexpected::Unsigned(number) => visitor.visit_u64(number),
+            de::Unexpected::Signed(number) => visitor.visit_i64(number),
+            de::Unexpected::Float(number) => visitor.visit_f64(number),
             _ => visitor.visit_str(text),
         }
+    }
+
+    /// What is read into a struct or a map: a map and nothing else. Neither this nor [`Self::list`] goes by way of `deserialize_any`, which
+    /// would make code for every type to be read from everything else, only to refuse it.
+    fn map<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let result = match &self.node.value {
+            Value::Map(entries) => {
+                visitor.visit_map(MapReader { reader: self, entries: entries.iter(), current: None })
+            }
+            _ => Err(self.refuse(&visitor)),
+        };
+        result.map_err(|error| error.within(self.node))
+    }
+
+    /// What is read into a list: a list and nothing else.
+    fn list<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        let result = match &self.node.value {
+            Value::List(items) => visitor.visit_seq(ListReader { reader: self, items: items.iter(), index: 0 }),
+            _ => Err(self.refuse(&visitor)),
+        };
+        result.map_err(|error| error.within(self.node))
+    }
+
+    /// What stands here is not what is expected.
+    fn refuse(self, expected: &dyn de::Expected) -> ReadError {
+        let found = match &self.node.value {
+            Value::Null => de::Unexpected::Unit,
+            Value::List(_) => de::Unexpected::Seq,
+            Value::Map(_) => de::Unexpected::Map,
+            Value::Scalar { text, quoted: true } => de::Unexpected::Str(text),
+            Value::Scalar { text, quoted: false } => plain(text),
+        };
+        de::Error::invalid_type(found, expected)
     }
 
     /// A whole number in a range of its type.
@@ -220,6 +244,26 @@ impl<'a> Reader<'a> {
             Value::Null | Value::List(_) => return Err(wrong()),
         };
         self.secrets.fetch(source).map_err(|why| self.error(why))
+    }
+}
+
+/// What a plain text is, in serde's words.
+fn plain(text: &str) -> de::Unexpected<'_> {
+    match text {
+        "true" => return de::Unexpected::Bool(true),
+        "false" => return de::Unexpected::Bool(false),
+        _ if !looks_like_number(text) => return de::Unexpected::Str(text),
+        _ => {}
+    }
+    if let Ok(number) = text.parse::<u64>() {
+        return de::Unexpected::Unsigned(number);
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return de::Unexpected::Signed(number);
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => de::Unexpected::Float(number),
+        _ => de::Unexpected::Str(text),
     }
 }
 
@@ -331,7 +375,19 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         if matches!(self.node.value, Value::List(_)) {
             return Err(self.error("a list stands where a map of settings is expected"));
         }
-        self.deserialize_any(visitor)
+        self.map(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.map(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+        self.list(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ReadError> {
+        self.list(visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -362,7 +418,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        i128 u128 bytes byte_buf unit_struct seq tuple tuple_struct map identifier
+        i128 u128 bytes byte_buf unit_struct tuple_struct identifier
     }
 }
 
@@ -457,10 +513,10 @@ impl<'de> VariantAccess<'de> for VariantReader<'_> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, ReadError> {
-        self.content("a list")?.deserialize_any(visitor).map_err(|error| self.under(error))
+        self.content("a list")?.list(visitor).map_err(|error| self.under(error))
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
-        self.content("a map of settings")?.deserialize_any(visitor).map_err(|error| self.under(error))
+        self.content("a map of settings")?.map(visitor).map_err(|error| self.under(error))
     }
 }
