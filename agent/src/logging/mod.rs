@@ -14,9 +14,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogLevel, LogSettings};
 use line::Line;
@@ -73,7 +74,7 @@ impl Shared {
 pub(crate) struct Log {
     queue: SyncSender<Order>,
     shared: Arc<Shared>,
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
 }
 
 /// Keeps the log until it is dropped: then what was logged before is written.
@@ -98,18 +99,28 @@ pub(crate) fn start() -> std::io::Result<(Log, Writing)> {
     let front = Front { queue: queue.clone(), shared: Arc::clone(&shared) };
     // A second start, in a test that runs two daemons in one process, keeps the first.
     let _ = tracing_subscriber::registry().with(filter).with(front).try_init();
+    if let Some(Err(why)) = said() {
+        tracing::warn!("`{VARIABLE}` is not understood and counts for nothing: {why}");
+    }
     Ok((Log { queue: queue.clone(), shared, filter: handle }, Writing { queue, ended }))
 }
 
-/// What is logged: what the variable says, or else all from this level on.
-fn filter(level: LogLevel) -> EnvFilter {
+/// What is logged: what the variable says, and all from this level on where it says nothing.
+fn filter(level: LogLevel) -> Targets {
     let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warning => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
     };
-    EnvFilter::builder().with_env_var(VARIABLE).with_default_directive(level.into()).from_env_lossy()
+    let said = said().and_then(Result::ok).unwrap_or_default();
+    let level = said.default_level().unwrap_or(level);
+    Targets::new().with_default(level).with_targets(said)
+}
+
+/// What the variable says, if it is set.
+fn said() -> Option<Result<Targets, ParseError>> {
+    Some(std::env::var(VARIABLE).ok()?.parse())
 }
 
 impl Log {
