@@ -50,51 +50,53 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub(crate) struct Subject(pub(crate) String);
 
-/// A route: served by the daemon, described only when somebody asks for the document. Describing is a tree of schemas, which no daemon
-/// needs to hold.
+/// A route as it is served.
 struct Route {
     scope: Scope,
     path: &'static str,
     serve: fn() -> MethodRouter<Backend>,
+}
+
+/// A route as it is described.
+struct Described {
+    scope: Scope,
     describe: fn() -> UtoipaMethodRouter<Backend>,
 }
 
-macro_rules! route {
-    ($scope:ident, $method:ident $path:literal, $($handler:tt)+) => {
-        Route {
-            scope: Scope::$scope,
-            path: $path,
-            serve: || routing::$method($($handler)+),
-            describe: || routes!($($handler)+),
-        }
+/// Makes both of one list. They are apart, because only `gen` describes: what it wrote is what the daemon serves, and no code for that has
+/// to be in the daemon.
+macro_rules! routes_of {
+    ($($scope:ident $method:ident $path:literal $($part:ident)::+;)+) => {
+        const SERVED: &[Route] = &[$(Route { scope: Scope::$scope, path: $path, serve: || routing::$method($($part)::+) },)+];
+        const DESCRIBED: &[Described] = &[$(Described { scope: Scope::$scope, describe: || routes!($($part)::+) },)+];
     };
 }
 
-const TABLE: [Route; 19] = [
-    route!(Read, get "/v1/version", read::version),
-    route!(Read, get "/v1/openapi.json", read::document),
-    route!(Read, get "/v1/status", read::status),
-    route!(Read, get "/v1/check", read::check),
-    route!(Read, get "/v1/history", read::history),
-    route!(Read, get "/v1/metric-history", read::metric_history),
-    route!(Read, get "/v1/downtime", read::downtimes),
-    route!(Read, get "/v1/summary", summary::summary),
-    route!(Operate, post "/v1/run", operate::run),
-    route!(Operate, post "/v1/result", operate::submit),
-    route!(Operate, post "/v1/checks/{name}/signals", operate::signal),
-    route!(Operate, post "/v1/acknowledgement", operate::acknowledge),
-    route!(Operate, delete "/v1/acknowledgement", operate::unacknowledge),
-    route!(Operate, post "/v1/downtime", operate::add_downtime),
-    route!(Operate, delete "/v1/downtime", operate::end_downtime),
-    route!(Operate, post "/v1/reload", operate::reload),
-    route!(Operate, post "/v1/targets/{name}/test", drill::test),
-    route!(Operate, post "/v1/targets/{name}/summary", summary::send),
-    route!(Operate, post "/v1/checks/{name}/drill", drill::drill),
-];
+routes_of! {
+    Read get "/v1/version" read::version;
+    Read get "/v1/openapi.json" read::document;
+    Read get "/v1/status" read::status;
+    Read get "/v1/check" read::check;
+    Read get "/v1/history" read::history;
+    Read get "/v1/metric-history" read::metric_history;
+    Read get "/v1/downtime" read::downtimes;
+    Read get "/v1/summary" summary::summary;
+    Operate post "/v1/run" operate::run;
+    Operate post "/v1/result" operate::submit;
+    Operate post "/v1/checks/{name}/signals" operate::signal;
+    Operate post "/v1/acknowledgement" operate::acknowledge;
+    Operate delete "/v1/acknowledgement" operate::unacknowledge;
+    Operate post "/v1/downtime" operate::add_downtime;
+    Operate delete "/v1/downtime" operate::end_downtime;
+    Operate post "/v1/reload" operate::reload;
+    Operate post "/v1/targets/{name}/test" drill::test;
+    Operate post "/v1/targets/{name}/summary" summary::send;
+    Operate post "/v1/checks/{name}/drill" drill::drill;
+}
 
 /// The router, with the guard of its scope around each route.
 pub(crate) fn router(backend: Backend) -> Router {
-    let router = TABLE.iter().fold(Router::new(), |router, route| {
+    let router = SERVED.iter().fold(Router::new(), |router, route| {
         let scope = route.scope;
         let guarded =
             (route.serve)().layer(middleware::from_fn(move |request: Request, next: Next| guard(scope, request, next)));
@@ -107,7 +109,7 @@ pub(crate) fn router(backend: Backend) -> Router {
         .with_state(backend)
 }
 
-/// The OpenAPI document, as it is checked in and as the daemon serves it: indented, the same for the same program.
+/// The OpenAPI document, as it is checked in: indented, the same for the same program.
 pub fn openapi() -> String {
     let mut info = Info::new("monchero", "v1");
     info.description = Some(
@@ -121,7 +123,7 @@ pub fn openapi() -> String {
     license.identifier = Some("MIT OR Apache-2.0".to_owned());
     info.license = Some(license);
     let empty = OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build());
-    let document = TABLE.iter().fold(empty, |router, route| router.routes(described(route))).into_openapi();
+    let document = DESCRIBED.iter().fold(empty, |router, route| router.routes(described(route))).into_openapi();
     let mut document = document.to_pretty_json().unwrap_or_else(|error| {
         debug_assert!(false, "the document is plain data: {error}");
         String::new()
@@ -131,7 +133,7 @@ pub fn openapi() -> String {
 }
 
 /// A route with its scope in its description.
-fn described(route: &Route) -> UtoipaMethodRouter<Backend> {
+fn described(route: &Described) -> UtoipaMethodRouter<Backend> {
     let mut described = (route.describe)();
     for item in described.1.paths.values_mut() {
         for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
@@ -144,7 +146,7 @@ fn described(route: &Route) -> UtoipaMethodRouter<Backend> {
 /// Every route as it is described: its method, its path and the scope that it needs.
 pub fn routes() -> Vec<(HttpMethod, String, Scope)> {
     let mut found = Vec::new();
-    for route in &TABLE {
+    for route in DESCRIBED {
         let (_, paths, _) = (route.describe)();
         for (path, item) in paths.paths {
             for (method, operation) in
@@ -299,7 +301,7 @@ mod tests {
             "POST /v1/checks/{name}/drill",
         ];
         assert_eq!(all, expected, "a new route is listed here on purpose");
-        let served: Vec<&str> = TABLE.iter().map(|route| route.path).collect();
+        let served: Vec<&str> = SERVED.iter().map(|route| route.path).collect();
         assert!(listed.iter().map(|(_, path, _)| path.as_str()).eq(served), "served where it is described");
     }
 
@@ -307,6 +309,7 @@ mod tests {
     fn the_document_describes_every_route_and_names_no_unknown_schema() {
         let text = openapi();
         assert_eq!(text, openapi(), "the same every time");
+        assert_eq!(text, crate::read::DOCUMENT, "`cargo xtask gen` writes what is served");
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         for (method, path, scope) in routes() {
             let operation = &document["paths"][&path][word(&method).to_lowercase()];
