@@ -208,7 +208,7 @@ async fn a_broken_configuration_is_exit_status_65() {
     let daemon = Daemon::start_at(rows(), dir, &path);
     assert_eq!(
         out(&monchero(&path, &["reload"]).await),
-        "reloaded: 1 checks added, 0 changed, 0 removed, 5 untouched\n"
+        "reloaded: 1 check added, 0 changed, 0 removed, 5 untouched\n"
     );
     std::fs::write(broken, "").unwrap();
     let output = monchero(&daemon.path, &["reload"]).await;

@@ -1,25 +1,10 @@
 //! `monchero discover` on the host of the test, with the real program.
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod support;
+
 use std::time::{Duration, Instant};
 
-#[expect(clippy::disallowed_methods, reason = "the program under test")]
-fn monchero(config: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monchero"));
-    command
-        .args(words)
-        .arg("--config")
-        .arg(config)
-        .env("HOME", "/nonexistent")
-        .env_remove("SUDO_USER")
-        .stdin(Stdio::null());
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
+use support::{monchero, text};
 
 #[test]
 fn the_file_that_is_written_is_read_without_a_mistake_and_not_proposed_again() {

@@ -1,25 +1,10 @@
 //! `monchero import` with the real program: where it writes, what it says, how it ends.
 
+mod support;
+
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
-#[expect(clippy::disallowed_methods, reason = "the program under test")]
-fn monchero(config: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monchero"));
-    command
-        .args(words)
-        .arg("--config")
-        .arg(config)
-        .env("HOME", "/nonexistent")
-        .env_remove("SUDO_USER")
-        .stdin(Stdio::null());
-    command.output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
+use support::{monchero, text};
 
 #[test]
 fn what_is_imported_is_written_once_for_nobody_else_to_read_and_loads() {

@@ -1,7 +1,6 @@
 //! Signs of life: a request to a service that notices when they stop (Healthchecks, Uptime Kuma, another monitor).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use monchero_core::duration::DurationText;
@@ -59,13 +58,6 @@ struct Ready {
     url: Url,
     method: Method,
     headers: HeaderMap,
-}
-
-/// The address may hold a token.
-impl fmt::Debug for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&place(&self.url))
-    }
 }
 
 impl Alive {

@@ -1,14 +1,23 @@
 //! What a kind makes of its settings when they are validated.
 
+use std::fmt;
+
 use monchero_core::action::DeliveryError;
 
 /// There as soon as the settings were validated; nothing is delivered before.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Validated<T>(Option<T>);
 
 impl<T> Default for Validated<T> {
     fn default() -> Self {
         Self(None)
+    }
+}
+
+/// It may hold an address with a token in it.
+impl<T> fmt::Debug for Validated<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "validated" } else { "not validated" })
     }
 }
 

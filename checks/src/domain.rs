@@ -5,8 +5,7 @@ mod rdap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;

@@ -16,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use monchero_core::check::{CheckKind, Context, Signal, SignalKind};
 use monchero_core::duration::{DurationText, human};
 use monchero_core::items::{Field, Judge};
+use monchero_core::recurrence::{self, Recurrence};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -99,20 +100,18 @@ impl CheckKind for Heartbeat {
     const FIELDS: &'static [Field<'static>] = FIELDS;
 
     fn validate(&mut self) -> Result<(), Invalid> {
-        let zone = match &self.zone {
-            Some(name) => TimeZone::get(name).map_err(|_| {
-                Invalid::at("zone", format!("`{}` is no time zone that this host knows", excerpt(name)))
-            })?,
-            None => TimeZone::try_system().unwrap_or(TimeZone::UTC),
-        };
-        self.schedule = match (self.period, &self.cron, &self.calendar) {
-            (Some(period), None, None) => Schedule::every(period, zone)?,
-            (None, Some(cron), None) => Schedule::cron(cron, zone)?,
-            (None, None, Some(calendar)) => Schedule::calendar(calendar, zone)?,
-            (None, None, None) => {
+        let usual = TimeZone::try_system().unwrap_or(TimeZone::UTC);
+        let zone = recurrence::zone(self.zone.as_deref(), &usual)?;
+        let recurrence = Recurrence::of(self.cron.as_deref(), self.calendar.as_deref(), zone.clone())?;
+        self.schedule = match (self.period, recurrence) {
+            (Some(period), None) => Schedule::every(period, zone)?,
+            (None, Some(recurrence)) => Schedule::At(recurrence),
+            (None, None) => {
                 return Err(Invalid::at("", "it is not said when the job is due: `period`, `cron` or `calendar` does"));
             }
-            _ => return Err(Invalid::at("", "only one of `period`, `cron` and `calendar` says when the job is due")),
+            (Some(_), Some(_)) => {
+                return Err(Invalid::at("", "only one of `period`, `cron` and `calendar` says when the job is due"));
+            }
         };
         if self.shortest.is_some_and(|shortest| self.longest.is_some_and(|longest| longest <= shortest)) {
             return Err(Invalid::at("longest", "no run takes longer than `shortest` and not longer than `longest`"));

@@ -13,8 +13,7 @@ mod wanted;
 
 use std::collections::BTreeMap;
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::secret::MaybeSecret;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::text::{escape_controls, shorten, truncate_at_char};
+use monchero_core::text::{counted, escape_controls, shorten, truncate_at_char};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -296,7 +296,7 @@ impl Log {
         values.extend(followed.newest.map(|newest| ("silence", now - newest)));
         let judge = Judge::new(FIELDS, &self.warning, &self.bad);
         judge.item(report, "", &values, || {
-            let lines = if followed.lines == 1 { "1 line".to_owned() } else { format!("{} lines", followed.lines) };
+            let lines = counted(followed.lines, "line");
             let of = if followed.files == 1 { String::new() } else { format!(" of {} files", followed.files) };
             let first = if is_first && self.start == Start::End { ", followed from here on" } else { "" };
             let gone = match followed.gone {

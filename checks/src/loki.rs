@@ -1,7 +1,6 @@
 //! `loki`: whether Loki says that it is ready.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::Field;
 use monchero_core::secret::MaybeSecret;
 use monchero_core::{CheckError, Invalid, Report, Secret, Thresholds};

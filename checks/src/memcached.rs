@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, Secret, Thresholds};

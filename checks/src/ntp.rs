@@ -1,7 +1,6 @@
 //! `ntp`: whether a time server is well.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};

@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::metric::MAX_METRICS;
 use monchero_core::{CheckError, Invalid, Metric, Report, Secret, State, Thresholds, duration};

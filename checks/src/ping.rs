@@ -4,8 +4,7 @@ mod echo;
 
 use std::time::Duration;
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human, trim};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};

@@ -405,7 +405,7 @@ fn finish(service: &mut Report, first: &str, further: &str, notes: Vec<String>) 
 /// The result of a check that only carries services.
 fn count_services(report: &mut Report) {
     let count = report.services.len();
-    report.find(State::Okay, if count == 1 { "1 service".to_owned() } else { format!("{count} services") });
+    report.find(State::Okay, text::counted(count, "service"));
 }
 
 /// The range that alerts below `lower`, and at or above `upper`: how Checkmk means its levels.

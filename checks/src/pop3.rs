@@ -1,7 +1,6 @@
 //! `pop3`: whether a POP3 server greets, speaks TLS and lets a user in, and how many messages wait.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;

@@ -2,10 +2,9 @@
 
 mod session;
 
-use monchero_core::check::Looks;
 use std::path::Path;
 
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Filter, Invalid, Report, Secret, Thresholds};

@@ -1,7 +1,6 @@
 //! `smtp`: whether a mail server greets, speaks TLS, lets a user in and would take a mail.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;

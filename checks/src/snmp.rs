@@ -10,8 +10,7 @@ mod usm;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Filter, Judge, Value};
 use monchero_core::metric::MAX_METRICS;
 use monchero_core::report::MAX_MEMORY;

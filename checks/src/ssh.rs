@@ -1,7 +1,6 @@
 //! `ssh`: whether an SSH server says who it is.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};

@@ -1,7 +1,6 @@
 //! `time`: how far the host's clock is off.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};

@@ -1,7 +1,6 @@
 //! `tls`: the certificate of a server, the chain that it leads to, and how TLS is spoken.
 
-use monchero_core::check::Looks;
-use monchero_core::check::{CheckKind, Context};
+use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds};

@@ -23,6 +23,19 @@ pub(crate) struct TestAgent {
     env: Vec<(String, String)>,
 }
 
+/// Runs the program without a daemon, as a user without a home.
+#[expect(clippy::disallowed_methods, reason = "the commands end by themselves")]
+pub(crate) fn monchero(config: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.args(words).arg("--config").arg(config).env("HOME", "/nonexistent").env_remove("SUDO_USER");
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// What a program wrote.
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
 impl TestAgent {
     /// A folder with this as its only file of checks; nothing runs yet.
     pub(crate) fn configured(yaml: &str) -> Self {

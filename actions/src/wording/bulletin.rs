@@ -161,7 +161,7 @@ pub(crate) fn summary_sections(summary: &Summary) -> Vec<(&'static str, Vec<Stri
             format!("begins in {}, for {}", human(between(until, work.start)), human(between(work.start, work.end)))
         };
         let why = if work.comment.is_empty() { String::new() } else { format!(": {}", work.comment) };
-        name(&format!("{}: {when} ({}{why})", work.pattern, work.author))
+        name(&format!("{}: {when} ({}{why})", work.covers, work.author))
     });
     let mut sections = vec![
         ("Wrong now", problems),
@@ -205,7 +205,7 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use monchero_core::Name;
-    use monchero_core::summary::{PastIncident, Problem, Work};
+    use monchero_core::summary::{PastIncident, PlannedDowntime, Problem};
 
     use super::*;
 
@@ -224,8 +224,8 @@ mod tests {
         };
         let ended =
             PastIncident { check: Name::new("db"), state: State::Warning, since: at(-600), until: Some(at(-300)) };
-        let work = Work {
-            pattern: "db*".to_owned(),
+        let work = PlannedDowntime {
+            covers: "db*".to_owned(),
             start: at(7_200),
             end: at(10_800),
             author: "anna".to_owned(),

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use monchero_core::text::counted;
 
 use super::exit::{Ended, Failed};
 use super::screen::{self, Progress};
@@ -47,12 +48,9 @@ pub(super) fn discover(paths: &Paths, args: &DiscoverArgs) -> Ended {
     match target {
         Some(target) if !new.is_empty() => {
             write(&target, &text)?;
-            let plural = if new.len() == 1 { "" } else { "s" };
             let shown = target.display();
-            screen::print(&format!(
-                "{} check{plural} written to {shown}; read it, then `monchero reload`\n",
-                new.len()
-            ))?;
+            let checks = counted(new.len(), "check");
+            screen::print(&format!("{checks} written to {shown}; read it, then `monchero reload`\n"))?;
         }
         // A file without checks would be of no use.
         _ => screen::print(&text)?,

@@ -6,6 +6,7 @@ use clap::Args;
 use monchero_api::Client;
 use monchero_api::types::{DrillAnswer, DrillScript, DrillTarget, Plan, Verdict};
 use monchero_core::State;
+use monchero_core::text::counted;
 
 use super::exit::Ended;
 use super::notify;
@@ -100,7 +101,7 @@ fn bounded(script: &DrillScript) -> String {
         return why;
     }
     if let Some(limit) = script.limit {
-        let _ = write!(why, "; at most {limit} time{} for one incident", if limit == 1 { "" } else { "s" });
+        let _ = write!(why, "; at most {} for one incident", counted(limit, "time"));
     }
     if let Some(cooldown) = &script.cooldown {
         let _ = write!(why, "; then not for {cooldown}");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use monchero_core::text::counted;
 
 use super::exit::{Ended, Failed};
 use super::screen;
@@ -75,8 +76,7 @@ fn make(paths: &Paths, args: &ImportArgs) -> Result<Written, Failed> {
 }
 
 fn count(written: &Written) -> String {
-    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    format!("{} and {}", plural(written.checks, "check"), plural(written.actions, "action"))
+    format!("{} and {}", counted(written.checks, "check"), counted(written.actions, "action"))
 }
 
 /// Says on standard error what is left to do.

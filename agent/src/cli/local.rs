@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use monchero_core::node;
+use monchero_core::text::counted;
 use serde_json::json;
 
 use super::exit::{self, Ended, Failed};
@@ -56,7 +57,7 @@ pub(super) fn config(paths: &Paths, screen: &Screen, command: &ConfigCommand) ->
         return Ok(0.into());
     }
     let count = loaded.problems.len();
-    let error = format!("the configuration has {count} problem{}", if count == 1 { "" } else { "s" });
+    let error = format!("the configuration has {}", counted(count, "problem"));
     Err(Failed { exit: exit::CONFIG, ..Failed::new(error) }.hint(match command {
         ConfigCommand::Check { .. } => {
             "a daemon that starts runs what is good; a reload changes nothing until all of it is"
@@ -74,14 +75,15 @@ fn verdict(paths: &Paths, screen: &Screen, loaded: &Loaded) -> String {
     for warning in &loaded.configuration.warnings {
         let _ = writeln!(out, "warning: {}", screen::line(warning));
     }
-    let (checks, actions) = (loaded.configuration.checks.len(), loaded.configuration.actions.len());
+    let checks = counted(loaded.configuration.checks.len(), "check");
+    let actions = counted(loaded.configuration.actions.len(), "action");
     let what = if loaded.problems.is_empty() { "all good" } else { "good" };
     let conf_d = paths.conf_d();
     let place = match loaded.definition_files {
-        Some(files) => format!("{files} file{} of {}", if files == 1 { "" } else { "s" }, conf_d.display()),
+        Some(files) => format!("{} of {}", counted(files, "file"), conf_d.display()),
         None => format!("no file: there is no {}", conf_d.display()),
     };
-    let _ = writeln!(out, "{what}: {checks} checks and {actions} actions in {place}");
+    let _ = writeln!(out, "{what}: {checks} and {actions} in {place}");
     out
 }
 

@@ -7,6 +7,7 @@ use monchero_api::Client;
 use monchero_api::types::{ReloadSummary, ResultRequest, RunResult};
 use monchero_core::State;
 use monchero_core::quantity::{self, Unit};
+use monchero_core::text::counted;
 
 use super::exit::{self, Ended};
 use super::screen::{self, Progress, Screen};
@@ -112,8 +113,10 @@ pub(super) async fn reload(client: &Client, args: ReloadArgs) -> Ended {
 
 fn changes(summary: &ReloadSummary) -> String {
     let ReloadSummary { added, changed, removed, unchanged, warnings } = summary;
-    let mut out =
-        format!("reloaded: {added} checks added, {changed} changed, {removed} removed, {unchanged} untouched\n");
+    let mut out = format!(
+        "reloaded: {} added, {changed} changed, {removed} removed, {unchanged} untouched\n",
+        counted(*added, "check")
+    );
     for warning in warnings {
         let _ = writeln!(out, "warning: {}", screen::line(warning));
     }

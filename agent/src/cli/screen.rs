@@ -188,7 +188,7 @@ pub(super) fn summary(screen: &Screen, states: impl Iterator<Item = CheckState>)
         }
     }
     let all: usize = counts.iter().sum();
-    let mut out = format!("{all} check{}", if all == 1 { "" } else { "s" });
+    let mut out = text::counted(all, "check");
     let mut separator = ": ";
     for (state, count) in ORDER.iter().zip(counts).filter(|(_, count)| *count > 0) {
         let _ = write!(out, "{separator}{count} {}", screen.paint(state.as_str(), style(*state)));

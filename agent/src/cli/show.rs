@@ -9,6 +9,7 @@ use monchero_api::types::{
 };
 use monchero_api::{Answer, Client};
 use monchero_core::quantity::{self, Unit};
+use monchero_core::text::counted;
 use owo_colors::Style;
 
 use super::course::course;
@@ -145,9 +146,8 @@ fn why(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
             ));
         }
         (_, Confirmation::Hard) => lines.push(format!(
-            "hard: {} result{} in a row {} enough to confirm it",
-            check.max_attempts,
-            plural(check.max_attempts),
+            "hard: {} in a row {} enough to confirm it",
+            counted(check.max_attempts, "result"),
             if check.max_attempts == 1 { "is" } else { "are" }
         )),
     }
@@ -162,10 +162,6 @@ fn why(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
         lines.push(format!("the last confirmed change was {} ago", screen.since(since)));
     }
     lines
-}
-
-fn plural(count: u32) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 fn checked(screen: &Screen, detail: &Detail<'_>) -> String {

@@ -39,7 +39,7 @@ impl Loader<'_> {
         let zone = self.zone.clone();
         let begins = settings.as_ref().map(|settings| settings.begins(&zone));
         if let (Some(Err(wrong)), true) = (&begins, errors.is_empty()) {
-            errors.extend(wrong.iter().map(|(name, why)| node.error_at(name, why.clone())));
+            errors.extend(wrong.iter().map(|invalid| node.error_at(&invalid.path, invalid.why.clone())));
         }
         let fine = errors.is_empty() && !broken;
         for error in errors {

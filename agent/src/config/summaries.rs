@@ -7,8 +7,8 @@ use monchero_core::action::Action;
 use monchero_core::definition::SummaryDefinition;
 use monchero_core::duration::DurationText;
 use monchero_core::node::nearest;
-use monchero_core::recurrence::Recurrence;
-use monchero_core::text::{escape_controls, quote};
+use monchero_core::recurrence::{self, Recurrence};
+use monchero_core::text::escape_controls;
 use monchero_core::{Invalid, Name, duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,21 +44,9 @@ pub struct SummarySettings {
 
 impl SummarySettings {
     fn schedule(&self, usual: &TimeZone) -> Result<Recurrence, Invalid> {
-        let zone = match &self.zone {
-            Some(name) => TimeZone::get(name).map_err(|_| {
-                Invalid::at(
-                    "zone",
-                    format!("{} is no time zone of this system: write it as in `Europe/Berlin`", quote(name)),
-                )
-            })?,
-            None => usual.clone(),
-        };
-        match (&self.calendar, &self.cron) {
-            (Some(calendar), None) => Recurrence::calendar(calendar, zone).map_err(|why| Invalid::at("calendar", why)),
-            (None, Some(cron)) => Recurrence::cron(cron, zone).map_err(|why| Invalid::at("cron", why)),
-            (None, None) => Err(Invalid::at("", "it is not said when it is sent: `calendar` or `cron` does")),
-            (Some(_), Some(_)) => Err(Invalid::at("cron", "only one of `calendar` and `cron` says when it is sent")),
-        }
+        let zone = recurrence::zone(self.zone.as_deref(), usual)?;
+        let schedule = Recurrence::of(self.cron.as_deref(), self.calendar.as_deref(), zone)?;
+        schedule.ok_or_else(|| Invalid::at("", "it is not said when it is sent: `calendar` or `cron` does"))
     }
 }
 

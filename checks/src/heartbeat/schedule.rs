@@ -38,14 +38,6 @@ impl Schedule {
         Ok(Self::Every(period, zone))
     }
 
-    pub(super) fn cron(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
-        Ok(Self::At(Recurrence::cron(text, zone).map_err(|why| Invalid::at("cron", why))?))
-    }
-
-    pub(super) fn calendar(text: &str, zone: TimeZone) -> Result<Self, Invalid> {
-        Ok(Self::At(Recurrence::calendar(text, zone).map_err(|why| Invalid::at("calendar", why))?))
-    }
-
     /// Whether it goes by spans of time, not by what a clock on the wall shows.
     pub(super) fn is_period(&self) -> bool {
         matches!(self, Self::Every(..))

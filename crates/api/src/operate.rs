@@ -320,7 +320,10 @@ pub(crate) async fn reload(State(backend): State<Backend>) -> Result<Response, A
     match (backend.reload)().await {
         Ok(summary) => {
             let ReloadSummary { added, changed, removed, .. } = &summary;
-            Ok(done(format!("{added} checks added, {changed} changed, {removed} removed"), &summary))
+            Ok(done(
+                format!("{} added, {changed} changed, {removed} removed", text::counted(*added, "check")),
+                &summary,
+            ))
         }
         Err(problems) => Err(ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -17,7 +17,9 @@ use utoipa::ToSchema;
 
 pub use drill::{DrillAnswer, DrillRequest, DrillScript, DrillTarget, TestAnswer, TestRequest, Verdict};
 pub use past::{ActionEvent, Event, History, MetricHistory, NoticeEvent, Outcome, Point, TransitionEvent};
-pub use summary::{Counts, Flaps, Listed, PastIncident, Problem, Slow, Summary, SummaryRequest, Trouble, Work};
+pub use summary::{
+    Counts, Flaps, Listed, PastIncident, PlannedDowntime, Problem, Slow, Summary, SummaryRequest, Trouble,
+};
 
 /// The state of a check: what was found, or that nothing was found yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]

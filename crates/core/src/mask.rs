@@ -14,6 +14,8 @@ use crate::report::Report;
 const HIDDEN: &str = "***";
 /// Shorter texts are not hidden, in bytes: a word that stands everywhere is no secret, and to hide it would make texts unreadable.
 const SHORTEST: usize = 6;
+/// So many ends of cut texts are looked at, the last ones: more than one text has, and a service that repeats the sign costs no time.
+const MAX_ENDS: usize = 64;
 /// A part of an address that is at least this long is taken for a token of its own, in bytes: shorter ones are words and numbers.
 const SHORTEST_PART: usize = 16;
 
@@ -87,8 +89,9 @@ impl Mask {
 
 /// A text that was cut to its bound may end in the middle of a secret: at its end, or before `…`.
 fn hide_cut(form: &str, text: &mut String) {
-    let ends: Vec<usize> = text.match_indices('…').map(|(at, _)| at).chain([text.len()]).collect();
-    for end in ends.into_iter().rev() {
+    let ends = text.rmatch_indices('…').map(|(at, _)| at).take(MAX_ENDS);
+    let ends: Vec<usize> = std::iter::once(text.len()).chain(ends).collect();
+    for end in ends {
         let kept = text.get(..end).unwrap_or_default().trim_end();
         let lengths = (SHORTEST..form.len()).rev();
         let left = lengths.filter_map(|length| form.get(..length)).find(|start| kept.ends_with(start));

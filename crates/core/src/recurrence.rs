@@ -7,7 +7,8 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::text::{escape_controls, shorten};
+use crate::node::Invalid;
+use crate::text::{escape_controls, quote, shorten};
 use calendar::Calendar;
 
 /// How much of a text that is not understood is shown, in bytes.
@@ -26,7 +27,29 @@ enum Rule {
     Calendar(Box<Calendar>),
 }
 
+/// The time zone that the setting `zone` names, or the usual one.
+pub fn zone(name: Option<&str>, usual: &TimeZone) -> Result<TimeZone, Invalid> {
+    let Some(name) = name else { return Ok(usual.clone()) };
+    TimeZone::get(name).map_err(|_| {
+        let shown = quote(name);
+        Invalid::at("zone", format!("{shown} is no time zone of this system: write it as in `Europe/Berlin`"))
+    })
+}
+
 impl Recurrence {
+    /// What the settings `cron` and `calendar` say, of which one is given at most.
+    pub fn of(cron: Option<&str>, calendar: Option<&str>, zone: TimeZone) -> Result<Option<Self>, Invalid> {
+        let recurrence = match (cron, calendar) {
+            (None, None) => return Ok(None),
+            (Some(cron), None) => Self::cron(cron, zone).map_err(|why| Invalid::at("cron", why)),
+            (None, Some(calendar)) => Self::calendar(calendar, zone).map_err(|why| Invalid::at("calendar", why)),
+            (Some(_), Some(_)) => {
+                Err(Invalid::at("cron", "`calendar` is given too, and only one of them can say when"))
+            }
+        };
+        recurrence.map(Some)
+    }
+
     /// The five fields of a crontab, with Vixie's reading of changed clocks.
     pub fn cron(text: &str, zone: TimeZone) -> Result<Self, String> {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();

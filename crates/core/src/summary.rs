@@ -44,7 +44,7 @@ pub struct Summary {
     /// How many tries to deliver one failed.
     pub failed: u64,
     /// Downtimes that are in force or planned, the next first.
-    pub downtimes: Listed<Work>,
+    pub downtimes: Listed<PlannedDowntime>,
     /// Why the past could not be read, if it could not: what is said of the period is not complete then.
     pub incomplete: Option<String>,
 }
@@ -177,9 +177,9 @@ pub struct Slow {
 
 /// A downtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Work {
+pub struct PlannedDowntime {
     /// Which checks it covers.
-    pub pattern: String,
+    pub covers: String,
     /// When it begins.
     pub start: Timestamp,
     /// When it ends.
@@ -297,7 +297,12 @@ impl Tally {
     }
 
     /// The summary, with how everything is at its end.
-    pub fn finish<'a>(mut self, host: &str, seen: impl IntoIterator<Item = Seen<'a>>, works: Vec<Work>) -> Summary {
+    pub fn finish<'a>(
+        mut self,
+        host: &str,
+        seen: impl IntoIterator<Item = Seen<'a>>,
+        works: Vec<PlannedDowntime>,
+    ) -> Summary {
         let mut counts = Counts::default();
         let (mut problems, mut flapping, mut slowest) = (Vec::new(), Vec::new(), Vec::new());
         for Seen { check, status, message, took, held } in seen {
@@ -331,7 +336,7 @@ impl Tally {
             .map(|(check, (lasted, incidents))| Trouble { check, seconds: lasted.as_secs(), incidents })
             .collect();
         worst.sort_by_key(|trouble| Reverse((trouble.seconds, trouble.incidents)));
-        let mut downtimes: Vec<Work> = works.into_iter().filter(|work| work.end > self.until).collect();
+        let mut downtimes: Vec<PlannedDowntime> = works.into_iter().filter(|work| work.end > self.until).collect();
         downtimes.sort_by_key(|work| (work.start, work.end));
         Summary {
             host: host.to_owned(),
@@ -428,8 +433,8 @@ mod tests {
         let names: Vec<Name> = (0..25).map(|number| Name::new(&format!("check-{number:02}"))).collect();
         let mut tally = Tally::new(at(0), at(100));
         let now: Vec<CheckStatus> = names.iter().map(|name| live(&mut tally, name, &[(1, State::Bad)])).collect();
-        let works = [(300, 400), (-50, 50), (50, 150)].map(|(start, end)| Work {
-            pattern: "*".to_owned(),
+        let works = [(300, 400), (-50, 50), (50, 150)].map(|(start, end)| PlannedDowntime {
+            covers: "*".to_owned(),
             start: at(start),
             end: at(end),
             author: String::new(),

@@ -111,6 +111,11 @@ pub fn glob(pattern: &str, text: &str) -> bool {
     pattern.chars().all(|letter| letter == '*')
 }
 
+/// How many there are of a thing whose plural takes an `s`: `1 check`, `2 checks`.
+pub fn counted<N: std::fmt::Display + PartialEq + From<u8> + Copy>(count: N, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == N::from(1) { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

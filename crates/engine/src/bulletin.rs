@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::action::{Action, Bulletin, CheckFacts, Event, Happened, Lifecycle, Message, Occasion, Posted};
+use monchero_core::action::{Action, Bulletin, Event, Happened, Lifecycle, Message, Occasion, Posted};
 use monchero_core::definition::{ActionDefinition, Configuration, SummaryDefinition};
 use monchero_core::incident::stable_hash;
-use monchero_core::summary::{Seen, Summary, Tally, Work};
-use monchero_core::{DeliveryError, Name, NoticeKind, State, StateType, text};
+use monchero_core::summary::{PlannedDowntime, Seen, Summary, Tally};
+use monchero_core::{DeliveryError, Name, NoticeKind, State, text};
 use monchero_store::{NoticeRow, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -89,8 +89,8 @@ impl Picture {
             took: row.parent.is_none().then_some(row.duration),
             held: row.holds.first().map(monchero_core::Hold::word),
         });
-        let works = self.downtimes.iter().map(|downtime| Work {
-            pattern: downtime.covers.to_string(),
+        let works = self.downtimes.iter().map(|downtime| PlannedDowntime {
+            covers: downtime.covers.to_string(),
             start: downtime.start,
             end: downtime.end,
             author: downtime.author.clone(),
@@ -279,21 +279,8 @@ impl Engine {
             delivery_id,
             reference: None,
             event: Event {
-                host: self.host.to_string(),
-                check: CheckFacts { name: topic.clone(), kind: SELF_KIND.to_owned(), labels: BTreeMap::new() },
-                labels: BTreeMap::new(),
-                state,
-                previous_state: state,
-                state_type: StateType::Hard,
-                attempt: 1,
-                max_attempts: 1,
-                message: String::new(),
-                output: String::new(),
-                metrics: Vec::new(),
-                incident: None,
                 reason: kind.as_str().to_owned(),
-                now: wall,
-                drill: false,
+                ..self.event_of_no_check(topic.clone(), SELF_KIND, state)
             },
             missed: Vec::new(),
             missed_more: 0,

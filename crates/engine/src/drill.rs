@@ -140,12 +140,18 @@ impl Engine {
 
     /// The picture of a check that is not there.
     fn drill_about_nothing(&self, state: State) -> Event {
+        let previous_state = if state.is_problem() { State::Okay } else { State::Bad };
+        Event { previous_state, drill: true, ..self.event_of_no_check(Name::new(INVENTED), INVENTED, state) }
+    }
+
+    /// What a message tells that is about no check.
+    pub(crate) fn event_of_no_check(&self, name: Name, kind: &str, state: State) -> Event {
         Event {
             host: self.host.to_string(),
-            check: CheckFacts { name: Name::new(INVENTED), kind: INVENTED.to_owned(), labels: BTreeMap::new() },
+            check: CheckFacts { name, kind: kind.to_owned(), labels: BTreeMap::new() },
             labels: BTreeMap::new(),
             state,
-            previous_state: if state.is_problem() { State::Okay } else { State::Bad },
+            previous_state: state,
             state_type: StateType::Hard,
             attempt: 1,
             max_attempts: 1,
@@ -155,7 +161,7 @@ impl Engine {
             incident: None,
             reason: String::new(),
             now: self.wall(),
-            drill: true,
+            drill: false,
         }
     }
 

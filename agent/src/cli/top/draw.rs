@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use monchero_api::types::CheckState;
+use monchero_core::text::counted;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier, Style};
@@ -151,7 +152,7 @@ fn heading(page: &mut Page<'_>, state: &State) {
     let room = page.width.saturating_sub(columns(&clock) + GAP);
     let mut x = page.put(0, 0, &state.picture.host, room, BOLD);
     let all = state.picture.rows.len();
-    let mut parts = vec![(format!("{all} check{}", if all == 1 { "" } else { "s" }), Style::new())];
+    let mut parts = vec![(counted(all, "check"), Style::new())];
     let counts = state.picture.counts();
     parts.extend(counts.iter().map(|(of, count)| (format!("{count} {}", of.as_str()), page.state_style(*of))));
     for (text, style) in parts {

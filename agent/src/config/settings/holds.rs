@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use monchero_core::Invalid;
 use monchero_core::decide::Remind;
 use monchero_core::duration::{self, DurationText};
 use monchero_core::hold::{Selector, Shut};
-use monchero_core::recurrence::Recurrence;
+use monchero_core::recurrence::{self, Recurrence};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -129,44 +130,29 @@ pub struct DowntimeSettings {
 
 impl DowntimeSettings {
     /// Judges what the types cannot, and says when it begins. Each mistake names its setting; an empty name is the whole.
-    pub fn begins(&self, by_default: &jiff::tz::TimeZone) -> Result<Recurrence, Vec<(&'static str, String)>> {
+    pub fn begins(&self, usual: &jiff::tz::TimeZone) -> Result<Recurrence, Vec<Invalid>> {
         let mut wrong = Vec::new();
         match self.duration {
-            None => wrong.push(("", "it is not said how long it lasts: `duration` does".to_owned())),
+            None => wrong.push(Invalid::at("", "it is not said how long it lasts: `duration` does")),
             Some(lasts) if lasts < MIN_INTERVAL => {
-                wrong.push(("duration", format!("it is at least `{}`", duration::format(MIN_INTERVAL))));
+                wrong.push(Invalid::at("duration", format!("it is at least `{}`", duration::format(MIN_INTERVAL))));
             }
             Some(_) => {}
         }
         if self.selector().is_empty() {
-            wrong.push(("", "it is not said which checks: `checks` or `labels` choose them".to_owned()));
+            wrong.push(Invalid::at("", "it is not said which checks: `checks` or `labels` choose them"));
         }
-        let zone = match self.zone.as_deref().map(|name| (name, jiff::tz::TimeZone::get(name))) {
-            None => by_default.clone(),
-            Some((_, Ok(zone))) => zone,
-            Some((name, Err(_))) => {
-                let shown = monchero_core::text::escape_controls(name);
-                wrong.push((
-                    "zone",
-                    format!("`{shown}` is no time zone of this system: write it as in `Europe/Berlin`"),
-                ));
-                by_default.clone()
-            }
-        };
-        let begins = match (&self.cron, &self.calendar) {
-            (Some(cron), None) => Recurrence::cron(cron, zone).map_err(|why| ("cron", why)),
-            (None, Some(calendar)) => Recurrence::calendar(calendar, zone).map_err(|why| ("calendar", why)),
-            (None, None) => Err(("", "it is not said when it begins: `cron` or `calendar` does".to_owned())),
-            (Some(_), Some(_)) => Err(("", "only one of `cron` and `calendar` says when it begins".to_owned())),
-        };
-        match begins {
-            Ok(begins) if wrong.is_empty() => Ok(begins),
-            Ok(_) => Err(wrong),
-            Err(why) => {
-                wrong.push(why);
-                Err(wrong)
-            }
+        let zone = recurrence::zone(self.zone.as_deref(), usual).unwrap_or_else(|invalid| {
+            wrong.push(invalid);
+            usual.clone()
+        });
+        match Recurrence::of(self.cron.as_deref(), self.calendar.as_deref(), zone) {
+            Ok(Some(begins)) if wrong.is_empty() => return Ok(begins),
+            Ok(Some(_)) => {}
+            Ok(None) => wrong.push(Invalid::at("", "it is not said when it begins: `cron` or `calendar` does")),
+            Err(invalid) => wrong.push(invalid),
         }
+        Err(wrong)
     }
 
     /// Which checks it is about.

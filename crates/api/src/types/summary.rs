@@ -35,7 +35,7 @@ pub struct Summary {
     /// How many tries to deliver one failed.
     pub failed: u64,
     /// Downtimes that are in force or planned, the next first.
-    pub downtimes: Listed<Work>,
+    pub downtimes: Listed<PlannedDowntime>,
     /// Why the past could not be read, if it could not.
     pub incomplete: Option<String>,
 }
@@ -127,9 +127,9 @@ pub struct Slow {
 
 /// A downtime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Work {
+pub struct PlannedDowntime {
     /// Which checks it covers.
-    pub pattern: String,
+    pub covers: String,
     /// When it begins.
     #[schema(value_type = String, format = DateTime)]
     pub start: Timestamp,
@@ -191,8 +191,8 @@ impl From<core::Summary> for Summary {
             }),
             sent: summary.sent,
             failed: summary.failed,
-            downtimes: Listed::of(summary.downtimes, |line| Work {
-                pattern: line.pattern,
+            downtimes: Listed::of(summary.downtimes, |line| PlannedDowntime {
+                covers: line.covers,
                 start: line.start,
                 end: line.end,
                 author: line.author,
@@ -233,8 +233,8 @@ mod tests {
             flapping: core::Listed { lines: vec![core::Flaps { check: check(), since }], more: 0 },
             slowest: core::Listed { lines: vec![core::Slow { check: check(), milliseconds: 9 }], more: 0 },
             downtimes: core::Listed {
-                lines: vec![core::Work {
-                    pattern: "*".to_owned(),
+                lines: vec![core::PlannedDowntime {
+                    covers: "*".to_owned(),
                     start: at,
                     end: at,
                     author: "a".to_owned(),
