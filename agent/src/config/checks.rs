@@ -167,7 +167,7 @@ impl Loader<'_> {
                         );
                     }
                 }
-            } else if self.check_keys.iter().any(|known| known == name) {
+            } else if self.check_keys.iter().any(|known| **known == *name) {
                 own.push((key, value));
             } else {
                 unknown = true;

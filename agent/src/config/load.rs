@@ -17,11 +17,10 @@ use monchero_core::hold::Recurring;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
 use monchero_core::text::escape_controls;
 use monchero_core::{Invalid, Name, node};
-use schemars::SchemaGenerator;
-use serde_json::Value as Json;
 
 use super::checks::Layer;
 use super::files::{self, FileError, MAX_TOTAL, Source, Sources};
+use super::keys::keys_of;
 use super::log::LogSettings;
 use super::mistakes::Found;
 use super::paths::{Chosen, Reason};
@@ -164,8 +163,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) shown: Vec<Shown>,
     pub(crate) warnings: Vec<String>,
     /// The keys that checks and actions have besides a kind.
-    pub(crate) check_keys: Vec<String>,
-    pub(crate) action_keys: Vec<String>,
+    pub(crate) check_keys: Vec<&'static str>,
+    pub(crate) action_keys: Vec<&'static str>,
     allow_insecure: bool,
     total: usize,
     pub(crate) found: Vec<Found>,
@@ -202,8 +201,8 @@ impl<'a> Loader<'a> {
             no_yaml: HashSet::new(),
             shown: Vec::new(),
             warnings: Vec::new(),
-            check_keys: keys_of::<CheckSettings>(&["for_each", "enabled"]),
-            action_keys: keys_of::<ActionSettings>(&[]),
+            check_keys: [&["for_each", "enabled"], &*keys_of::<CheckSettings>()].concat(),
+            action_keys: keys_of::<ActionSettings>(),
             allow_insecure: false,
             total: 0,
             found: Vec::new(),
@@ -549,8 +548,8 @@ pub(crate) enum Sort {
 }
 
 /// Which of a kind and the general settings a key may have meant.
-pub(crate) fn unknown_key(key: &Key, general: &[String], kinds: &[&str], elsewhere: Option<String>) -> SettingsError {
-    let known: Vec<&str> = general.iter().map(String::as_str).chain(kinds.iter().copied()).collect();
+pub(crate) fn unknown_key(key: &Key, general: &[&str], kinds: &[&str], elsewhere: Option<String>) -> SettingsError {
+    let known: Vec<&str> = general.iter().chain(kinds).copied().collect();
     let help = elsewhere.unwrap_or_else(|| match node::nearest(&key.name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if general.len() == known.len() => suggest(&key.name, &known),
@@ -562,13 +561,6 @@ pub(crate) fn unknown_key(key: &Key, general: &[String], kinds: &[&str], elsewhe
 
 pub(crate) fn listed<T: AsRef<str>>(words: &[T]) -> String {
     words.iter().map(|word| format!("`{}`", word.as_ref())).collect::<Vec<_>>().join(", ")
-}
-
-/// The settings that a struct has, from its schema.
-fn keys_of<T: schemars::JsonSchema>(more: &[&str]) -> Vec<String> {
-    let schema = T::json_schema(&mut SchemaGenerator::default());
-    let properties = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(|map| map.keys().cloned());
-    properties.chain(more.iter().map(|&key| key.to_owned())).collect()
 }
 
 /// How a kind is written, with one as the example: ``write the kind with its settings: `NAME: EXAMPLE` ``.

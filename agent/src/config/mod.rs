@@ -21,6 +21,7 @@ mod each;
 mod files;
 mod graph;
 mod judges;
+mod keys;
 mod load;
 mod log;
 mod mistakes;

@@ -187,7 +187,7 @@ impl<'a> SecretFinder<'a> {
     pub(crate) fn walk_entry(
         &mut self,
         entry: &Node,
-        general: &[String],
+        general: &[&str],
         short_for: impl Fn(&str) -> Option<&'static str>,
     ) {
         for (key, value) in entry.entries().iter().filter(|(key, _)| !general.iter().any(|known| **known == *key.name))

@@ -134,11 +134,11 @@ impl Shown {
         let schema = document(|generator| kind.schema(generator).to_value());
         let settings = tree(loader, settings, Some(&schema), kind.short_for);
         let foreign = ActionSettings::foreign(kind.tells);
-        let keys = loader.action_keys.iter().filter(|key| !foreign.contains(&key.as_str()));
+        let keys = loader.action_keys.iter().filter(|key| !foreign.contains(key));
         let general = keys
             .map(|key| match own.get(key) {
-                Some(node) => (key.clone(), tree(loader, node, None, None)),
-                None => (key.clone(), by_default(action, key)),
+                Some(node) => ((*key).to_owned(), tree(loader, node, None, None)),
+                None => ((*key).to_owned(), by_default(action, key)),
             })
             .collect();
         Self {

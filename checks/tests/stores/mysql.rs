@@ -37,7 +37,8 @@ async fn mariadb(folder: TempDir, more: &[&str]) -> (Daemon, u16) {
     let data = format!("--datadir={}", path("data"));
     command.args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"]);
     let output = command.current_dir(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
     let port = free_port();
     let arguments = [
         "--no-defaults".to_owned(),

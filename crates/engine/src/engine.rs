@@ -38,9 +38,10 @@ const ENDS: usize = 256;
 const RUNS_AT_ONCE: usize = 256;
 /// The loop turns at least this often, so that its beat can be watched.
 const TURN: Duration = Duration::from_secs(1);
-/// After a start the engine leaves results alone for this long, unless somebody waits for one or for a place: most have come by then,
-/// often together with the next start, and waking for each costs more than taking it.
-const REST: Duration = Duration::from_millis(50);
+/// After a start results may wait until the engine wakes for something else, such as the next tick, if they have had this time to come ..
+const SETTLED: Duration = Duration::from_millis(25);
+/// .. but no longer than this, and not if somebody waits for one or for a place. Waking for each costs more than taking it.
+const REST: Duration = Duration::from_millis(60);
 /// How often results that changed no state go to the store.
 const PERSIST: Duration = Duration::from_secs(5);
 /// How long a stopping engine waits for the store and for deliveries under way.
@@ -228,6 +229,7 @@ impl Engine {
                 () = tokio::time::sleep_until(wake) => {}
             }
             let now = Instant::now();
+            self.take_settled(&mut ended, now);
             for end in ended.drain(..) {
                 self.run_ended(end, now);
             }
@@ -245,12 +247,23 @@ impl Engine {
 
     /// Whether results may wait.
     fn rests(&self) -> bool {
-        self.runs.are_patient() && self.runs.last_start.is_some_and(|start| start.elapsed() < REST)
+        self.runs.are_patient() && self.runs.untaken_since.is_some_and(|start| start.elapsed() < REST)
+    }
+
+    /// Takes what has ended meanwhile, whatever the engine woke for.
+    fn take_settled(&mut self, ended: &mut Vec<RunEnd>, now: Instant) {
+        if self.runs.untaken_since.is_some_and(|start| now.saturating_duration_since(start) >= SETTLED) {
+            while ended.len() < RUNS_AT_ONCE {
+                let Ok(end) = self.run_ends_in.try_recv() else { break };
+                ended.push(end);
+            }
+            self.runs.untaken_since = None;
+        }
     }
 
     fn next_wake(&self, rests: bool) -> Instant {
         let now = Instant::now();
-        let rested = self.runs.last_start.filter(|_| rests).map(|start| start + REST);
+        let rested = self.runs.untaken_since.filter(|_| rests).map(|start| start + REST);
         let candidates = [
             self.schedule.next_due(),
             self.runs.next_place(),

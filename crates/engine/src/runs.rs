@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::entry::{Id, Phase, Running};
 use crate::handle::Refusal;
 use crate::lateness::Histogram;
-use crate::schedule::{Grid, splay, until_next_slot};
+use crate::schedule::{Grid, tick_from, splay, until_next_slot};
 
 /// How many ended runs may wait for the dispatcher. It is always quicker than they are; a full queue only makes tasks wait, which
 /// have nothing else to do.
@@ -54,8 +54,8 @@ pub(crate) struct Runs {
     young: usize,
     /// When the youngest stop counting.
     ages: VecDeque<(Instant, Id)>,
-    /// When a run was last started.
-    pub(crate) last_start: Option<Instant>,
+    /// When the first run started since results were last taken.
+    pub(crate) untaken_since: Option<Instant>,
     /// Who asked for the result of the next or present run.
     pub(crate) waiters: HashMap<Id, Vec<Waiter>>,
     /// How late runs started since the last look of `self/scheduler`.
@@ -108,10 +108,12 @@ impl Engine {
             let next = planned.map_or(next, |planned| next.min(now + planned));
             if missed { next.min(now + offset) } else { next }
         } else {
-            entry.anchor = wall.checked_add(offset).ok();
-            entry.grid = Grid::new(now + offset, interval);
+            let anchor = tick_from(wall.checked_add(offset).unwrap_or(wall));
+            let first = now + Duration::try_from(anchor.duration_since(wall)).unwrap_or_default();
+            entry.anchor = Some(anchor);
+            entry.grid = Grid::new(first, interval);
             entry.dirty = true;
-            now + offset
+            first
         };
         self.schedule_at(id, first, now);
     }
@@ -308,7 +310,7 @@ impl Engine {
         self.runs.taken += weight;
         self.runs.young += 1;
         self.runs.started += 1;
-        self.runs.last_start = Some(now);
+        self.runs.untaken_since.get_or_insert(now);
         self.runs.ages.push_back((now + YOUNG, id));
     }
 

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 /// First runs and runs that were missed are spread over at most this long (R22, R23).
 pub(crate) const MAX_SPLAY: Duration = Duration::from_secs(30);
+/// First slots lie on multiples of this by the wall clock, and with them all slots of the usual intervals: what is due in the same tick
+/// starts together and is taken together. Waking a sleeping machine costs more than starting a program.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// A check's offset within its interval: the same after every restart, different on every host (R22).
 pub(crate) fn splay(host: &str, check: &str, interval: Duration) -> Duration {
@@ -18,12 +21,22 @@ pub(crate) fn splay(host: &str, check: &str, interval: Duration) -> Duration {
     Duration::from_micros(u64::try_from(hash % span).unwrap_or(0))
 }
 
+/// The first tick that is not before `at`.
+pub(crate) fn tick_from(at: Timestamp) -> Timestamp {
+    let ahead = at.as_nanosecond().checked_neg().unwrap_or_default().rem_euclid(nanos(TICK));
+    at.checked_add(jiff::SignedDuration::from_nanos_i128(ahead)).unwrap_or(at)
+}
+
 /// The first slot after `now` of the grid `anchor + k * interval`. The anchor may lie in the past or, after the wall clock was set
 /// back, in the future; the answer is never further away than one interval (R18).
 pub(crate) fn until_next_slot(anchor: Timestamp, interval: Duration, now: Timestamp) -> Duration {
-    let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-    let phase = (now.as_millisecond() - anchor.as_millisecond()).rem_euclid(interval_ms);
-    Duration::from_millis(u64::try_from(interval_ms - phase).unwrap_or(0))
+    let interval = nanos(interval).max(1);
+    let phase = (now.as_nanosecond() - anchor.as_nanosecond()).rem_euclid(interval);
+    u64::try_from(interval - phase).map_or(Duration::MAX, Duration::from_nanos)
+}
+
+fn nanos(span: Duration) -> i128 {
+    i128::try_from(span.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// The grid of one check on the monotonic clock.
@@ -124,6 +137,15 @@ mod tests {
         assert_eq!(until_next_slot(at(0), interval, at(20_000)), Duration::from_secs(10));
         // The wall clock was a year ahead when the anchor was stored.
         assert!(until_next_slot(at(365 * 86_400_000), interval, at(3)) <= interval);
+    }
+
+    #[test]
+    fn a_tick_is_never_before_and_never_far() {
+        let at = |nanos: i128| Timestamp::from_nanosecond(1_700_000_000_000_000_000 + nanos).unwrap();
+        assert_eq!(tick_from(at(0)), at(0));
+        assert_eq!(tick_from(at(1)), at(50_000_000));
+        assert_eq!(tick_from(at(50_000_000)), at(50_000_000));
+        assert_eq!(tick_from(at(50_000_001)), at(100_000_000));
     }
 
     proptest! {
