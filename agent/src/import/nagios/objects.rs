@@ -64,7 +64,7 @@ impl Objects {
         for index in 0..self.all.len() {
             let registered = self.all[index].directives.get("register").is_none_or(|(value, _)| &**value != "0");
             if registered {
-                let directives = self.inherit(index, &mut Vec::new(), out);
+                let directives = without_null(self.inherit(index, &mut Vec::new(), out));
                 let object = &self.all[index];
                 found.push(Resolved { kind: object.kind.clone(), place: object.place.clone(), directives });
             }
@@ -101,6 +101,19 @@ impl Objects {
     }
 }
 
+/// What takes an inherited value away.
+const NULL: &str = "null";
+
+/// Values that were taken away are empty, and not what something else gives instead.
+fn without_null(mut directives: Rc<Directives>) -> Rc<Directives> {
+    if directives.values().any(|(value, _)| &**value == NULL) {
+        for (value, _) in Rc::make_mut(&mut directives).values_mut().filter(|(value, _)| &**value == NULL) {
+            *value = "".into();
+        }
+    }
+    directives
+}
+
 /// Takes what is not said nearer; a list that begins with `+` is added to.
 fn merge(own: &mut Directives, inherited: &Directives) {
     for (name, (value, place)) in inherited {
@@ -110,7 +123,7 @@ fn merge(own: &mut Directives, inherited: &Directives) {
         match own.get_mut(name) {
             None => drop(own.insert(name.clone(), (Rc::clone(value), place.clone()))),
             Some((mine, _)) if mine.starts_with('+') && mine.len() + value.len() < MAX_ADDED => {
-                let more = value.trim_start_matches('+');
+                let more = if &**value == NULL { "" } else { value.trim_start_matches('+') };
                 let plus = if value.starts_with('+') { "+" } else { "" };
                 *mine = format!("{plus}{},{more}", mine.trim_start_matches('+')).into();
             }
