@@ -226,11 +226,7 @@ fn put(map: &mut Setting, key: &str, value: Setting) -> Result<(), &'static str>
 
 /// A value that is compared as it is, also where it looks like a pattern or a comparison.
 fn plain(value: &str) -> Setting {
-    if value.contains(['*', '?']) || is_special(value) {
-        regex(&escape(value))
-    } else {
-        value.into()
-    }
+    if value.contains(['*', '?']) || is_special(value) { regex(&escape(value)) } else { value.into() }
 }
 
 /// Whether a text looks like a comparison.
