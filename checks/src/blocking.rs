@@ -3,6 +3,7 @@
 //! They run on throw-away threads. Whoever waits for one gives up at its deadline; the thread is lost until the kernel lets it go, and
 //! nothing else is. Such threads are not tokio's (`spawn_blocking`), because the end of the runtime would wait for them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,9 +21,10 @@ pub(crate) const MAX_THREADS: usize = 64;
 /// that hangs on it. Asking again is what notices a dead mount that was unmounted lazily and mounted anew: the old call never returns.
 const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A call. It says when it has returned, before its answer is sent: whoever has the answer finds the thread free for the next call.
+type Job = Box<dyn FnOnce(&dyn Fn()) + Send>;
 
-/// Threads for one sort of call. The last one to finish waits for the next call, so that a check costs no new thread.
+/// Threads for one sort of call. One that is done waits for the next call, so that a check costs no new thread.
 pub(crate) struct Blocking {
     /// The name of the threads.
     name: &'static str,
@@ -97,9 +99,10 @@ impl Blocking {
         let permit = permit.map_err(|closed| NoAnswer::Failed(closed.to_string()))?;
         let (send, answer) = oneshot::channel();
         let registered = self.register(key, start, start + limit, permit);
-        let job: Job = Box::new(move || {
+        let job: Job = Box::new(move |returned| {
             let value = call();
             drop(registered);
+            returned();
             // Nobody may be waiting any more.
             let _ = send.send(value);
         });
@@ -152,16 +155,19 @@ impl Blocking {
 
     /// The life of a thread: its first job, and further ones as long as no other thread waits already.
     fn work(&self, first: Job, sender: &SyncSender<Job>, jobs: &Receiver<Job>) {
-        let mut next = Some(first);
-        while let Some(job) = next {
-            job();
+        let waits = Cell::new(false);
+        let returned = || {
             let mut inner = self.lock();
-            if inner.idle.is_some() {
-                return;
+            waits.set(inner.idle.is_none());
+            if waits.get() {
+                inner.idle = Some(sender.clone());
             }
-            inner.idle = Some(sender.clone());
-            drop(inner);
-            next = jobs.recv().ok();
+        };
+        first(&returned);
+        while waits.get()
+            && let Ok(job) = jobs.recv()
+        {
+            job(&returned);
         }
     }
 
@@ -251,6 +257,16 @@ mod tests {
         }
         // At 0, 5, 10, 20, 40 and 80 minutes.
         assert_eq!(asked, 6);
+    }
+
+    #[tokio::test]
+    async fn calls_that_follow_each_other_share_a_thread() {
+        static CALLS: Blocking = Blocking::new("test-follow", STACK);
+        let ask = || CALLS.call("/alive", Duration::from_secs(5), || std::thread::current().id());
+        let first = ask().await.unwrap();
+        for _ in 0..1_000 {
+            assert_eq!(ask().await, Ok(first));
+        }
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! `disk`: how full file systems are, and whether they answer at all.
 
+mod list;
 mod mounts;
 mod trend;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
@@ -124,16 +124,22 @@ impl CheckKind for Disk {
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {
         let deadline = Deadline::of(context);
-        let mounts = read_mounts(context, deadline.left()).await;
+        let list = list::read(context, deadline.left()).await;
         let mut report = context.report();
+        let mounts = list.as_ref().map(|list| list.mounts.as_slice()).map_err(Clone::clone);
         let objects = self.objects(&mut report, mounts)?;
-        let mut looks = JoinSet::new();
+        let (mut answers, mut looks) = (Vec::with_capacity(objects.len()), JoinSet::new());
         for (index, object) in objects.iter().enumerate() {
             let path = host::under(context.sysroot, &object.path);
+            // What the list says is about paths of this host.
+            if path == object.path && list.as_ref().is_ok_and(|list| list.answers_at_once(&path)) {
+                answers.push((index, Ok(look(&path))));
+                continue;
+            }
             let (key, limit) = (path.to_string_lossy().into_owned(), deadline.left());
             looks.spawn(async move { (index, MOUNTS.call(&key, limit, move || look(&path)).await) });
         }
-        let mut answers = looks.join_all().await;
+        answers.extend(looks.join_all().await);
         answers.sort_unstable_by_key(|(index, _)| *index);
         let mut history = History { trends: context.recall().unwrap_or_default(), now: context.now.as_second() };
         let mut is_news = history.trends.keep(&objects.iter().map(|object| object.name.as_str()).collect::<Vec<_>>());
@@ -149,11 +155,11 @@ impl CheckKind for Disk {
 }
 
 /// A file system that is to be looked at.
-struct Object {
+struct Object<'a> {
     name: String,
     path: PathBuf,
     /// What is known about it; nothing if no mount could be found for the path.
-    mount: Option<Mount>,
+    mount: Option<&'a Mount>,
 }
 
 struct History {
@@ -168,15 +174,19 @@ impl Disk {
     }
 
     /// What is to be looked at, as far as can be told before looking. What is said already goes to the report.
-    fn objects(&self, report: &mut Report, mounts: Result<Vec<Mount>, CheckError>) -> Result<Vec<Object>, CheckError> {
+    fn objects<'a>(
+        &self,
+        report: &mut Report,
+        mounts: Result<&'a [Mount], CheckError>,
+    ) -> Result<Vec<Object<'a>>, CheckError> {
         let Some(paths) = &self.path else { return Ok(self.objects_of_mounts(report, mounts?)) };
         // That the types are not known matters to those only who ask for them.
         let needs_mounts = self.mounted || !self.only.is_empty() || !self.except.is_empty();
         let mounts = if needs_mounts { mounts? } else { mounts.unwrap_or_default() };
         let mut objects = Vec::new();
         for path in &paths.0 {
-            let (name, mount) = (path.to_string_lossy().into_owned(), mounts::of_path(&mounts, path).cloned());
-            if self.mounted && mount.as_ref().is_none_or(|mount| Path::new(&mount.point) != path) {
+            let (name, mount) = (path.to_string_lossy().into_owned(), mounts::of_path(mounts, path));
+            if self.mounted && mount.is_none_or(|mount| Path::new(&mount.point) != path) {
                 report.find(State::Bad, format!("{name} is not a mount point"));
             } else {
                 objects.push(Object { name, path: path.clone(), mount });
@@ -185,8 +195,8 @@ impl Disk {
         Ok(objects)
     }
 
-    fn objects_of_mounts(&self, report: &mut Report, mounts: Vec<Mount>) -> Vec<Object> {
-        let mut mounts = if self.only.is_empty() { mounts::with_data(mounts) } else { mounts };
+    fn objects_of_mounts<'a>(&self, report: &mut Report, mounts: &'a [Mount]) -> Vec<Object<'a>> {
+        let mut mounts = if self.only.is_empty() { mounts::with_data(mounts) } else { mounts.iter().collect() };
         // A mount that hangs must not be asked if its texts tell that it is not meant.
         let known = self.judge_items();
         let all = mounts.len();
@@ -200,8 +210,11 @@ impl Disk {
             );
             mounts.truncate(MAX_MOUNTS);
         }
-        let object =
-            |mount: Mount| Object { name: mount.point.clone(), path: PathBuf::from(&mount.point), mount: Some(mount) };
+        let object = |mount: &'a Mount| Object {
+            name: mount.point.clone(),
+            path: PathBuf::from(&mount.point),
+            mount: Some(mount),
+        };
         mounts.into_iter().map(object).collect()
     }
 
@@ -209,12 +222,12 @@ impl Disk {
     fn judge(
         &self,
         report: &mut Report,
-        object: &Object,
+        object: &Object<'_>,
         answer: Result<Look, NoAnswer>,
         history: &mut History,
     ) -> bool {
         let name = &*object.name;
-        let texts = object.mount.as_ref().map(texts);
+        let texts = object.mount.map(texts);
         let problem = match answer {
             Ok(Look::Space(space)) => return self.judge_space(report, object, &space, history),
             // A mount that is hidden by another one cannot be reached and harms nobody.
@@ -232,7 +245,7 @@ impl Disk {
         false
     }
 
-    fn judge_space(&self, report: &mut Report, object: &Object, space: &StatVfs, history: &mut History) -> bool {
+    fn judge_space(&self, report: &mut Report, object: &Object<'_>, space: &StatVfs, history: &mut History) -> bool {
         if self.path.is_none() && space.f_blocks == 0 {
             report.items.left_out += 1;
             return false;
@@ -253,11 +266,9 @@ impl Disk {
         let is_news = history.trends.add(name, history.now, in_use * block);
         let full_in = history.trends.full_in(name, history.now, in_use * block, free);
         values.extend(full_in.map(|seconds| ("full_in", seconds.into())));
-        values.extend(object.mount.iter().flat_map(texts));
-        let read_only = object
-            .mount
-            .as_ref()
-            .map_or_else(|| space.f_flag.contains(StatVfsMountFlags::RDONLY), |mount| mount.read_only);
+        values.extend(object.mount.into_iter().flat_map(texts));
+        let read_only =
+            object.mount.map_or_else(|| space.f_flag.contains(StatVfsMountFlags::RDONLY), |mount| mount.read_only);
         let kept = self.judge_items().item(report, name, &values, || {
             let read_only = if read_only { ", read-only" } else { "" };
             let full_in =
@@ -303,16 +314,6 @@ fn texts(mount: &Mount) -> [(&'static str, Value<'_>); 3] {
         ("options", Value::Text(&mount.options)),
     ]
 }
-
-async fn read_mounts(context: &Context<'_>, limit: Duration) -> Result<Vec<Mount>, CheckError> {
-    let sysroot = context.sysroot.to_owned();
-    let key = host::under(&sysroot, Path::new(MOUNTINFO)).to_string_lossy().into_owned();
-    let text = MOUNTS.call(&key, limit, move || host::read(&sysroot, MOUNTINFO)).await;
-    let text = text.map_err(|why| CheckError::Unable(format!("reading `{MOUNTINFO}`: it {why}")))??;
-    Ok(mounts::all(&text))
-}
-
-const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 fn percent(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole * 100.0 } else { 0.0 }

@@ -14,7 +14,7 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use monchero_core::check::{CheckKind, Context, Looks};
-use monchero_core::items::{Field, Judge, Limit};
+use monchero_core::items::{Field, Judge};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::secret::MaybeSecret;
 use monchero_core::text::{clean, shorten};
@@ -49,8 +49,6 @@ pub(crate) const FIELDS: &[Field<'static>] = &[
     Field::number("size", "B", "The size of the body, as far as it was read."),
     Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with `https`."),
 ];
-
-const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
 
 /// How much of a body is shown when it is not as expected, in bytes.
 const MAX_SHOWN: usize = 500;
@@ -164,9 +162,8 @@ impl CheckKind for Http {
             measure::validate_name(name, FIELDS).map_err(|why| Invalid::at(format!("measure.{name}"), why))?;
         }
         self.ready = Some(Ready::new(self)?);
-        let limits = if self.tls.verify { LIMITS } else { &[] };
         let fields = measure::fields(FIELDS, &self.measure);
-        Thresholds::settle(&mut self.warning, &mut self.bad, &fields, limits)
+        Thresholds::settle(&mut self.warning, &mut self.bad, &fields, TlsSettings::limits(Some(&self.tls)))
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {

@@ -5,7 +5,7 @@ mod ber;
 use std::collections::BTreeMap;
 
 use monchero_core::check::{CheckKind, Context, Looks};
-use monchero_core::items::{Field, Judge, Limit};
+use monchero_core::items::{Field, Judge};
 use monchero_core::quantity::{Unit, human, trim};
 use monchero_core::{CheckError, Invalid, Report, Secret, State, Thresholds};
 use schemars::JsonSchema;
@@ -21,8 +21,6 @@ const FIELDS: &[Field<'static>] = &[
     Field::number("entries", "", "How many entries the search finds; only with `base`."),
     Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with TLS."),
 ];
-
-const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: "< 3d" };
 
 /// The longest name or value that is sent, in bytes.
 const MAX_WORD: usize = 1024;
@@ -109,8 +107,7 @@ impl CheckKind for Ldap {
         if self.filter.iter().any(|(name, value)| name.is_empty() || value.is_empty()) {
             return Err(Invalid::at("filter", "attributes and values must not be empty".to_owned()));
         }
-        let limits = if self.tls.as_ref().is_some_and(|tls| tls.verify) { &[CERTIFICATE][..] } else { &[] };
-        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, TlsSettings::limits(self.tls.as_ref()))
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {

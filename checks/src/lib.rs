@@ -7,6 +7,7 @@ use monchero_core::check::Kind;
 
 mod base64;
 mod blocking;
+mod bus;
 mod counters;
 #[cfg(test)]
 mod fuzz;

@@ -31,8 +31,6 @@ const FIELDS: &[Field<'static>] = &[
 
 const LIMITS: &[Limit] = &[Limit { field: "connections_used", warning: "> 80%", bad: "> 90%" }];
 
-const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: "< 3d" };
-
 /// The counters that are remembered from run to run.
 const COUNTERS: &[&str] = &["get_hits", "get_misses", "evictions", "rejected_connections"];
 
@@ -79,7 +77,7 @@ impl CheckKind for Memcached {
             return Err(Invalid::at("user", "`user` and `password` need each other".to_owned()));
         }
         let mut limits = LIMITS.to_vec();
-        limits.extend(self.tls.as_ref().filter(|tls| tls.verify).map(|_| CERTIFICATE));
+        limits.extend_from_slice(TlsSettings::limits(self.tls.as_ref()));
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, &limits)
     }
 

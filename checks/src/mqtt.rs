@@ -3,7 +3,7 @@
 mod packet;
 
 use monchero_core::check::{CheckKind, Context, Looks};
-use monchero_core::items::{Field, Judge, Limit, Value};
+use monchero_core::items::{Field, Judge, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, Secret, Thresholds};
 use schemars::JsonSchema;
@@ -22,8 +22,6 @@ const FIELDS: &[Field<'static>] = &[
     Field::text("payload", "The message on `topic`."),
     Field::text("retained", "Whether the broker had kept the message, or it was sent just now: `yes` or `no`."),
 ];
-
-const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: "< 3d" };
 
 /// Whether an MQTT broker lets us in and answers a ping, or, with `topic`, which message it has kept there or sends next (MQTT 3.1.1).
 ///
@@ -92,8 +90,7 @@ impl CheckKind for Mqtt {
                 "`+` and `#` stand for whole levels, and `#` for the last one".to_owned(),
             ));
         }
-        let limits = if self.tls.as_ref().is_some_and(|tls| tls.verify) { &[CERTIFICATE][..] } else { &[] };
-        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, TlsSettings::limits(self.tls.as_ref()))
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {

@@ -41,8 +41,6 @@ const LIMITS: &[Limit] = &[
     Limit { field: "replication", warning: "", bad: "stopped" },
 ];
 
-const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: "< 3d" };
-
 /// The counters that are remembered from run to run.
 const COUNTERS: &[&str] =
     &["questions", "slow_queries", "aborted_connects", "innodb_buffer_pool_reads", "innodb_buffer_pool_read_requests"];
@@ -124,7 +122,7 @@ impl CheckKind for Mysql {
             return Ok(());
         }
         let mut limits = LIMITS.to_vec();
-        limits.extend(self.tls.as_ref().filter(|tls| tls.verify).map(|_| CERTIFICATE));
+        limits.extend_from_slice(TlsSettings::limits(self.tls.as_ref()));
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, &limits)
     }
 

@@ -51,8 +51,6 @@ const LIMITS: &[Limit] = &[
     Limit { field: "saving", warning: "", bad: "err" },
 ];
 
-const CERTIFICATE: Limit = Limit { field: "certificate", warning: "< 14d", bad: "< 3d" };
-
 /// The counters that are remembered from run to run.
 const COUNTERS: &[&str] = &["keyspace_hits", "keyspace_misses", "rejected_connections", "evicted_keys"];
 
@@ -115,7 +113,7 @@ impl CheckKind for Redis {
         }
         self.ready = (place, command);
         let mut limits = LIMITS.to_vec();
-        limits.extend(self.tls.as_ref().filter(|tls| tls.verify).map(|_| CERTIFICATE));
+        limits.extend_from_slice(TlsSettings::limits(self.tls.as_ref()));
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, &limits)
     }
 

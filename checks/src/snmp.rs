@@ -25,10 +25,8 @@ use self::profiles::{FIELDS, Profile};
 use self::session::{Access, Agent, Trouble};
 use self::settings::{Objects, TableSettings};
 use self::usm::{Keys, User};
+use crate::counters::APART;
 use crate::net::{Address, Deadline, Failure, Family, resolve};
-
-/// How long the two looks lie apart of which rates are made when there was no earlier run.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// What an SNMP agent says: of a UPS, a power strip, the ports of a switch, sensors, a host, or whatever objects are named.
 ///
@@ -218,9 +216,9 @@ impl Snmp {
     async fn look(&self, agent: &mut Agent<'_>, context: &Context<'_>) -> Result<Report, Trouble> {
         let mut before: Option<Counters> = context.recall();
         let mut raw = self.plan.read(agent).await?;
-        if before.is_none() && self.plan.has_rates() && agent.deadline.left() > 2 * BETWEEN_LOOKS {
+        if before.is_none() && self.plan.has_rates() && agent.deadline.left() > 2 * APART {
             before = self.plan.counters(&raw);
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            tokio::time::sleep(APART).await;
             agent.objects = 0;
             raw = self.plan.read(agent).await?;
         }

@@ -1,6 +1,5 @@
 //! `systemd`: whether units are as they should be.
 
-mod bus;
 #[cfg(test)]
 mod tests;
 
@@ -18,11 +17,12 @@ use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use zbus::Variant;
+use zbus::message::Message;
 
+use crate::bus::{Bus, Refusal, SYSTEM, SYSTEMD};
 use crate::host;
 use crate::net::Deadline;
 use crate::settings::OneOrMore;
-use bus::Bus;
 
 const FIELDS: &[Field<'static>] = &[
     Field::number(
@@ -107,7 +107,7 @@ pub(crate) struct Systemd {
 }
 
 fn system_bus() -> PathBuf {
-    PathBuf::from("/run/dbus/system_bus_socket")
+    PathBuf::from(SYSTEM)
 }
 
 impl CheckKind for Systemd {
@@ -343,7 +343,7 @@ async fn named(bus: &Bus, names: &[String]) -> Result<Vec<Unit>, String> {
     Ok(units)
 }
 
-fn listed(reply: Result<zbus::message::Message, String>) -> Result<Vec<Unit>, String> {
+fn listed(reply: Result<Message, String>) -> Result<Vec<Unit>, String> {
     let body = reply?.body();
     let units: Vec<Listed> =
         body.deserialize().map_err(|error| format!("its list of units cannot be read: {error}"))?;
@@ -381,7 +381,7 @@ async fn ask(bus: &Bus, unit: &mut Unit, now: Timestamp) -> Result<(), String> {
         let next = number(bus, unit, &interface, "NextElapseUSecRealtime").await?;
         numbers.extend(next.map(|next| ("next", (next / 1e6 - now).max(0.0))));
     }
-    if let Some(reply) = bus.property(&unit.path, &interface, "Result").await? {
+    if let Some(reply) = property(bus, unit, &interface, "Result").await? {
         unit.result = match reply.body().deserialize::<Variant<'_>>() {
             Ok(Variant::Str(text)) => Some(text.as_str().to_owned()),
             _ => None,
@@ -391,9 +391,18 @@ async fn ask(bus: &Bus, unit: &mut Unit, now: Timestamp) -> Result<(), String> {
     Ok(())
 }
 
+/// A property of a unit; none if it has no such property, or is not there any more.
+async fn property(bus: &Bus, unit: &Unit, interface: &str, name: &str) -> Result<Option<Message>, String> {
+    match bus.property(SYSTEMD, &unit.path, interface, name).await {
+        Ok(reply) => Ok(Some(reply)),
+        Err(Refusal::Refused(_)) => Ok(None),
+        Err(Refusal::Broken(why)) => Err(why),
+    }
+}
+
 /// A property that is a number. Zero times and the largest number mean that there is none.
 async fn number(bus: &Bus, unit: &Unit, interface: &str, name: &str) -> Result<Option<f64>, String> {
-    let Some(reply) = bus.property(&unit.path, interface, name).await? else { return Ok(None) };
+    let Some(reply) = property(bus, unit, interface, name).await? else { return Ok(None) };
     let body = reply.body();
     Ok(match body.deserialize::<Variant<'_>>() {
         Ok(Variant::U32(number)) => Some(f64::from(number)),

@@ -1,7 +1,7 @@
 //! `tcp`: whether something answers on a port, and says what it should.
 
 use monchero_core::check::{CheckKind, Context, Looks};
-use monchero_core::items::{Field, Judge, Limit};
+use monchero_core::items::{Field, Judge};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::{CheckError, Invalid, Report, Thresholds};
 use schemars::JsonSchema;
@@ -19,8 +19,6 @@ const FIELDS: &[Field<'static>] = &[
     ),
     Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with `tls`."),
 ];
-
-const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
 
 /// How much of a reply is looked at, in bytes: greetings and status lines are much shorter.
 const MAX_REPLY: usize = 64 * 1024;
@@ -70,8 +68,7 @@ impl CheckKind for Tcp {
         if let Some(tls) = &self.tls {
             tls.validate().map_err(|why| ("tls", why))?;
         }
-        let limits = if self.tls.as_ref().is_some_and(|tls| tls.verify) { LIMITS } else { &[] };
-        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, limits)
+        Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, TlsSettings::limits(self.tls.as_ref()))
     }
 
     async fn run(&self, context: &Context<'_>) -> Result<Report, CheckError> {

@@ -1,4 +1,4 @@
-//! `systemd` against a bus of Debian's `dbus-daemon` on which a scripted systemd answers, and against buses that misbehave.
+//! `systemd` and `time` against a bus of Debian's `dbus-daemon` on which a scripted systemd answers, and against buses that misbehave.
 
 mod common;
 
@@ -167,6 +167,60 @@ async fn bus_with_systemd(units: BTreeMap<&'static str, Unit>) -> Bus {
         }
     });
     bus
+}
+
+/// A host on whose bus `timedated` says this.
+async fn host_with_timedated(says: Variant<'static>) -> Bus {
+    let bus = Bus::start();
+    let address = format!("unix:path={}", bus.socket().display());
+    let builder = zbus::connection::Builder::address(address.as_str()).name("org.freedesktop.timedate1");
+    let connection = builder.build().await.unwrap();
+    let mut calls = MessageStream::from(&connection);
+    tokio::spawn(async move {
+        while let Some(Ok(call)) = std::future::poll_fn(|cx| Pin::new(&mut calls).poll_next(cx)).await {
+            if call.message_type() == Type::MethodCall {
+                let body = call.body();
+                let (interface, property): (&str, &str) = body.deserialize().unwrap();
+                assert_eq!((interface, property), ("org.freedesktop.timedate1", "NTPSynchronized"));
+                connection.reply(&call.header(), &says).await.unwrap();
+            }
+        }
+    });
+    let run = bus.directory.path().join("run/dbus");
+    std::fs::create_dir_all(&run).unwrap();
+    std::os::unix::fs::symlink(bus.socket(), run.join("system_bus_socket")).unwrap();
+    bus
+}
+
+async fn time_on(host: &Path, settings: &str) -> ServiceResult {
+    let check = common::kind("time").build(&common::yaml(settings), &PlainSecrets).unwrap();
+    common::run_in(&*check, &common::context(host, LONG, &NoPrograms)).await.result
+}
+
+#[tokio::test]
+async fn without_servers_the_kernel_is_asked_about_the_clock() {
+    for (says, settings, state, message) in [
+        (Variant::Bool(true), "{}", State::Okay, "the kernel calls the clock synchronised"),
+        (
+            Variant::Bool(false),
+            "{}",
+            State::Warning,
+            "synchronised is no (the kernel calls the clock not synchronised)",
+        ),
+        (Variant::Bool(false), "{ bad: \"no\" }", State::Bad, "synchronised is no"),
+        (Variant::U32(1), "{}", State::Unknown, "it answers something else than yes or no"),
+    ] {
+        let bus = host_with_timedated(says).await;
+        let result = time_on(bus.directory.path(), settings).await;
+        assert!(result.state == state && result.message.contains(message), "{settings}: {result:?}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let result = time_on(empty.path(), "{}").await;
+    assert_eq!(result.state, State::Unknown, "{result:?}");
+    assert!(
+        result.message.contains("there is no such socket") && result.message.contains("name `servers`"),
+        "{result:?}"
+    );
 }
 
 async fn run(settings: &str, socket: &Path, timeout: Duration) -> ServiceResult {

@@ -93,6 +93,26 @@ const NAMES: [(Format, &str); 5] = [
 ];
 
 #[test]
+fn a_list_that_templates_make_too_long_is_said() {
+    let people =
+        |from: usize| (from..from + 600).map(|number| format!("person-{number:04}")).collect::<Vec<_>>().join(",");
+    let mut text = String::new();
+    for level in 0..6 {
+        let above = if level == 0 { String::new() } else { format!(" use t{}\n", level - 1) };
+        text +=
+            &format!("define host {{\n name t{level}\n{above} contacts +{}\n register 0\n}}\n", people(level * 600));
+    }
+    text += "define host {\n use t5\n host_name a\n check_command x\n}\n";
+    let written = import_text(Format::Nagios, "objects.cfg", text.as_bytes()).unwrap();
+    let told = list(&written);
+    assert!(
+        told.contains("`contacts` adds up to more than 32768 bytes"),
+        "{}",
+        told.lines().next().unwrap_or_default()
+    );
+}
+
+#[test]
 fn no_secret_of_a_case_is_in_what_is_written_or_told() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("agent/src/import/cases");
     let mut looked = 0;

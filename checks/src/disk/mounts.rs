@@ -65,6 +65,8 @@ pub(super) struct Mount {
     /// Whether the file system itself is read-only, as it becomes after errors. What `statvfs` says is about the mount, and in the sandbox
     /// of a service every mount is read-only.
     pub(super) read_only: bool,
+    /// Whether projects have shares of it: then what is free may have to be looked up.
+    pub(super) has_project_quota: bool,
     /// The numbers of the device.
     number: String,
     /// Which directory of the file system is mounted.
@@ -82,8 +84,12 @@ impl Mount {
         let (number, root, point, options) = (word()?, word()?, word()?, word()?);
         let mut words = behind.split(' ').map(unescape);
         let (kind, device) = (words.next()?, words.next().unwrap_or_default());
-        let read_only = words.next().is_some_and(|options| options.split(',').any(|option| option == "ro"));
-        Some(Self { point, kind, device, options, read_only, number, root })
+        let own = words.next().unwrap_or_default();
+        let has = |is: fn(&str) -> bool| own.split(',').any(is);
+        let read_only = has(|option| option == "ro");
+        // `prjquota`, `pquota`, `pqnoenforce`, `prjjquota=..`.
+        let has_project_quota = has(|option| option.starts_with("prj") || option.starts_with("pq"));
+        Some(Self { point, kind, device, options, read_only, has_project_quota, number, root })
     }
 
     fn holds_data(&self) -> bool {
@@ -106,18 +112,18 @@ pub(super) fn all(mountinfo: &str) -> Vec<Mount> {
 }
 
 /// The mounts that hold data; of several of one device the one that shows its root or, failing that, has the shortest mount point.
-pub(super) fn with_data(mounts: Vec<Mount>) -> Vec<Mount> {
-    let mut best: BTreeMap<String, Mount> = BTreeMap::new();
+pub(super) fn with_data(mounts: &[Mount]) -> Vec<&Mount> {
+    let mut best: BTreeMap<&str, &Mount> = BTreeMap::new();
     let rank = |mount: &Mount| (mount.root != "/", mount.point.len());
-    for mount in mounts.into_iter().filter(Mount::holds_data) {
-        match best.get(&mount.number) {
-            Some(other) if rank(other) <= rank(&mount) => {}
+    for mount in mounts.iter().filter(|mount| mount.holds_data()) {
+        match best.get(mount.number.as_str()) {
+            Some(other) if rank(other) <= rank(mount) => {}
             _ => {
-                best.insert(mount.number.clone(), mount);
+                best.insert(&mount.number, mount);
             }
         }
     }
-    let mut mounts: Vec<Mount> = best.into_values().collect();
+    let mut mounts: Vec<&Mount> = best.into_values().collect();
     mounts.sort_unstable_by(|a, b| a.point.cmp(&b.point));
     mounts
 }
@@ -148,18 +154,19 @@ mod tests {
 32 31 0:51 / /data rw - xfs /dev/sdd rw
 ";
 
-    fn points(mounts: &[Mount]) -> Vec<&str> {
+    fn points<'a>(mounts: &[&'a Mount]) -> Vec<&'a str> {
         mounts.iter().map(|mount| mount.point.as_str()).collect()
     }
 
     #[test]
     fn mounts_that_hold_data() {
-        let mounts = with_data(all(TEXT));
+        let all_mounts = all(TEXT);
+        let mounts = with_data(&all_mounts);
         assert_eq!(points(&mounts), ["/", "/b", "/back\\040slash", "/data", "/mnt/with blank"]);
         assert_eq!(mounts[3].device, "/dev/sdd", "the later one covers the earlier one");
         assert_eq!((mounts[4].kind.as_str(), mounts[4].device.as_str()), ("nfs4", "server:/x"));
         let container = "1 0 0:9 / / rw - overlay overlay rw\n2 1 0:10 / /dev/shm rw - tmpfs shm rw\n";
-        assert_eq!(points(&with_data(all(container))), ["/"]);
+        assert_eq!(points(&with_data(&all(container))), ["/"]);
     }
 
     #[test]
@@ -187,15 +194,15 @@ mod tests {
             if let Some(mount) = of_path(&mounts, Path::new("/srv/bound/x")) {
                 assert!(Path::new("/srv/bound/x").starts_with(&mount.point));
             }
-            let data = with_data(mounts);
-            assert!(data.len() <= count && data.iter().all(Mount::holds_data));
+            let data = with_data(&mounts);
+            assert!(data.len() <= count && data.iter().all(|mount| mount.holds_data()));
         });
     }
 
     proptest! {
         #[test]
         fn any_text_gives_an_answer(text in "[-0-9a-z/: \\\\\n]{0,200}") {
-            with_data(all(&text));
+            with_data(&all(&text));
         }
     }
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Address, Deadline, Failure, Family, Handshake, Peer, TlsSettings, Wire, open};
+use super::{Address, CERTIFICATE_LIMITS, Deadline, Failure, Family, Handshake, Peer, TlsSettings, Wire, open};
 use crate::settings::excerpt;
 
 /// A user and a password.
@@ -73,7 +73,7 @@ impl Server<'_> {
         if let Some(login) = self.login {
             login.validate(&self.peer(), is_secured)?;
         }
-        Ok(if is_secured && self.tls.is_none_or(|tls| tls.verify) { LIMITS } else { &[] })
+        Ok(if is_secured && self.tls.is_none_or(|tls| tls.verify) { CERTIFICATE_LIMITS } else { &[] })
     }
 
     /// Connects, and speaks TLS if that is to be so at once.
@@ -136,6 +136,3 @@ pub(crate) const TIME: Field<'static> = Field::number("time", "s", "From the sta
 pub(crate) const CERTIFICATE: Field<'static> =
     Field::number("certificate", "s", "For how long the server's certificate is valid yet; only with TLS.");
 pub(crate) const BANNER: Field<'static> = Field::text("banner", "What the server says first.");
-
-/// When the certificate alerts, if it is verified and nothing else is said.
-const LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];

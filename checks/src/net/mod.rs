@@ -29,7 +29,7 @@ pub(crate) use payload::{Payload, Reply, said};
 pub(crate) use place::{Place, ServerAddress};
 pub(crate) use resolve::resolve;
 pub(crate) use starttls::{StartTls, reply};
-pub(crate) use tls::{Certificate, Handshake, TlsSettings};
+pub(crate) use tls::{CERTIFICATE_LIMITS, Certificate, Handshake, TlsSettings};
 pub(crate) use wire::Wire;
 
 /// Why a service could not be used.

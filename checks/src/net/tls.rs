@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use monchero_core::items::Limit;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ProtocolVersion};
@@ -53,7 +54,15 @@ impl Default for TlsSettings {
     }
 }
 
+/// What is asked of a certificate that nothing else is said about.
+pub(crate) const CERTIFICATE_LIMITS: &[Limit] = &[Limit { field: "certificate", warning: "< 14d", bad: "< 3d" }];
+
 impl TlsSettings {
+    /// The limits of the field `certificate`: one that is not verified has none.
+    pub(crate) fn limits(tls: Option<&Self>) -> &'static [Limit] {
+        if tls.is_some_and(|tls| tls.verify) { CERTIFICATE_LIMITS } else { &[] }
+    }
+
     /// `true`, `false` or a map of settings.
     pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
         struct Visit;

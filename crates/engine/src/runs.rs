@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::entry::{Id, Phase, Running};
 use crate::handle::Refusal;
 use crate::lateness::Histogram;
-use crate::schedule::{Grid, tick_from, splay, until_next_slot};
+use crate::schedule::{Grid, splay, tick_from, until_next_slot};
 
 /// How many ended runs may wait for the dispatcher. It is always quicker than they are; a full queue only makes tasks wait, which
 /// have nothing else to do.

@@ -66,7 +66,10 @@ impl Condition {
                 Ok(())
             }
             "[BODY]" if draft.kind == "dns" && self.operator == "==" => {
-                let value = pattern(&self.right).unwrap_or(&self.right).trim_end_matches('.');
+                let value = match pattern(&self.right) {
+                    Some(pattern) if glob(pattern).is_none() => return Err(CLASSES),
+                    pattern => pattern.unwrap_or(&self.right).trim_end_matches('.'),
+                };
                 draft.settings.entry("expect").insert("any", value);
                 Ok(())
             }
@@ -155,10 +158,11 @@ impl Condition {
         let asked = match pattern(&self.right) {
             Some(pattern) => {
                 let inner = pattern.trim_matches('*');
-                let contains = pattern.starts_with('*') && pattern.ends_with('*') && !inner.contains('*');
-                if contains { Setting::from(inner) } else { regex(&glob(pattern)) }
+                let glob = glob(pattern).ok_or(CLASSES)?;
+                let contains = pattern.starts_with('*') && pattern.ends_with('*') && !inner.contains(['*', '?']);
+                if contains { Setting::from(inner) } else { body(&glob) }
             }
-            None => regex(&escape(&self.right)),
+            None => body(&escape(&self.right)),
         };
         let expect = draft.settings.entry("expect");
         match expect {
@@ -191,9 +195,15 @@ impl Condition {
             ("len", operator) => format!("{operator} {}", self.right).into(),
             ("", "==") => match self.any() {
                 list if list.len() > 1 => Setting::List(list.into_iter().map(plain).collect()),
-                _ => pattern(&self.right).map_or_else(|| plain(&self.right), Setting::from),
+                _ => match pattern(&self.right) {
+                    Some(pattern) => {
+                        let glob = glob(pattern).ok_or(CLASSES)?;
+                        if is_special(pattern) { regex(&glob) } else { pattern.into() }
+                    }
+                    None => plain(&self.right),
+                },
             },
-            ("", "!=") => format!("!{}", pattern(&self.right).unwrap_or(&self.right)).into(),
+            ("", "!=") => one_or_list(self.any().into_iter().map(other_than).collect::<Result<_, _>>()?),
             ("", operator) if self.right.parse::<f64>().is_ok() => format!("{operator} {}", self.right).into(),
             _ => return Err("only numbers can be compared"),
         };
@@ -216,10 +226,23 @@ fn put(map: &mut Setting, key: &str, value: Setting) -> Result<(), &'static str>
 
 /// A value that is compared as it is, also where it looks like a pattern or a comparison.
 fn plain(value: &str) -> Setting {
-    if value.contains(['*', '?']) || value.starts_with(['!', '<', '>', '=', '@']) {
-        regex(&escape(value))
-    } else {
-        value.into()
+    if value.contains(['*', '?']) || is_special(value) { regex(&escape(value)) } else { value.into() }
+}
+
+/// Whether a text looks like a comparison.
+fn is_special(text: &str) -> bool {
+    text.starts_with(['!', '<', '>', '=', '@'])
+}
+
+/// Any value but this one.
+fn other_than(value: &str) -> Result<Setting, &'static str> {
+    match pattern(value) {
+        Some(pattern) if glob(pattern).is_none() => Err(CLASSES),
+        Some(pattern) => Ok(format!("!{pattern}").into()),
+        None if value.contains(['*', '?']) || value.starts_with('=') => {
+            Err("that a text with `*`, `?` or `=` is not there cannot be asked for")
+        }
+        None => Ok(format!("!{value}").into()),
     }
 }
 
@@ -234,9 +257,17 @@ fn escape(text: &str) -> String {
     text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-/// A pattern with `*` as a regular expression.
-fn glob(pattern: &str) -> String {
-    pattern.split('*').map(escape).collect::<Vec<_>>().join(".*")
+const CLASSES: &str = "a pattern with `[` or a backslash is written as `{ regex: .. }`";
+
+/// A pattern with `*` and `?` as a regular expression; none if it has classes of characters.
+fn glob(pattern: &str) -> Option<String> {
+    let part = |part: &str| part.split('?').map(escape).collect::<Vec<_>>().join(".");
+    (!pattern.contains(['[', '\\'])).then(|| pattern.split('*').map(part).collect::<Vec<_>>().join(".*"))
+}
+
+/// A body as a whole: without what is blank around it, as Gatus takes it, and with all its lines.
+fn body(inner: &str) -> Setting {
+    Setting::map([("regex", format!(r"(?s)^\s*{inner}\s*$").into())])
 }
 
 fn regex(inner: &str) -> Setting {

@@ -204,6 +204,9 @@ impl Service<'_> {
     fn of_network(&self, condition: &Statement, words: &[String]) -> Result<Made, &'static str> {
         let has = |word: &str| words.iter().any(|known| known == word);
         let network = Setting::map([("interface", self.about.as_str().into())]);
+        if has("link") && has("up") {
+            return Err("that a link is up is no problem here: write `bad: { link: up }` by hand");
+        }
         if has("link") {
             return Ok(Made::bad("network", network, "link", "!up", "link"));
         }

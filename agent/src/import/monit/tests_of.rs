@@ -202,7 +202,6 @@ pub(super) fn port(condition: &Statement, address: &str) -> Result<Made, &'stati
         return Err("a port of UDP needs to be asked something: make a check of the kind `udp`, `dns` or `ntp`");
     }
     let suffix = format!("port-{port}");
-    let bare = host.trim_matches(['[', ']']).to_owned();
     let mut made = match protocol.as_str() {
         "http" | "https" => return http(condition, &address, tls, &suffix),
         "smtp" | "smtps" | "imap" | "imaps" | "pop" | "pops" | "ssh" => {
@@ -220,7 +219,7 @@ pub(super) fn port(condition: &Statement, address: &str) -> Result<Made, &'stati
         }
         "redis" | "memcache" => {
             let kind = if protocol == "redis" { "redis" } else { "memcached" };
-            Made::new(kind, Setting::map([("host", bare.into()), ("port", u64::from(port).into())]), &suffix)
+            Made::new(kind, Setting::map([("address", address.as_str().into())]), &suffix)
         }
         other => {
             let mut settings = Setting::map([("address", address.as_str().into())]);
@@ -239,6 +238,9 @@ pub(super) fn port(condition: &Statement, address: &str) -> Result<Made, &'stati
     };
     if condition.find("send").is_some() || condition.find("expect").is_some() {
         made = made.note("`send` and `expect` of the kind `tcp` are set by hand");
+    }
+    if condition.find("username").is_some() || condition.find("password").is_some() {
+        made = made.note("nobody logs in: set that by hand, with the password in a file of its own");
     }
     made.timeout = timeout(condition);
     Ok(made)

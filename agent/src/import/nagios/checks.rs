@@ -298,7 +298,9 @@ impl<'a> Checks<'a> {
 
     /// The value of a macro that is known before a check runs.
     fn value(&self, object: &Resolved, host: &Resolved, name: &str) -> Option<String> {
-        let of = |object: &Resolved, directive: &str| object.get(directive).map(str::to_owned);
+        let of = |object: &Resolved, directive: &str| {
+            object.get(directive).filter(|value| !value.is_empty()).map(str::to_owned)
+        };
         match name {
             "HOSTNAME" => of(host, "host_name"),
             "HOSTADDRESS" => of(host, "address").or_else(|| of(host, "host_name")),
@@ -378,7 +380,7 @@ impl<'a> Checks<'a> {
         groups = object.list("servicegroups").map(|group| group.trim_start_matches('+')).collect();
         groups.extend(self.service_groups(object, name));
         add(&mut labels, "servicegroup", &groups);
-        if let Some(url) = object.get("notes_url").filter(|url| !url.contains('$')) {
+        if let Some(url) = object.get("notes_url").filter(|url| !url.is_empty() && !url.contains('$')) {
             labels.push(("runbook".to_owned(), Setting::from(url)));
         }
         item.set("labels", Setting::Map(labels));
@@ -445,7 +447,7 @@ impl<'a> Checks<'a> {
     /// Notes every directive that nothing was made of.
     fn rest(object: &Resolved, item: &mut Item) {
         for (name, (value, place)) in object.directives.iter() {
-            let idle = IDLE.contains(&(name.as_str(), &**value)) || value.is_empty() || &**value == "null";
+            let idle = IDLE.contains(&(name.as_str(), &**value)) || value.is_empty();
             let known = DONE.contains(&name.as_str()) || LOOKS.contains(&name.as_str()) || name.starts_with('_');
             if idle || known && !(name == "parents" && object.kind == "service") {
                 continue;

@@ -26,22 +26,21 @@ pub(super) fn expand(text: &str, macros: &dyn Fn(&str) -> Option<String>) -> Res
     Ok(out)
 }
 
-/// What `check_command name!arg!arg` names, and its arguments. `\!` is an exclamation mark.
+/// What `check_command name!arg!arg` names, and its arguments. In them a backslash stands for the character behind it: `\!` is an exclamation
+/// mark, `\\` a backslash.
 pub(super) fn call(text: &str) -> (String, Vec<String>) {
-    let mut parts = vec![String::new()];
-    let mut chars = text.chars().peekable();
+    let Some((name, rest)) = text.split_once('!') else { return (text.trim().to_owned(), Vec::new()) };
+    let (mut arguments, mut argument) = (Vec::new(), String::new());
+    let mut chars = rest.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' if chars.peek() == Some(&'!') => {
-                chars.next();
-                parts.last_mut().into_iter().for_each(|part| part.push('!'));
-            }
-            '!' => parts.push(String::new()),
-            c => parts.last_mut().into_iter().for_each(|part| part.push(c)),
+            '\\' => argument.extend(chars.next()),
+            '!' => arguments.push(std::mem::take(&mut argument)),
+            c => argument.push(c),
         }
     }
-    let mut parts = parts.into_iter();
-    (parts.next().unwrap_or_default().trim().to_owned(), parts.collect())
+    arguments.push(argument);
+    (name.trim().to_owned(), arguments)
 }
 
 /// The words of a line, if no shell is needed for it.

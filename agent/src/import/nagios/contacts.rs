@@ -146,7 +146,7 @@ impl<'a> Contacts<'a> {
         }
         let commands = object.get(&directive("_commands")).unwrap_or_default();
         let by_mail = commands.is_empty() || commands.to_lowercase().contains("mail");
-        let Some(email) = object.get("email").filter(|_| by_mail) else {
+        let Some(email) = object.get("email").filter(|email| by_mail && !email.is_empty()) else {
             let place = object.at(&directive("_commands")).clone();
             let why = "only mail is translated: write an action of the kind that fits, or of the kind `command`";
             out.lose(&place, &format!("contact {contact}: {commands}"), why);

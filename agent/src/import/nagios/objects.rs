@@ -64,7 +64,7 @@ impl Objects {
         for index in 0..self.all.len() {
             let registered = self.all[index].directives.get("register").is_none_or(|(value, _)| &**value != "0");
             if registered {
-                let directives = self.inherit(index, &mut Vec::new(), out);
+                let directives = without_null(self.inherit(index, &mut Vec::new(), out));
                 let object = &self.all[index];
                 found.push(Resolved { kind: object.kind.clone(), place: object.place.clone(), directives });
             }
@@ -90,7 +90,14 @@ impl Objects {
                 Some(_) if path.len() >= MAX_DEPTH => lose(out, &format!("templates are followed {MAX_DEPTH} deep")),
                 Some(template) => {
                     let inherited = self.inherit(template, path, out);
-                    merge(&mut merged, &inherited);
+                    for list in merge(&mut merged, &inherited) {
+                        lose(
+                            out,
+                            &format!(
+                                "`{list}` adds up to more than {MAX_ADDED} bytes, and what this one adds was left out"
+                            ),
+                        );
+                    }
                 }
             }
         }
@@ -101,22 +108,40 @@ impl Objects {
     }
 }
 
-/// Takes what is not said nearer; a list that begins with `+` is added to.
-fn merge(own: &mut Directives, inherited: &Directives) {
+/// What takes an inherited value away.
+const NULL: &str = "null";
+
+/// Values that were taken away are empty, and not what something else gives instead.
+fn without_null(mut directives: Rc<Directives>) -> Rc<Directives> {
+    if directives.values().any(|(value, _)| &**value == NULL) {
+        for (value, _) in Rc::make_mut(&mut directives).values_mut().filter(|(value, _)| &**value == NULL) {
+            *value = "".into();
+        }
+    }
+    directives
+}
+
+/// Takes what is not said nearer; a list that begins with `+` is added to. The answer is the lists that would be too long.
+fn merge(own: &mut Directives, inherited: &Directives) -> Vec<String> {
+    let mut too_long = Vec::new();
     for (name, (value, place)) in inherited {
         if ["name", "use", "register"].contains(&name.as_str()) {
             continue;
         }
         match own.get_mut(name) {
             None => drop(own.insert(name.clone(), (Rc::clone(value), place.clone()))),
-            Some((mine, _)) if mine.starts_with('+') && mine.len() + value.len() < MAX_ADDED => {
-                let more = value.trim_start_matches('+');
+            Some((mine, _)) if mine.starts_with('+') && mine.len() + value.len() >= MAX_ADDED => {
+                too_long.push(name.clone());
+            }
+            Some((mine, _)) if mine.starts_with('+') => {
+                let more = if &**value == NULL { "" } else { value.trim_start_matches('+') };
                 let plus = if value.starts_with('+') { "+" } else { "" };
                 *mine = format!("{plus}{},{more}", mine.trim_start_matches('+')).into();
             }
             Some(_) => {}
         }
     }
+    too_long
 }
 
 /// Which hosts are members of which groups; the same for contacts.

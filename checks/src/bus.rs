@@ -23,15 +23,19 @@ const MAX_LINE: usize = 4 * 1024;
 /// The part of a message that says how long it is (D-Bus specification, "Message Format").
 const HEADER: usize = 16;
 
-const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// The name of systemd on the bus.
+pub(crate) const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
-/// A connection to systemd over a bus.
-pub(super) struct Bus(Connection);
+/// Where the system bus listens.
+pub(crate) const SYSTEM: &str = "/run/dbus/system_bus_socket";
+
+/// A connection to those who answer over a bus.
+pub(crate) struct Bus(Connection);
 
 impl Bus {
     /// Connects and introduces itself; the error says why that failed.
-    pub(super) async fn connect(path: &Path) -> Result<Self, String> {
+    pub(crate) async fn connect(path: &Path) -> Result<Self, String> {
         let mut stream = UnixStream::connect(path).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 "there is no such socket: does systemd run this host, and is the package `dbus` installed?".to_owned()
@@ -47,7 +51,7 @@ impl Bus {
     }
 
     /// Asks systemd's manager.
-    pub(super) async fn manager<B>(&self, method: &'static str, body: &B) -> Result<Message, String>
+    pub(crate) async fn manager<B>(&self, method: &'static str, body: &B) -> Result<Message, String>
     where
         B: serde::Serialize + zbus::DynamicType,
     {
@@ -56,14 +60,30 @@ impl Bus {
         self.0.call_method(Some(SYSTEMD), path, Some(interface), method, body).await.map_err(text_of)
     }
 
-    /// A property of a unit; none if it has no such property, or is not there any more.
-    pub(super) async fn property(&self, path: &str, interface: &str, name: &str) -> Result<Option<Message>, String> {
-        match self.0.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "Get", &(interface, name)).await {
-            Ok(reply) => Ok(Some(reply)),
-            Err(Error::MethodError(..) | Error::FDO(_)) => Ok(None),
-            Err(error) => Err(text_of(error)),
-        }
+    /// A property of an object that a service has.
+    pub(crate) async fn property(
+        &self,
+        service: &str,
+        path: &str,
+        interface: &str,
+        name: &str,
+    ) -> Result<Message, Refusal> {
+        self.0.call_method(Some(service), path, Some(PROPERTIES), "Get", &(interface, name)).await.map_err(|error| {
+            match error {
+                Error::MethodError(..) | Error::FDO(_) => Refusal::Refused(text_of(error)),
+                error => Refusal::Broken(text_of(error)),
+            }
+        })
     }
+}
+
+/// Why there is no property.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The service says so, or there is no such service.
+    Refused(String),
+    /// The bus does not work.
+    Broken(String),
 }
 
 fn text_of(error: Error) -> String {
