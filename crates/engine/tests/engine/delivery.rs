@@ -19,9 +19,9 @@ use crate::random::{Random, for_cases};
 
 const CHECKS: [&str; 3] = ["router", "web", "db"];
 const TARGETS: [&str; 2] = ["ops", "boss"];
-/// How many stories a plain test run plays: each takes 30 to 40 ms of a processor, so that is about a minute on two. The pure model in
-/// `crates/core/tests/delivery_model.rs` plays many more of what needs no engine.
-const CASES: u64 = 3_000;
+/// How many stories a plain test run plays: each takes 12 to 18 ms of a processor, so that is two to three minutes on two. The pure
+/// model in `crates/core/tests/delivery_model.rs` plays many more of what needs no engine.
+const CASES: u64 = 20_000;
 /// How often a check runs, and again after a result that is to be confirmed.
 const INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
