@@ -223,8 +223,7 @@ impl Engine {
     pub(crate) fn reconcile(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.unpublished == 0) else { return };
         let holds = self.holds_of(id);
-        let rechecks = entry.row.status.hard_state.is_problem()
-            && matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
+        let rechecks = matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
         if entry.row.holds != holds || entry.awaits_recheck != rechecks {
             if let Some(end) = holds.iter().filter_map(Hold::until).min() {
                 self.outbox.wake_at(id, end);
@@ -234,6 +233,7 @@ impl Engine {
                 entry.awaits_recheck = rechecks;
             }
         }
+        self.resolve(id);
         for target in self.targets_of(id) {
             match self.decide_for(id, &target) {
                 Some(Decision::Tell(notice)) => {
@@ -261,7 +261,7 @@ impl Engine {
         }
     }
 
-    fn see_to_hold(&mut self, id: Id, hold: &Hold) {
+    pub(crate) fn see_to_hold(&mut self, id: Id, hold: &Hold) {
         if let Some(at) = hold.until() {
             self.outbox.wake_at(id, at);
         }
@@ -341,23 +341,15 @@ impl Engine {
         if let (true, Some(since), Some(last)) = (status.hard_state.is_problem(), status.hard_since, status.last_check)
         {
             let parents = self.views(self.ancestors(&entry.definition.name));
-            let cut_off = || {
-                let gates = self.views(self.gates_of(entry).iter().collect());
-                hold::cut_off(since, last, gates, self.gate.as_ref()?.shut)
-            };
             // At the end: that is where a recheck is looked for.
-            holds.extend(hold::dependency(since, last, parents).or_else(cut_off));
+            holds.extend(hold::dependency(since, last, parents).or_else(|| self.cut_off(entry, since, last)));
+        } else if let (true, Some(since)) = (status.inconclusive, status.news_since) {
+            holds.extend(self.cut_off(entry, since, status.last_check.unwrap_or(since)));
         }
         holds
     }
 
-    /// The checks that say whether this host is cut off from what a check looks at; none if it needs no network.
-    pub(crate) fn gates_of(&self, entry: &Entry) -> &[Name] {
-        let gate = self.gate.as_ref().filter(|gate| gate.holds.contains(&entry.definition.name));
-        gate.map(|gate| &*gate.checks).unwrap_or_default()
-    }
-
-    fn views(&self, names: Vec<&Name>) -> impl Iterator<Item = ParentView<'_>> {
+    pub(crate) fn views(&self, names: Vec<&Name>) -> impl Iterator<Item = ParentView<'_>> {
         let parents = names.into_iter().filter_map(|name| self.entries.get(self.entries.find(name.as_str())?));
         parents.map(|parent| ParentView {
             name: &parent.row.name,
@@ -375,10 +367,10 @@ impl Engine {
         parent.and_then(|parent| self.entries.find(parent.as_str())).unwrap_or(id)
     }
 
-    fn can_run(&self, entry: &Entry) -> bool {
+    pub(crate) fn can_run(&self, entry: &Entry) -> bool {
         let runner = entry.row.parent.as_ref().and_then(|parent| self.entries.get(self.entries.find(parent.as_str())?));
         let runner = runner.unwrap_or(entry);
-        runner.is_scheduled() && runner.stuck.is_none()
+        runner.is_scheduled() && runner.stuck.is_none() && !runner.benched
     }
 
     /// All that a check depends on, directly or not.

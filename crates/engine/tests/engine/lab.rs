@@ -38,6 +38,10 @@ pub(crate) enum Answer {
     LikeWorst,
     /// Like what it remembers, after half a second.
     Slow,
+    /// Bad and unknown by turns.
+    Alternates,
+    /// Okay, with a service `part` in this state.
+    Part(State),
 }
 
 /// Everything that outlives an engine.
@@ -417,6 +421,14 @@ impl Check for FakeCheck {
                     let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
                     Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
                 }
+                Answer::Alternates => {
+                    let is_odd = self.runs.lock().unwrap()[&self.name] % 2 == 1;
+                    Ok(Report::of(if is_odd { State::Bad } else { State::Unknown }, "now so, now so"))
+                }
+                Answer::Part(state) => {
+                    let services = vec![("part".to_owned(), Report::of(state, format!("part is {state}")))];
+                    Ok(Report { services, ..Report::of(State::Okay, "one part") })
+                }
                 Answer::Slow => {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     let last: String = context.recall().unwrap_or_default();
@@ -571,7 +583,6 @@ impl Spawner for NoPrograms {
 pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
-    pub(crate) transitions: Mutex<u64>,
     pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
 }
 
@@ -591,16 +602,16 @@ struct Kept {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self {
-            kept: Mutex::default(),
-            committed: watch::channel(Committed::default()).0,
-            transitions: Mutex::default(),
-            notices: Mutex::default(),
-        }
+        Self { kept: Mutex::default(), committed: watch::channel(Committed::default()).0, notices: Mutex::default() }
     }
 }
 
 impl MemoryJournal {
+    /// All transitions, in their order.
+    pub(crate) fn transitions(&self) -> Vec<(Name, Transition)> {
+        self.kept.lock().unwrap().history.clone()
+    }
+
     fn load(&self) -> Loaded {
         let mut kept = self.kept.lock().unwrap();
         let mut interrupted = Vec::new();
@@ -642,10 +653,7 @@ impl Journal for MemoryJournal {
         for record in records {
             match record {
                 Record::Check(check) => drop(kept.checks.insert(check.name.clone(), *check)),
-                Record::Transition { check, transition, .. } => {
-                    *self.transitions.lock().unwrap() += 1;
-                    kept.history.push((check, transition));
-                }
+                Record::Transition { check, transition, .. } => kept.history.push((check, transition)),
                 Record::Posted { topic, target, posted: Some(posted) } => {
                     drop(kept.posted.insert((topic, target), posted));
                 }
