@@ -14,6 +14,7 @@ use monchero_core::definition::{
     ActionDefinition, ConfigProblem, Configuration, Definition, Gate, Retention, SummaryDefinition,
 };
 use monchero_core::hold::Recurring;
+use monchero_core::mask::Recorder;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
 use monchero_core::text::escape_controls;
 use monchero_core::{Invalid, Name, node};
@@ -297,12 +298,13 @@ impl<'a> Loader<'a> {
             return Settings::default();
         }
         let fetcher = self.fetcher(file);
-        let (settings, errors) = read_all(&parsed.root, |node| node.read::<Settings>(None, &fetcher));
+        let secrets = Recorder::new(&fetcher);
+        let (settings, errors) = read_all(&parsed.root, |node| node.read::<Settings>(None, &secrets));
         for error in errors {
             self.report(None, error);
         }
         let mut settings = settings.unwrap_or_default();
-        if let Some(Err(Invalid { path, why })) = settings.alive.as_mut().map(Alive::validate) {
+        if let Some(Err(Invalid { path, why })) = settings.alive.as_mut().map(|alive| alive.validate(secrets.mask())) {
             self.report(None, parsed.root.error_at(&format!("alive.{path}"), why));
             settings.alive = None;
         }
