@@ -240,8 +240,7 @@ impl Engine {
     /// Forgets a check that is gone as soon as nobody has to be told anything about it.
     pub(crate) fn drop_if_gone(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.gone && entry.unpublished == 0) else { return };
-        let reachable = !self.targets_of(id).is_empty();
-        if self.outbox.owes(id) && reachable {
+        if self.outbox.owed(id).any(|target| self.actions.contains_key(target)) {
             return;
         }
         let name = entry.row.name.clone();

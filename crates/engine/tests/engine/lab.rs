@@ -22,6 +22,9 @@ use monchero_store::{Committed, Loaded, Record, StoredCheck, Urgency};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// How far the wall clock may be set back.
+const AHEAD: Duration = Duration::from_secs(86_400);
+
 /// What a check answers from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -67,6 +70,8 @@ pub(crate) struct Lab {
     configuration: Configuration,
     clock: Clock,
     asleep: Arc<Mutex<Duration>>,
+    /// How far the wall clock is ahead of what it will be set to.
+    ahead: Arc<Mutex<Duration>>,
     accused: Option<Name>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
@@ -178,7 +183,11 @@ impl Lab {
         };
         let asleep: Arc<Mutex<Duration>> = Arc::default();
         let slept = Arc::clone(&asleep);
-        let clock = Clock::following_tokio(start).on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
+        let ahead = Arc::new(Mutex::new(AHEAD));
+        let wrong = Arc::clone(&ahead);
+        let clock = Clock::following_tokio(start)
+            .on_a_machine_that_sleeps(Arc::new(move || *wrong.lock().unwrap()))
+            .on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
         let mut lab = Self {
             answers,
             runs,
@@ -196,6 +205,7 @@ impl Lab {
             configuration,
             clock,
             asleep,
+            ahead,
             accused: None,
             stop: watch::channel(false).0,
             task: None,
@@ -304,6 +314,11 @@ impl Lab {
     /// The machine sleeps for so long: the wall clock goes on, the monotonic one does not.
     pub(crate) fn suspend(&self, length: Duration) {
         *self.asleep.lock().unwrap() += length;
+    }
+
+    /// The wall clock is set back by so much, [`AHEAD`] at most over all.
+    pub(crate) fn step_back(&self, length: Duration) {
+        *self.ahead.lock().unwrap() -= length;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
