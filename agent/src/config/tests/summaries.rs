@@ -48,7 +48,7 @@ summaries:
 fn mistakes_are_shown_where_they_stand_and_the_rest_is_in_force() {
     for (settings, mistake) in [
         ("to: [ops]", "monchero.yaml:2:8: `summaries.bad`: it is not said when it is sent"),
-        ("calendar: daily, cron: \"0 7 * * 1\", to: [ops]", "only one of `calendar` and `cron`"),
+        ("calendar: daily, cron: \"0 7 * * 1\", to: [ops]", "`calendar` is given too"),
         ("calendar: dayly, to: [ops]", "neither a day of the week"),
         ("cron: \"0 25 * * *\", to: [ops]", "is no time of a crontab"),
         ("calendar: daily, zone: Mars/Base, to: [ops]", "`Mars/Base` is no time zone"),
