@@ -368,6 +368,8 @@ impl Engine {
         holds.extend(self.downtimes.hold(entry, wall));
         if let (true, Some(since), Some(last)) = (status.hard_state.is_problem(), status.hard_since, status.last_check)
         {
+            // What cannot be looked at again now is not waited for.
+            let last = if self.can_run(entry) { last } else { wall };
             let parents = self.views(self.ancestors(&entry.definition.name));
             // At the end: that is where a recheck is looked for.
             holds.extend(hold::dependency(since, last, parents).or_else(|| self.cut_off(entry, since, last)));
@@ -383,7 +385,7 @@ impl Engine {
             name: &parent.row.name,
             state: parent.row.status.state,
             state_type: parent.row.status.state_type,
-            // What cannot be looked at again now is not waited for.
+            // Nor is this one, if it cannot.
             last_check: if self.can_run(parent) { parent.row.status.last_check } else { Some(self.wall()) },
             since: parent.row.status.since,
         })

@@ -56,6 +56,24 @@ async fn nobody_waits_for_a_parent_that_is_left_out() {
     assert_eq!(lab.take_messages(), ["ops: problem web bad"]);
 }
 
+/// A check that is not run, since it crashed the daemon, waits for its parent and for no look at itself.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_out_is_told_when_its_parent_is_back() {
+    let mut lab = lab(&[check("router", MINUTE, &[]), check("web", MINUTE, &["router"])]);
+    pass(MINUTE / 2).await;
+    lab.answer("router", Answer::State(State::Bad));
+    pass(MINUTE).await;
+    assert_eq!(lab.take_messages(), ["ops: problem router bad"]);
+    lab.crash_by("web").await;
+    pass(MINUTE).await;
+    assert_eq!(lab.state("web").await, "unknown hard (dependency)");
+    lab.answer("router", Answer::State(State::Okay));
+    pass(2 * MINUTE).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem web unknown", "ops: recovery router okay"]);
+}
+
 /// A service that came up after the configuration waits for its check's parents, and no longer than for the look at them.
 #[tokio::test(start_paused = true)]
 async fn a_service_is_told_when_the_parent_was_looked_at() {
