@@ -58,6 +58,8 @@ enum Manner {
     Lines(&'static str, &'static str),
     /// SMTP: asks for a login and repeats what it was given.
     Mail,
+    /// NUT: has a UPS whose name is the password that it was given.
+    Ups,
 }
 
 /// A service on a port of its own; keeps what it was sent.
@@ -100,6 +102,10 @@ fn serve(mut stream: TcpStream, manner: Manner, heard: &Mutex<String>) -> std::i
                 _ => format!("535 5.7.8 no such login: {line}"),
             });
         }
+        Manner::Ups => {
+            let name = Mutex::new(String::new());
+            return repeat_lines(stream, reader, "", |line| ups(line, &mut name.lock().unwrap()));
+        }
         Manner::Repeats(status) => status,
         Manner::Redirects => 302,
         Manner::Takes => 200,
@@ -126,6 +132,23 @@ fn serve(mut stream: TcpStream, manner: Manner, heard: &Mutex<String>) -> std::i
     )
 }
 
+/// What a server of Network UPS Tools answers whose UPS has this name, once it was told a password.
+fn ups(line: &str, name: &mut String) -> String {
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("PASSWORD", password) => {
+            password.trim_matches('"').clone_into(name);
+            "OK".to_owned()
+        }
+        ("LIST", "UPS") => format!("BEGIN LIST UPS\r\nUPS {name} \"of {name}\"\r\nEND LIST UPS"),
+        ("LIST", _) => {
+            let var = |variable: &str| format!("VAR {name} {variable}\r\n");
+            let variables = [var("ups.status \"OB\""), var("battery.charge \"90\""), var("ups.load \"10\"")].concat();
+            format!("BEGIN LIST VAR {name}\r\n{variables}END LIST VAR {name}")
+        }
+        _ => "OK".to_owned(),
+    }
+}
+
 fn repeat_lines(
     mut stream: TcpStream,
     reader: BufReader<TcpStream>,
@@ -148,6 +171,7 @@ struct Services {
     redirects: Service,
     takes: Service,
     nut: Service,
+    ups: Service,
     redis: Service,
     imap: Service,
     pop3: Service,
@@ -163,6 +187,7 @@ impl Services {
             redirects: Service::start(Manner::Redirects),
             takes: Service::start(Manner::Takes),
             nut: Service::start(Manner::Lines("", "ERR ACCESS-DENIED ")),
+            ups: Service::start(Manner::Ups),
             redis: Service::start(Manner::Lines("", "-ERR no ")),
             imap: Service::start(Manner::Lines("* OK ready", "")),
             pop3: Service::start(Manner::Lines("+OK ready", "-ERR no ")),
@@ -195,6 +220,7 @@ fn places(at: &Services) -> Vec<Place> {
         ("snmp-privacy", "address: 127.0.0.1:1\nv3:\n  user: me\n  auth: sha\n  auth_password: { env: KNOWN }\n  privacy: aes\n  privacy_password: CANARY\nrequest_timeout: 100ms\nprofile: ups".to_owned()),
         ("snmp-community", "address: 127.0.0.1:1\ncommunity: CANARY\nrequest_timeout: 100ms\nprofile: ups".to_owned()),
         ("nut", format!("address: 127.0.0.1:{}\nuser: me\npassword: CANARY", at.nut.port)),
+        ("nut-named", format!("address: 127.0.0.1:{}\nuser: me\npassword: CANARY", at.ups.port)),
         ("redis", format!("address: 127.0.0.1:{}\npassword: CANARY", at.redis.port)),
         ("memcached", format!("address: 127.0.0.1:{garbage}\nuser: me\npassword: CANARY")),
         ("imap", format!("address: 127.0.0.1:{}\nlogin:\n  user: me\n  password: CANARY", at.imap.port)),
@@ -417,6 +443,9 @@ impl Scene {
                 &entry(place, &written(&folder, place, way)),
             );
         }
+        let alive =
+            format!("alive: {{ url: 'http://127.0.0.1:{}/{CANARY}alive', interval: 1s }}\n", services.refuses.port);
+        write_secretly(&folder.join("monchero.yaml"), &alive);
         for (name, value) in &env {
             agent.set_env(name, value);
         }
@@ -442,7 +471,7 @@ actions:
     }
 
     fn secrets(&self) -> Vec<String> {
-        self.places.iter().map(Place::secret).chain([format!("{CANARY}known")]).collect()
+        self.places.iter().map(Place::secret).chain(["known", "alive"].map(|name| format!("{CANARY}{name}"))).collect()
     }
 
     /// What every reader of the running daemon gets.
@@ -465,6 +494,8 @@ actions:
             &["status", "--json"],
             &["show", "trouble"],
             &["show", "at-http-basic", "--json"],
+            &["show", "at-nut-named"],
+            &["show", "self/alive"],
             &["run", "at-http-form", "at-redis", "at-smtp"],
             &["config", "show"],
             &["config", "show", "--json"],
@@ -518,6 +549,10 @@ fn no_secret_is_ever_shown() {
     for service in [&scene.services.refuses, &scene.services.fails, &scene.services.redirects, &scene.services.takes] {
         assert!(service.heard().contains(CANARY), "a service was told no secret: {}", service.heard());
     }
+    let ups = scene.agent.check("at-nut-named");
+    let named =
+        ups["metrics"].as_array().unwrap().iter().any(|metric| metric["label"].as_str().unwrap().contains("***"));
+    assert!(named, "a metric was named after a secret: {ups:#}");
     let status = scene.agent.get("/v1/history?limit=2000").unwrap().to_string();
     assert!(status.contains("***"), "nothing had to be hidden: {status}");
     scene.read(&mut seen);

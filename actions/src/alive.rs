@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use monchero_core::duration::DurationText;
+use monchero_core::mask::Mask;
 use monchero_core::secret::MaybeSecret;
 use monchero_core::{Invalid, Secret, duration};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -50,6 +51,8 @@ pub struct Alive {
     #[serde(default)]
     connection: Connection,
     #[serde(skip)]
+    mask: Mask,
+    #[serde(skip)]
     ready: Validated<Ready>,
 }
 
@@ -61,8 +64,9 @@ struct Ready {
 }
 
 impl Alive {
-    /// Judges what the types cannot. The path names the setting.
-    pub fn validate(&mut self) -> Result<(), Invalid> {
+    /// Judges what the types cannot. The path names the setting. What the service says is shown without what `mask` hides.
+    pub fn validate(&mut self, mask: Mask) -> Result<(), Invalid> {
+        self.mask = mask;
         let url = address("url", self.url.reveal())?;
         let method = match self.method.as_deref().unwrap_or("POST") {
             "POST" => Method::POST,
@@ -94,6 +98,14 @@ impl Alive {
 
     /// Sends one, with a line about how everything is; what the service answered, or why it was not taken.
     pub async fn send(&self, text: &str) -> Result<String, String> {
+        let hidden = |mut said: String| {
+            self.mask.hide(&mut said);
+            said
+        };
+        self.try_to_send(text).await.map(hidden).map_err(hidden)
+    }
+
+    async fn try_to_send(&self, text: &str) -> Result<String, String> {
         let ready = self.ready.get().map_err(|error| error.to_string())?;
         let mut headers = ready.headers.clone();
         let mut body = Vec::new();

@@ -132,7 +132,11 @@ fn why(screen: &Screen, detail: &Detail<'_>) -> Vec<String> {
     let check = &detail.check;
     let mut lines = Vec::new();
     let attempts = format!("result {} of {} in a row that is not okay", check.attempt, check.max_attempts);
+    if detail.inconclusive {
+        lines.push("the last result does not count: this host may be cut off from what it looks at".to_owned());
+    }
     match (check.state, check.state_type) {
+        (CheckState::Pending | CheckState::Okay, _) if detail.inconclusive => {}
         (CheckState::Pending, _) => lines.push("it has not run yet".to_owned()),
         (_, Confirmation::Soft) => {
             lines.push(format!("soft: {attempts}; the last confirmed state is {}", detail.hard_state.as_str()));

@@ -196,6 +196,9 @@ pub struct Detail<'a> {
     pub hard_since: Option<Timestamp>,
     /// How many okay results in a row have come while the hard state is a problem.
     pub recovering: u32,
+    /// Whether the last result did not count, since this host may be cut off from what the check looks at.
+    #[serde(default)]
+    pub inconclusive: bool,
     /// The open incident; there is one exactly while the hard state is a problem.
     pub incident: Option<Incident>,
     /// The acknowledgement that stands.

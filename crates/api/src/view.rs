@@ -123,6 +123,7 @@ impl<'a> From<&'a monchero_engine::Detail> for Detail<'a> {
             hard_state: row.status.hard_state.into(),
             hard_since: row.status.hard_since,
             recovering: row.status.recovering,
+            inconclusive: row.status.inconclusive,
             incident: row.status.incident.map(|incident| Incident {
                 id: incident.id.to_string(),
                 since: incident.since,

@@ -234,7 +234,9 @@ impl<T: CheckKind> Check for Running<T> {
     }
 
     fn hear(&self, signal: &Signal, memory: Option<&str>, now: Timestamp) -> Option<Report> {
-        self.0.hear(signal, memory, now)
+        let mut report = self.0.hear(signal, memory, now)?;
+        self.1.hide_in_report(&mut report);
+        Some(report)
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::state::{State, StateType};
+use crate::status::CheckStatus;
 
 pub use downtime::{Downtime, Recurring, Selector};
 
@@ -354,6 +355,23 @@ pub fn cut_off<'a>(
         }
     }
     found.and_then(|(gate, why)| hold(gate, why))
+}
+
+/// Why a result of a check that needs the network does not count, if it does not: it is a problem that is not confirmed already, and nobody
+/// knows that the way was open since results have been so. `began` is when the run began that found it, `at` when it ended. Whoever asks sees
+/// to what the hold names, and has the check looked at again when nothing is left to be found out.
+pub fn inconclusive<'a>(
+    status: &CheckStatus,
+    result: State,
+    began: Timestamp,
+    at: Timestamp,
+    gates: impl Iterator<Item = ParentView<'a>>,
+    shut: Shut,
+) -> Option<Hold> {
+    if !status.is_news(result) {
+        return None;
+    }
+    cut_off(status.news_since.unwrap_or(at), began, gates, shut)
 }
 
 /// All that a check depends on, directly or not, nearest first, each once, never the check itself.

@@ -12,7 +12,7 @@ pub mod flapping;
 pub mod hold;
 pub mod incident;
 pub mod items;
-mod mask;
+pub mod mask;
 pub mod metric;
 pub mod nagios;
 pub mod name;

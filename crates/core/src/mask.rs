@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::Value;
 
 use crate::action::{ActionError, ActionOutcome, Delivered, DeliveryError};
 use crate::check::CheckError;
@@ -20,9 +21,17 @@ const MAX_ENDS: usize = 64;
 const SHORTEST_PART: usize = 16;
 
 /// The secrets of one check or action, in every form in which they are sent. It costs a pointer where there are none.
-pub(crate) struct Mask(Option<Box<Forms>>);
+#[derive(Clone, Default)]
+pub struct Mask(Option<Box<Forms>>);
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mask(..)")
+    }
+}
 
 /// The longest first, so that nothing is left of one that holds another.
+#[derive(Clone)]
 struct Forms(Vec<String>);
 
 impl Mask {
@@ -36,7 +45,7 @@ impl Mask {
     }
 
     /// Hides them in a text.
-    pub(crate) fn hide(&self, text: &mut String) {
+    pub fn hide(&self, text: &mut String) {
         let Some(forms) = &self.0 else { return };
         for form in &forms.0 {
             if text.contains(form.as_str()) {
@@ -48,27 +57,79 @@ impl Mask {
 
     /// Hides them in how a run of a check ended.
     pub(crate) fn report(&self, mut ended: Result<Report, CheckError>) -> Result<Report, CheckError> {
-        if self.0.is_some() {
-            match &mut ended {
-                Ok(report) => self.hide_in_report(report),
-                Err(CheckError::Unable(why)) => self.hide(why),
-                Err(CheckError::TimedOut(_) | CheckError::Stuck(_) | CheckError::Cancelled) => {}
-            }
+        match &mut ended {
+            Ok(report) => self.hide_in_report(report),
+            Err(CheckError::Unable(why)) => self.hide(why),
+            Err(CheckError::TimedOut(_) | CheckError::Stuck(_) | CheckError::Cancelled) => {}
         }
         ended
     }
 
-    fn hide_in_report(&self, report: &mut Report) {
+    /// Hides them in all that a check says and remembers: names of metrics and services are the words of others too.
+    pub(crate) fn hide_in_report(&self, report: &mut Report) {
+        if self.0.is_none() {
+            return;
+        }
         report.message.iter_mut().for_each(|message| self.hide(message));
         self.hide(&mut report.output);
         report.findings.iter_mut().for_each(|finding| self.hide(&mut finding.text));
-        report.services.iter_mut().for_each(|(_, service)| self.hide_in_report(service));
+        report.metrics.iter_mut().for_each(|metric| self.hide_in_box(&mut metric.label));
+        report.memory.iter_mut().for_each(|memory| self.hide_in_memory(memory));
+        for (name, service) in &mut report.services {
+            self.hide(name);
+            self.hide_in_report(service);
+        }
     }
 
-    /// Hides them in how a delivery ended. A reference stays as it is, since the receiver has to know it again.
+    fn hide_in_box(&self, text: &mut Box<str>) {
+        if let Some(hidden) = self.hidden(text) {
+            *text = hidden.into();
+        }
+    }
+
+    /// The text without them, if it has any.
+    fn hidden(&self, text: &str) -> Option<String> {
+        let mut hidden = text.to_owned();
+        self.hide(&mut hidden);
+        (hidden != text).then_some(hidden)
+    }
+
+    /// A memory is JSON, of which the numbers stay: a secret of digits may be part of one.
+    fn hide_in_memory(&self, memory: &mut Box<str>) {
+        let Some(hidden) = self.hidden(memory) else { return };
+        *memory = match serde_json::from_str(memory) {
+            Ok(mut value) => {
+                self.hide_in_value(&mut value);
+                value.to_string().into()
+            }
+            Err(_) => hidden.into(),
+        };
+    }
+
+    fn hide_in_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => self.hide(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(map) => {
+                let entries = std::mem::take(map).into_iter().map(|(mut key, mut value)| {
+                    self.hide(&mut key);
+                    self.hide_in_value(&mut value);
+                    (key, value)
+                });
+                *map = entries.collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Hides them in how a delivery ended. A reference that holds one is not kept: the receiver would not know it again with a part of it
+    /// hidden, and the next message stands alone without it.
     pub(crate) fn delivered(&self, mut ended: Result<Delivered, DeliveryError>) -> Result<Delivered, DeliveryError> {
         match &mut ended {
-            Ok(Delivered { answer, .. }) => self.hide(answer),
+            Ok(Delivered { answer, reference }) => {
+                self.hide(answer);
+                reference.take_if(|reference| self.hidden(reference).is_some());
+            }
             Err(DeliveryError::Transient { why, .. } | DeliveryError::Permanent { why }) => self.hide(why),
         }
         ended
@@ -113,7 +174,7 @@ fn forms(secret: &str) -> Vec<String> {
     }
     let mut all = Vec::new();
     for text in plain {
-        let json = serde_json::Value::from(text.as_str()).to_string();
+        let json = Value::from(text.as_str()).to_string();
         all.push(json.trim_matches('"').to_owned());
         all.extend([percent(&text, "%20"), percent(&text, "+")]);
         all.extend((0..3).flat_map(|offset| base64(text.as_bytes(), offset)));
@@ -143,18 +204,19 @@ fn base64(secret: &[u8], offset: usize) -> [String; 2] {
 }
 
 /// Passes secrets on, and keeps what there was.
-pub(crate) struct Recorder<'a> {
+pub struct Recorder<'a> {
     secrets: &'a dyn Secrets,
     fetched: RefCell<Vec<String>>,
 }
 
 impl<'a> Recorder<'a> {
-    pub(crate) fn new(secrets: &'a dyn Secrets) -> Self {
+    /// Passes these on.
+    pub fn new(secrets: &'a dyn Secrets) -> Self {
         Self { secrets, fetched: RefCell::default() }
     }
 
     /// Hides all that was fetched.
-    pub(crate) fn mask(&self) -> Mask {
+    pub fn mask(&self) -> Mask {
         Mask::of(&self.fetched.borrow())
     }
 }
@@ -215,6 +277,32 @@ mod tests {
     #[test]
     fn short_words_are_no_secrets() {
         assert_eq!(hidden(&["user", ""], "the user is unknown"), "the user is unknown");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_run_holds_none() {
+        let mask = Mask::of(&["token-0123456789".to_owned(), "4711004711".to_owned()]);
+        let metric = |label| crate::Metric::new(label, 4_711_004_711.0, crate::quantity::Unit::NONE);
+        let mut report =
+            Report { metrics: vec![metric("ups token-0123456789 charge"), metric("load")], ..Report::default() };
+        report.services.push(("token-0123456789".to_owned(), Report::of(crate::State::Okay, "token-0123456789")));
+        report.remember(&serde_json::json!({ "at": 47_110_047_111_u64, "of token-0123456789": ["x", "4711004711"] }));
+        mask.hide_in_report(&mut report);
+        let labels: Vec<&str> = report.metrics.iter().map(|metric| &*metric.label).collect();
+        assert_eq!(labels, ["ups *** charge", "load"]);
+        assert_eq!((&*report.services[0].0, report.services[0].1.message.as_deref()), ("***", Some("***")));
+        assert_eq!(report.memory.as_deref(), Some(r#"{"at":47110047111,"of ***":["x","***"]}"#));
+    }
+
+    #[test]
+    fn a_reference_with_a_secret_is_not_kept() {
+        let mask = Mask::of(&["token-0123456789".to_owned()]);
+        let kept = |reference: &str| {
+            let delivered = Delivered { answer: String::new(), reference: Some(reference.to_owned()) };
+            mask.delivered(Ok(delivered)).unwrap().reference
+        };
+        assert_eq!(kept("1700000000.000100").as_deref(), Some("1700000000.000100"));
+        assert_eq!(kept("https://chat.example/token-0123456789/7"), None);
     }
 
     proptest! {

@@ -51,6 +51,12 @@ pub struct CheckStatus {
     pub last_incident: Option<Box<Incident>>,
     /// How many okay results in a row came while the hard state is a problem.
     pub recovering: u32,
+    /// Since when results have been problems other than the hard state, whether they counted or not; none while they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub news_since: Option<Timestamp>,
+    /// Whether the last result did not count ([`crate::hold::inconclusive`]).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inconclusive: bool,
     /// Hard changes of late.
     #[serde(skip_serializing_if = "Flapping::is_quiet")]
     pub flapping: Flapping,
@@ -119,7 +125,8 @@ impl CheckStatus {
     /// After the wall clock stepped back: nothing that is remembered lies in the future (R18). [`CheckStatus::apply`] does it first;
     /// who compares the times of checks with each other does it for all of them.
     pub fn settle(&mut self, now: Timestamp) {
-        for at in [&mut self.since, &mut self.hard_since, &mut self.last_check].into_iter().flatten() {
+        let known = [&mut self.since, &mut self.hard_since, &mut self.last_check, &mut self.news_since];
+        for at in known.into_iter().flatten() {
             *at = (*at).min(now);
         }
         for incident in self.incident.as_mut().into_iter().chain(self.last_incident.as_deref_mut()) {
@@ -128,9 +135,31 @@ impl CheckStatus {
         self.flapping.settle(now);
     }
 
+    /// Whether a result is a problem that is not confirmed.
+    pub fn is_news(&self, result: State) -> bool {
+        result.is_problem() && result != self.hard_state
+    }
+
+    /// Takes note of a result that does not count: no state, attempt or incident is changed by it, and what has had no result that counts
+    /// goes on having none.
+    pub fn set_aside(&mut self, result: State, now: Timestamp) {
+        self.settle(now);
+        self.note_news(result, now);
+        self.inconclusive = true;
+        if let Some(last) = &mut self.last_check {
+            *last = now;
+        }
+    }
+
+    fn note_news(&mut self, result: State, now: Timestamp) {
+        self.news_since = self.is_news(result).then(|| self.news_since.unwrap_or(now));
+    }
+
     /// Takes one result. The whole of the state machine: attempts, confirmation, recovery, incident, flapping.
     pub fn apply(&mut self, check: &Name, result: State, policy: &Policy, now: Timestamp) -> Option<Transition> {
         self.settle(now);
+        self.note_news(result, now);
+        self.inconclusive = false;
         let before = (self.state, self.state_type, self.attempt);
         let (hard_before, ended) = (self.hard_state, self.incident);
         if self.is_pending() {

@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use monchero_core::hold::{
     Acknowledgement, DependencyHold, Downtime, ParentView, QuietHours, Recurring, Selector, Shut, ancestors, cut_off,
-    dependency, matches,
+    dependency, inconclusive, matches,
 };
 use monchero_core::recurrence::Recurrence;
-use monchero_core::{Hold, Name, State, StateType};
+use monchero_core::{CheckStatus, Hold, Name, Policy, State, StateType};
 use proptest::prelude::*;
 
 fn at(second: i64) -> Timestamp {
@@ -446,4 +446,42 @@ fn a_host_is_cut_off_when_all_or_one_of_its_gates_are_bad() {
         }
     }
     assert_eq!(cut_off(at(10), at(30), std::iter::empty(), Shut::All), None);
+}
+
+/// What counts although nobody knows whether the way is open, and what does not.
+#[test]
+fn a_problem_counts_once_the_way_was_found_open_after_it_began() {
+    let gate = Name::new("outside");
+    let check = Name::new("x");
+    let policy = Policy { max_attempts: 1, flapping: None, ..Policy::default() };
+    let view = |state, looked, since| {
+        let (name, state_type) = (&gate, StateType::Hard);
+        ParentView { name, state, state_type, last_check: Some(at(looked)), since: Some(at(since)) }
+    };
+    let (open, shut) = (view(State::Okay, 15, 1), view(State::Bad, 15, 12));
+    let why = |status: &CheckStatus, result, began, ended, gate| {
+        let held = inconclusive(status, result, at(began), at(ended), [gate].into_iter(), Shut::All);
+        held.map(|hold| match hold {
+            Hold::CutOff { why, .. } => why,
+            other => panic!("{other:?}"),
+        })
+    };
+    let mut status = CheckStatus::default();
+    status.apply(&check, State::Okay, &policy, at(5));
+    for result in [State::Warning, State::Unknown, State::Bad] {
+        assert_eq!(why(&status, result, 9, 10, shut), Some(DependencyHold::ParentBad), "{result}");
+        assert_eq!(why(&status, result, 9, 15, open), None, "the gate was looked at when it was found");
+        assert_eq!(why(&status, result, 19, 20, open), Some(DependencyHold::RecheckParent), "{result}");
+        let back = view(State::Okay, 15, 13);
+        assert_eq!(why(&status, result, 12, 15, back), Some(DependencyHold::RecheckChild), "its run began before that");
+    }
+    assert_eq!(why(&status, State::Okay, 9, 10, shut), None, "what answers is not cut off");
+    // The news began at 12 s, of whatever state; the look at 15 s came after that.
+    status.set_aside(State::Unknown, at(12));
+    assert_eq!(why(&status, State::Bad, 19, 20, open), None);
+    // What is confirmed is no news, what differs from it is.
+    status.apply(&check, State::Bad, &policy, at(21));
+    assert_eq!(why(&status, State::Bad, 29, 30, shut), None);
+    status.apply(&check, State::Bad, &policy, at(22));
+    assert_eq!(why(&status, State::Warning, 29, 30, shut), Some(DependencyHold::ParentBad));
 }

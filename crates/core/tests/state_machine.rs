@@ -28,6 +28,11 @@ impl Scene {
         self.status.apply(&Name::new("x"), result, &self.policy, at(self.second))
     }
 
+    fn set_aside(&mut self, result: State) {
+        self.second += 1;
+        self.status.set_aside(result, at(self.second));
+    }
+
     fn retries(&mut self, retries: &str) {
         self.policy.max_attempts = retries.parse::<u32>().unwrap() + 1;
     }
@@ -70,7 +75,11 @@ fn run(row: &Row, p: State, q: State) {
     let (first, then) = row["retries"].split_once(", then ").unwrap_or((&row["retries"], &row["retries"]));
     let mut scene = Scene::at(&row["now"], first, p);
     scene.retries(then);
-    let result = match &*row["result"] {
+    let (result, counts) = match row["result"].strip_suffix(", inconclusive") {
+        Some(result) => (result, false),
+        None => (&*row["result"], true),
+    };
+    let result = match result {
         "okay" | "okay, the last of `recover_after`" => State::Okay,
         "okay, not the last of `recover_after`" => {
             scene.policy.recover_after = 2;
@@ -79,16 +88,23 @@ fn run(row: &Row, p: State, q: State) {
         problem => State::from_word(&named(problem)).unwrap(),
     };
     let before = scene.status.clone();
-    let transition = scene.take(result);
+    let transition = if counts {
+        scene.take(result)
+    } else {
+        scene.set_aside(result);
+        None
+    };
+    assert_eq!(scene.status.inconclusive, !counts);
     let (now, status) = (at(scene.second), &scene.status);
     assert_eq!(scene.words(), named(&row["becomes"]));
 
     let changed = (before.state, before.state_type) != (status.state, status.state_type);
-    assert_eq!(status.since, Some(if changed || before.is_pending() { now } else { before.since.unwrap() }));
+    let began = changed || before.is_pending() && counts;
+    assert_eq!(status.since, if began { Some(now) } else { before.since });
     let hard_changed = before.hard_state != status.hard_state;
     assert_eq!(status.hard_since, if hard_changed { Some(now) } else { before.hard_since });
     assert_eq!(status.hard_state, if status.state_type == StateType::Hard { status.state } else { State::Okay });
-    assert_eq!(status.last_check, Some(now));
+    assert_eq!(status.last_check, (!status.is_pending()).then_some(now));
 
     let known = match &*row["incident"] {
         "none" => {
@@ -153,9 +169,15 @@ fn every_row_of_the_page_is_true() {
 fn the_page_leaves_nothing_out() {
     let rows = table::rows(PAGE, &TITLES);
     let results = |now: &str| match now.split(' ').next() {
-        Some("hard") => vec!["okay, the last of `recover_after`", "okay, not the last of `recover_after`", "P", "Q"],
-        Some("soft") => vec!["okay", "P", "Q"],
-        _ => vec!["okay", "P"],
+        Some("hard") => vec![
+            "okay, the last of `recover_after`",
+            "okay, not the last of `recover_after`",
+            "P",
+            "Q",
+            "Q, inconclusive",
+        ],
+        Some("soft") => vec!["okay", "P", "Q", "P, inconclusive", "Q, inconclusive"],
+        _ => vec!["okay", "P", "P, inconclusive"],
     };
     for now in ["pending", "okay", "soft P 1/3", "soft P 2/3", "hard P 3/3"] {
         for result in results(now) {

@@ -139,6 +139,10 @@ fn live(random: &mut Random) {
         }
         second += i64::try_from(random.below(30)).unwrap();
         let at = Timestamp::from_second(second).unwrap();
+        if random.percent(20) {
+            // The reference never hears of a result that does not count: nothing that it knows may differ.
+            status.set_aside(*random.pick(&State::ALL), at);
+        }
         let result = if random.percent(okay_bias) { State::Okay } else { *random.pick(&State::ALL) };
         given.push(Given { result, second, policy });
         let transition = status.apply(&check, result, &policy, at);
@@ -210,6 +214,10 @@ fn a_clock_that_jumps_changes_no_state() {
             let sane = Timestamp::from_second(1_700_000_000 + step).unwrap();
             let wild =
                 Timestamp::from_second(*random.pick(&[1_700_000_000, 1_600_000_000, 2_000_000_000]) + step).unwrap();
+            if random.percent(20) {
+                steady.set_aside(result, sane);
+                jumping.set_aside(result, wild);
+            }
             let one = steady.apply(&Name::new("x"), result, &policy, sane);
             let other = jumping.apply(&Name::new("x"), result, &policy, wild);
             let told = |transition: monchero_core::Transition| {
@@ -221,6 +229,7 @@ fn a_clock_that_jumps_changes_no_state() {
                 jumping.since,
                 jumping.hard_since,
                 jumping.last_check,
+                jumping.news_since,
                 jumping.incident.map(|incident| incident.since),
             ];
             assert!(times.iter().flatten().all(|at| *at <= wild), "{jumping:?}");

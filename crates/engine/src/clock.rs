@@ -40,15 +40,18 @@ impl Clock {
 
     /// The wall time now, to the millisecond: finer is never stored, so nothing changes by being stored.
     pub fn now(&self) -> Timestamp {
-        self.before(Duration::ZERO)
+        to_the_millisecond((self.wall)())
     }
 
     /// What the wall time was so long ago.
     pub(crate) fn before(&self, ago: Duration) -> Timestamp {
         let now = (self.wall)();
-        let then = now.checked_sub(ago).unwrap_or(now);
-        Timestamp::from_millisecond(then.as_millisecond()).unwrap_or(then)
+        to_the_millisecond(now.checked_sub(ago).unwrap_or(now))
     }
+}
+
+fn to_the_millisecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 /// How far the clock that goes on while the machine sleeps is ahead of the one that does not.

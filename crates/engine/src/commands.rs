@@ -13,6 +13,7 @@ use monchero_store::Record;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::dispatch::Origin;
 use crate::engine::{Effect, Engine};
 use crate::entry::{Id, Phase, SELF_KIND};
 use crate::handle::{Command, Heard, Refusal};
@@ -148,7 +149,7 @@ impl Engine {
         let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, Ok(report), on_timeout);
         let Some(result) = result else { return Ok(()) };
         if entry.row.parent.is_some() {
-            self.apply(id, &result.result, result.at, Duration::ZERO, false);
+            self.apply(id, &result.result, result.at, Duration::ZERO, false, Origin::Word);
         } else {
             self.take_from_outside(id, result, now);
         }
@@ -159,7 +160,7 @@ impl Engine {
     fn take_from_outside(&mut self, id: Id, result: CheckResult, now: Instant) {
         let running = self.entries.get(id).is_some_and(|entry| matches!(entry.phase, Phase::Running(_)));
         let waiters = if running { self.runs.waiters.remove(&id) } else { None };
-        self.take_result(id, result, now);
+        self.take_result(id, result, Origin::Word, now);
         if let Some(waiters) = waiters {
             self.runs.waiters.insert(id, waiters);
         }

@@ -10,6 +10,7 @@ use monchero_core::{Name, State};
 use monchero_store::{Loaded, Record, StoredCheck};
 use tokio::time::Instant;
 
+use crate::dispatch::Origin;
 use crate::engine::Engine;
 use crate::entry::{Entry, Id, never_run};
 use crate::handle::ConfigureSummary;
@@ -230,6 +231,7 @@ impl Engine {
                 wall,
                 Duration::ZERO,
                 false,
+                Origin::Word,
             );
         }
         self.reconcile(id);
@@ -238,8 +240,7 @@ impl Engine {
     /// Forgets a check that is gone as soon as nobody has to be told anything about it.
     pub(crate) fn drop_if_gone(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.gone && entry.unpublished == 0) else { return };
-        let reachable = !self.targets_of(id).is_empty();
-        if self.outbox.owes(id) && reachable {
+        if self.outbox.owed(id).any(|target| self.actions.contains_key(target)) {
             return;
         }
         let name = entry.row.name.clone();
@@ -250,16 +251,21 @@ impl Engine {
     }
 
     fn link_dependents(&mut self) {
-        let mut dependents: HashMap<Id, Vec<Id>> = HashMap::new();
-        for (_, id) in self.entries.names() {
-            let Some(entry) = self.entries.get(id) else { continue };
-            let parents = self.ancestors(&entry.definition.name);
-            let gates = self.gates_of(entry);
-            for parent in parents.into_iter().chain(gates).filter_map(|name| self.entries.find(name.as_str())) {
-                dependents.entry(parent).or_default().push(id);
-            }
+        self.dependents = HashMap::new();
+        let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
+        for id in all {
+            self.link(id);
         }
-        self.dependents = dependents;
+    }
+
+    /// Notes whose results an entry may wait for.
+    pub(crate) fn link(&mut self, id: Id) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let names = self.ancestors(&entry.definition.name).into_iter().chain(self.gates_of(entry));
+        let parents: Vec<Id> = names.filter_map(|name| self.entries.find(name.as_str())).collect();
+        for parent in parents {
+            self.dependents.entry(parent).or_default().push(id);
+        }
     }
 
     /// Ends all runs without results: the daemon stops (R16).

@@ -274,6 +274,8 @@ impl Engine {
             return self.drill_ended(drill, &end);
         }
         let DeliveryEnd { notices, outcome, .. } = &end;
+        let was_unreachable = self.outbox.is_unreachable(&end.target);
+        let Some(worker) = self.outbox.worker(&end.target) else { return };
         let taken = match outcome {
             Ok(taken) => {
                 worker.trouble = None;
@@ -288,6 +290,12 @@ impl Engine {
                 None
             }
         };
+        if !was_unreachable && self.outbox.is_unreachable(&end.target) {
+            // Who stands in for the target is to be told of all that waits for it.
+            for id in self.outbox.queued(&end.target) {
+                self.reconcile(id);
+            }
+        }
         let detail = match outcome {
             Ok(taken) => taken.answer.clone(),
             Err(error) => error.to_string(),

@@ -18,11 +18,21 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// The most services that one check may have over its life.
 const MAX_SERVICES: usize = 2_000;
 
+/// Who made a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A run of the check: it saw what can be seen from here.
+    Run,
+    /// Somebody who knows: `submit`, a signal, the engine itself.
+    Word,
+}
+
 impl Engine {
-    /// Takes a result, whoever made it: a run, `submit`, the engine itself.
-    pub(crate) fn take_result(&mut self, id: Id, result: CheckResult, now: Instant) {
+    /// Takes a result, whoever made it.
+    pub(crate) fn take_result(&mut self, id: Id, result: CheckResult, origin: Origin, now: Instant) {
         let CheckResult { at, duration, result: own, services, interval, again, memory, proven, check } = result;
-        let could_look = own.state != State::Unknown || !services.is_empty();
+        // What somebody says about a check says nothing about services that it does not name, and neither does a run that saw nothing.
+        let could_look = origin == Origin::Run && own.state != State::Unknown;
         self.answer_waiters(id, || Ok(own.clone()));
         if let Some(interval) = interval {
             self.change_interval(id, interval.max(MIN_INTERVAL), now);
@@ -31,19 +41,38 @@ impl Engine {
             entry.memory = Some(memory.into());
             entry.dirty = true;
         }
-        self.apply(id, &own, at, duration, proven);
+        self.apply(id, &own, at, duration, proven, origin);
         let had_services = self.entries.get(id).is_some_and(|entry| entry.has_services);
         if !services.is_empty() || (had_services && could_look) {
-            self.take_services(id, &check, services, at, duration);
+            self.take_services(id, &check, services, at, duration, origin);
         }
         self.schedule_again(id, again, now);
         self.recheck_dependents(id);
     }
 
     /// Applies one judged result to one entry.
-    pub(crate) fn apply(&mut self, id: Id, result: &ServiceResult, at: Timestamp, duration: Duration, proven: bool) {
+    pub(crate) fn apply(
+        &mut self,
+        id: Id,
+        result: &ServiceResult,
+        at: Timestamp,
+        duration: Duration,
+        proven: bool,
+        origin: Origin,
+    ) {
+        let Some(name) = self.entries.get(id).map(|entry| entry.row.name.clone()) else { return };
+        let points: Vec<_> = result
+            .metrics
+            .iter()
+            .filter_map(|m| Some((m.label.clone(), Box::from(m.unit.as_str()), m.value?)))
+            .collect();
+        if !points.is_empty() {
+            self.records.push(Record::Metrics { check: name.clone(), at, points });
+        }
+        if origin == Origin::Run && self.is_inconclusive(id, result.state, at, duration) {
+            return self.set_aside(id, result, at, duration);
+        }
         let Some(entry) = self.entries.get_mut(id) else { return };
-        let name = entry.row.name.clone();
         let mut policy = entry.definition.policy;
         if proven {
             policy.max_attempts = 1;
@@ -54,11 +83,6 @@ impl Engine {
         if transition.is_some() && entry.shown.is_none() {
             entry.shown = Some(Arc::clone(&entry.row));
         }
-        let points: Vec<_> = result
-            .metrics
-            .iter()
-            .filter_map(|m| Some((m.label.clone(), Box::from(m.unit.as_str()), m.value?)))
-            .collect();
         let row = entry.row_mut();
         row.status = status;
         // A copy: what stays long is not to lie scattered among what the runs' thread needs for a moment.
@@ -66,9 +90,6 @@ impl Engine {
         row.duration = duration;
         row.max_attempts = policy.max_attempts;
         entry.dirty = true;
-        if !points.is_empty() {
-            self.records.push(Record::Metrics { check: name.clone(), at, points });
-        }
         let Some(transition) = transition else {
             if first {
                 // Since when it is okay is known from here on, and a kill must not move it.
@@ -171,17 +192,18 @@ impl Engine {
         services: Vec<(Name, ServiceResult)>,
         at: Timestamp,
         duration: Duration,
+        origin: Origin,
     ) {
         let mut missing: Vec<Id> = self.entries.services(check).collect();
         for (name, result) in services {
             let Some(service) = self.service_entry(id, check, &name) else { continue };
             missing.retain(|other| *other != service);
-            self.apply(service, &result, at, duration, false);
+            self.apply(service, &result, at, duration, false, origin);
         }
         for service in missing {
             let message = Box::from("the last run of its check did not report it");
             let result = ServiceResult { state: State::Unknown, message, ..ServiceResult::default() };
-            self.apply(service, &result, at, duration, false);
+            self.apply(service, &result, at, duration, false, origin);
         }
     }
 
@@ -204,6 +226,7 @@ impl Engine {
         let definition = Arc::clone(&parent.definition);
         let life = self.entries.next_life();
         let id = self.entries.insert(Entry::new(definition, name, Some(check.clone()), None, life, Instant::now()));
+        self.link(id);
         Some(id)
     }
 }

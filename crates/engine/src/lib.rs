@@ -10,6 +10,7 @@ mod downtimes;
 mod drill;
 mod engine;
 mod entry;
+mod gate;
 pub mod handle;
 mod journal;
 mod lateness;

@@ -4,6 +4,7 @@
 //! with what the target was last successfully told, and the message is made of that. So a failed delivery, a restart or a long
 //! outage needs nothing but another look.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::action::Action;
-use monchero_core::decide::{Hard, announcement};
+use monchero_core::decide::{Hard, Wants, announcement};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
 use monchero_core::incident::IncidentId;
@@ -60,9 +61,15 @@ impl Outbox {
         self.told.get(&id).map(|by_target| by_target.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Whether some target of a check was told of a problem and not of its end, or missed one.
-    pub(crate) fn owes(&self, id: Id) -> bool {
-        self.told.get(&id).is_some_and(|by_target| by_target.values().any(Told::is_owed))
+    /// The targets that were told of a problem of a check and not of its end, or missed one.
+    pub(crate) fn owed(&self, id: Id) -> impl Iterator<Item = &Name> {
+        let all = self.told.get(&id).into_iter().flatten();
+        all.filter(|(_, told)| told.is_owed()).map(|(target, _)| target)
+    }
+
+    /// The checks that wait to be looked at for a target.
+    pub(crate) fn queued(&self, target: &Name) -> Vec<Id> {
+        self.workers.get(target).map(Worker::queued).unwrap_or_default()
     }
 
     /// After the wall clock stepped back: nothing that is known lies in the future (R18).
@@ -70,8 +77,6 @@ impl Outbox {
         for told in self.told.values_mut().flat_map(BTreeMap::values_mut) {
             told.settle(now);
         }
-        self.wakes.clear();
-        self.wanted.clear();
     }
 
     /// Forgets a check.
@@ -138,7 +143,7 @@ impl Outbox {
     }
 
     /// Whether a target could not be reached several times in a row.
-    fn is_unreachable(&self, target: &Name) -> bool {
+    pub(crate) fn is_unreachable(&self, target: &Name) -> bool {
         self.trouble(target)
             .is_some_and(|trouble| !trouble.only_bulletins && (trouble.parked || trouble.tries >= FALLBACK_TRIES))
     }
@@ -199,32 +204,54 @@ pub(crate) fn pace(target: &ActionDefinition) -> Pace {
 }
 
 impl Engine {
-    /// The targets among an entry's actions, and those that stand in for one that cannot be reached or still owe the end of what they
-    /// told.
+    /// Who is to be told about an entry: the targets that it is meant for, and those that were told of a problem and not of its end.
     pub(crate) fn targets_of(&self, id: Id) -> Vec<Arc<ActionDefinition>> {
+        let mut targets = self.meant_targets(id);
+        for name in self.outbox.owed(id) {
+            self.add_target(&mut targets, name);
+        }
+        targets
+    }
+
+    /// The targets among an entry's actions, and those that stand in for one that cannot be reached.
+    fn meant_targets(&self, id: Id) -> Vec<Arc<ActionDefinition>> {
         let Some(entry) = self.entries.get(id) else { return Vec::new() };
-        let all = entry.definition.actions.iter().filter_map(|name| self.actions.get(name));
-        let mut targets: Vec<_> = all.filter(|action| matches!(action.action, Action::Target(_))).cloned().collect();
-        let stand_in = |target: &Arc<ActionDefinition>| {
-            let name = target.fallback.as_ref()?;
-            let is_needed = self.outbox.is_unreachable(&target.name) || self.outbox.told(id, name).is_owed();
-            self.actions.get(name).filter(|_| is_needed).cloned()
-        };
-        let more: Vec<_> = targets.iter().filter_map(stand_in).collect();
-        for target in more {
-            if targets.iter().all(|known| known.name != target.name) {
-                targets.push(target);
+        let mut targets = Vec::new();
+        for name in entry.definition.actions.iter() {
+            self.add_target(&mut targets, name);
+        }
+        let mut next = 0;
+        while let Some(target) = targets.get(next).cloned() {
+            next += 1;
+            if let Some(fallback) = target.fallback.as_ref().filter(|_| self.outbox.is_unreachable(&target.name)) {
+                self.add_target(&mut targets, fallback);
             }
         }
         targets
+    }
+
+    fn add_target(&self, targets: &mut Vec<Arc<ActionDefinition>>, name: &Name) {
+        let target = self.actions.get(name).filter(|action| matches!(action.action, Action::Target(_)));
+        if let Some(target) = target.filter(|target| targets.iter().all(|known| known.name != target.name)) {
+            targets.push(Arc::clone(target));
+        }
+    }
+
+    /// What a target wants to be told about an entry: nothing new if it is not meant for it, or no longer.
+    fn wants_of<'a>(&self, id: Id, target: &'a ActionDefinition) -> Cow<'a, Wants> {
+        let is_named = self.entries.get(id).is_some_and(|entry| entry.definition.actions.contains(&target.name));
+        if is_named || self.meant_targets(id).iter().any(|meant| meant.name == target.name) {
+            Cow::Borrowed(&target.wants)
+        } else {
+            Cow::Owned(Wants::default())
+        }
     }
 
     /// Compares the truth about a check with what each of its targets knows, and sees to the difference.
     pub(crate) fn reconcile(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.unpublished == 0) else { return };
         let holds = self.holds_of(id);
-        let rechecks = entry.row.status.hard_state.is_problem()
-            && matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
+        let rechecks = matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
         if entry.row.holds != holds || entry.awaits_recheck != rechecks {
             if let Some(end) = holds.iter().filter_map(Hold::until).min() {
                 self.outbox.wake_at(id, end);
@@ -234,6 +261,7 @@ impl Engine {
                 entry.awaits_recheck = rechecks;
             }
         }
+        self.resolve(id);
         for target in self.targets_of(id) {
             match self.decide_for(id, &target) {
                 Some(Decision::Tell(notice)) => {
@@ -261,7 +289,7 @@ impl Engine {
         }
     }
 
-    fn see_to_hold(&mut self, id: Id, hold: &Hold) {
+    pub(crate) fn see_to_hold(&mut self, id: Id, hold: &Hold) {
         if let Some(at) = hold.until() {
             self.outbox.wake_at(id, at);
         }
@@ -286,7 +314,7 @@ impl Engine {
     /// What is to be done about one check and one target if this is the status of the check.
     pub(crate) fn decide_on(&self, id: Id, target: &ActionDefinition, status: &CheckStatus) -> Decision {
         let (hard, told, wall) = (status.hard(), self.outbox.told(id, &target.name), self.wall());
-        decide(&hard, &told, &self.holds_for(id, target, status, &told), &target.wants, wall)
+        decide(&hard, &told, &self.holds_for(id, target, status, &told), &self.wants_of(id, target), wall)
     }
 
     /// When a target is to be told that a hold is about to end.
@@ -294,7 +322,7 @@ impl Engine {
         target.wants.before_hold_ends?;
         let (status, told) = (&self.entries.get(id)?.row.status, self.outbox.told(id, &target.name));
         let holds = self.holds_for(id, target, status, &told);
-        announcement(&status.hard(), &told, &holds, &target.wants).filter(|at| *at > self.wall())
+        announcement(&status.hard(), &told, &holds, &self.wants_of(id, target)).filter(|at| *at > self.wall())
     }
 
     /// What holds notices about a check to one target if this is the status of the check.
@@ -340,30 +368,24 @@ impl Engine {
         holds.extend(self.downtimes.hold(entry, wall));
         if let (true, Some(since), Some(last)) = (status.hard_state.is_problem(), status.hard_since, status.last_check)
         {
+            // What cannot be looked at again now is not waited for.
+            let last = if self.can_run(entry) { last } else { wall };
             let parents = self.views(self.ancestors(&entry.definition.name));
-            let cut_off = || {
-                let gates = self.views(self.gates_of(entry).iter().collect());
-                hold::cut_off(since, last, gates, self.gate.as_ref()?.shut)
-            };
             // At the end: that is where a recheck is looked for.
-            holds.extend(hold::dependency(since, last, parents).or_else(cut_off));
+            holds.extend(hold::dependency(since, last, parents).or_else(|| self.cut_off(entry, since, last)));
+        } else if let (true, Some(since)) = (status.inconclusive, status.news_since) {
+            holds.extend(self.cut_off(entry, since, status.last_check.unwrap_or(since)));
         }
         holds
     }
 
-    /// The checks that say whether this host is cut off from what a check looks at; none if it needs no network.
-    pub(crate) fn gates_of(&self, entry: &Entry) -> &[Name] {
-        let gate = self.gate.as_ref().filter(|gate| gate.holds.contains(&entry.definition.name));
-        gate.map(|gate| &*gate.checks).unwrap_or_default()
-    }
-
-    fn views(&self, names: Vec<&Name>) -> impl Iterator<Item = ParentView<'_>> {
+    pub(crate) fn views(&self, names: Vec<&Name>) -> impl Iterator<Item = ParentView<'_>> {
         let parents = names.into_iter().filter_map(|name| self.entries.get(self.entries.find(name.as_str())?));
         parents.map(|parent| ParentView {
             name: &parent.row.name,
             state: parent.row.status.state,
             state_type: parent.row.status.state_type,
-            // What cannot be looked at again now is not waited for.
+            // Nor is this one, if it cannot.
             last_check: if self.can_run(parent) { parent.row.status.last_check } else { Some(self.wall()) },
             since: parent.row.status.since,
         })
@@ -375,10 +397,10 @@ impl Engine {
         parent.and_then(|parent| self.entries.find(parent.as_str())).unwrap_or(id)
     }
 
-    fn can_run(&self, entry: &Entry) -> bool {
+    pub(crate) fn can_run(&self, entry: &Entry) -> bool {
         let runner = entry.row.parent.as_ref().and_then(|parent| self.entries.get(self.entries.find(parent.as_str())?));
         let runner = runner.unwrap_or(entry);
-        runner.is_scheduled() && runner.stuck.is_none()
+        runner.is_scheduled() && runner.stuck.is_none() && !runner.benched
     }
 
     /// All that a check depends on, directly or not.

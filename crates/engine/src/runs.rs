@@ -11,6 +11,7 @@ use monchero_store::Witness;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::dispatch::Origin;
 use crate::engine::Engine;
 use crate::entry::{Id, Phase, Running};
 use crate::handle::Refusal;
@@ -223,7 +224,7 @@ impl Engine {
         let result = CheckResult::new(name.clone(), self.wall(), Duration::ZERO, answer, State::Unknown);
         if let Some(result) = result {
             // No further run could confirm it.
-            self.take_result(id, CheckResult { proven: true, ..result }, now);
+            self.take_result(id, CheckResult { proven: true, ..result }, Origin::Word, now);
         }
     }
 
@@ -339,7 +340,7 @@ impl Engine {
         let (name, on_timeout) = (entry.row.name.clone(), entry.definition.on_timeout);
         let at = self.clock.before(now.saturating_duration_since(end.ended));
         match CheckResult::new(name, at, duration, end.answer, on_timeout) {
-            Some(result) => self.take_result(end.id, result, now),
+            Some(result) => self.take_result(end.id, result, Origin::Run, now),
             None => self.answer_waiters(end.id, || Err(Refusal::Senseless("the run was called off".to_owned()))),
         }
     }

@@ -10,6 +10,7 @@ use monchero_core::report::CheckResult;
 use monchero_core::{Metric, Name, Report, State};
 use tokio::time::Instant;
 
+use crate::dispatch::Origin;
 use crate::engine::Engine;
 use crate::entry::{CONFIG_KIND, SELF_KIND, never_run};
 
@@ -130,7 +131,7 @@ impl Engine {
         let Some(id) = self.entries.find(name) else { return };
         let at = self.wall();
         if let Some(result) = CheckResult::new(Name::new(name), at, Duration::ZERO, Ok(report), State::Unknown) {
-            self.take_result(id, result, now);
+            self.take_result(id, result, Origin::Word, now);
         }
     }
 

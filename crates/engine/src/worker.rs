@@ -112,6 +112,13 @@ impl Worker {
         queued.flatten().into_iter().chain(waiting).min()
     }
 
+    /// All that is to be looked at sooner or later.
+    pub(crate) fn queued(&self) -> Vec<Id> {
+        let mut all: Vec<Id> = self.queued.iter().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
     /// All that is to be looked at, in its order.
     pub(crate) fn take(&mut self) -> Vec<Id> {
         self.queue.drain(..).collect()

@@ -96,6 +96,7 @@ fn detail() -> Detail<'static> {
         hard_state: CheckState::Bad,
         hard_since: Some(at(185)),
         recovering: 0,
+        inconclusive: false,
         incident: Some(Incident { id: "0123456789abcd".into(), since: at(185), worst: CheckState::Bad }),
         acknowledgement: None,
         downtimes: vec![Downtime {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use monchero_actions::Alive;
 use monchero_core::Invalid;
+use monchero_core::mask::Recorder;
 use monchero_core::node::{self, Key, Node, SettingsError, Span, Value};
 use monchero_core::text::escape_controls;
 
@@ -87,12 +87,13 @@ impl Loader<'_> {
             return Settings::default();
         }
         let fetcher = self.fetcher(file);
-        let (settings, errors) = read_all(&parsed.root, |node| node.read::<Settings>(None, &fetcher));
+        let secrets = Recorder::new(&fetcher);
+        let (settings, errors) = read_all(&parsed.root, |node| node.read::<Settings>(None, &secrets));
         for error in errors {
             self.report(None, error);
         }
         let mut settings = settings.unwrap_or_default();
-        if let Some(Err(Invalid { path, why })) = settings.alive.as_mut().map(Alive::validate) {
+        if let Some(Err(Invalid { path, why })) = settings.alive.as_mut().map(|alive| alive.validate(secrets.mask())) {
             self.report(None, parsed.root.error_at(&format!("alive.{path}"), why));
             settings.alive = None;
         }

@@ -161,9 +161,9 @@ impl DowntimeSettings {
     }
 }
 
-/// The checks by which this host knows whether it is cut off from the network. While they are bad, confirmed or not, problems of checks that
-/// need the network are told to nobody and set off no scripts; when the way is back, each of these checks is looked at again before
-/// anything is told. The checks named here are told as ever.
+/// The checks by which this host knows whether it is cut off from the network. While they are bad, confirmed or not, problems that are found
+/// by checks that need the network are inconclusive: they are shown, count as no attempt, change no state, are told to nobody and set off no
+/// scripts. When the way is back, each of these checks is looked at again at once. The checks named here are told as ever.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateSettings {

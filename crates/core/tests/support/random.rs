@@ -1,5 +1,5 @@
 //! Random choices that can be repeated, and the loop of a property test. A failure names its seed; `MONCHERO_SEED=<it>` repeats that
-//! case alone. `MONCHERO_PROPERTY_CASES=<n>` says how many cases run; a release runs a million.
+//! case alone. `MONCHERO_PROPERTY_CASES=<n>` says how many cases run, `MONCHERO_FIRST_SEED=<n>` from which one on; a release runs a million.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
@@ -31,7 +31,8 @@ impl Random {
 
 /// Runs a property on `default` random cases, or as many as the environment says, on all processors.
 pub(crate) fn for_cases(default: u64, property: impl Fn(&mut Random) + Sync) {
-    for_seeds(0..number("MONCHERO_PROPERTY_CASES").unwrap_or(default), || false, property);
+    let first = number("MONCHERO_FIRST_SEED").unwrap_or(0);
+    for_seeds(first..first + number("MONCHERO_PROPERTY_CASES").unwrap_or(default), || false, property);
 }
 
 /// A number that the environment says.

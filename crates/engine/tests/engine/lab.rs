@@ -22,6 +22,9 @@ use monchero_store::{Committed, Loaded, Record, StoredCheck, Urgency};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// How far the wall clock may be set back.
+const AHEAD: Duration = Duration::from_secs(86_400);
+
 /// What a check answers from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -38,6 +41,10 @@ pub(crate) enum Answer {
     LikeWorst,
     /// Like what it remembers, after half a second.
     Slow,
+    /// Bad and unknown by turns.
+    Alternates,
+    /// Okay, with a service `part` in this state.
+    Part(State),
 }
 
 /// Everything that outlives an engine.
@@ -63,6 +70,8 @@ pub(crate) struct Lab {
     configuration: Configuration,
     clock: Clock,
     asleep: Arc<Mutex<Duration>>,
+    /// How far the wall clock is ahead of what it will be set to.
+    ahead: Arc<Mutex<Duration>>,
     accused: Option<Name>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
@@ -174,7 +183,11 @@ impl Lab {
         };
         let asleep: Arc<Mutex<Duration>> = Arc::default();
         let slept = Arc::clone(&asleep);
-        let clock = Clock::following_tokio(start).on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
+        let ahead = Arc::new(Mutex::new(AHEAD));
+        let wrong = Arc::clone(&ahead);
+        let clock = Clock::following_tokio(start)
+            .on_a_machine_that_sleeps(Arc::new(move || *wrong.lock().unwrap()))
+            .on_a_machine_that_sleeps(Arc::new(move || *slept.lock().unwrap()));
         let mut lab = Self {
             answers,
             runs,
@@ -192,6 +205,7 @@ impl Lab {
             configuration,
             clock,
             asleep,
+            ahead,
             accused: None,
             stop: watch::channel(false).0,
             task: None,
@@ -300,6 +314,11 @@ impl Lab {
     /// The machine sleeps for so long: the wall clock goes on, the monotonic one does not.
     pub(crate) fn suspend(&self, length: Duration) {
         *self.asleep.lock().unwrap() += length;
+    }
+
+    /// The wall clock is set back by so much, [`AHEAD`] at most over all.
+    pub(crate) fn step_back(&self, length: Duration) {
+        *self.ahead.lock().unwrap() -= length;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -416,6 +435,14 @@ impl Check for FakeCheck {
                     let worst = peers.iter().filter(|peer| peer.name.as_str() != context.check && peer.kind == "fake");
                     let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
                     Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
+                }
+                Answer::Alternates => {
+                    let is_odd = self.runs.lock().unwrap()[&self.name] % 2 == 1;
+                    Ok(Report::of(if is_odd { State::Bad } else { State::Unknown }, "now so, now so"))
+                }
+                Answer::Part(state) => {
+                    let services = vec![("part".to_owned(), Report::of(state, format!("part is {state}")))];
+                    Ok(Report { services, ..Report::of(State::Okay, "one part") })
                 }
                 Answer::Slow => {
                     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -571,7 +598,6 @@ impl Spawner for NoPrograms {
 pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
-    pub(crate) transitions: Mutex<u64>,
     pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
 }
 
@@ -591,16 +617,16 @@ struct Kept {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self {
-            kept: Mutex::default(),
-            committed: watch::channel(Committed::default()).0,
-            transitions: Mutex::default(),
-            notices: Mutex::default(),
-        }
+        Self { kept: Mutex::default(), committed: watch::channel(Committed::default()).0, notices: Mutex::default() }
     }
 }
 
 impl MemoryJournal {
+    /// All transitions, in their order.
+    pub(crate) fn transitions(&self) -> Vec<(Name, Transition)> {
+        self.kept.lock().unwrap().history.clone()
+    }
+
     fn load(&self) -> Loaded {
         let mut kept = self.kept.lock().unwrap();
         let mut interrupted = Vec::new();
@@ -642,10 +668,7 @@ impl Journal for MemoryJournal {
         for record in records {
             match record {
                 Record::Check(check) => drop(kept.checks.insert(check.name.clone(), *check)),
-                Record::Transition { check, transition, .. } => {
-                    *self.transitions.lock().unwrap() += 1;
-                    kept.history.push((check, transition));
-                }
+                Record::Transition { check, transition, .. } => kept.history.push((check, transition)),
                 Record::Posted { topic, target, posted: Some(posted) } => {
                     drop(kept.posted.insert((topic, target), posted));
                 }

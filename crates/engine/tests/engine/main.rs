@@ -3,6 +3,7 @@
 mod bulletin;
 mod delivery;
 mod drill;
+mod edges;
 mod lab;
 mod memory;
 #[path = "../../../core/tests/support/random.rs"]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ActionDefinition, Trigger};
+use monchero_core::definition::{ActionDefinition, Configuration, Settings, Trigger};
+use monchero_core::flapping::FlappingPolicy;
 use monchero_core::{Name, Policy, State};
 
 use crate::lab::{Answer, CheckSpec, Lab, ScriptSpec};
@@ -148,4 +149,118 @@ async fn a_fallback_is_told_while_the_first_cannot_be_reached_and_hears_the_end(
     assert_eq!(told, ["ops: recovery shop okay", "spare: recovery shop okay"]);
     lab.answer("shop", Answer::State(State::Bad));
     assert_eq!(after(&lab, 15).await, ["ops: problem shop bad"], "the spare is not needed any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fallback_of_a_fallback_is_told_while_neither_can_be_reached() {
+    let checks = [check("shop".to_owned(), &["ops"])];
+    let lab = Lab::adjusted(&checks, &[target("ops"), target("spare"), target("last")], &[], |action| {
+        action.fallback = match action.name.as_str() {
+            "ops" => Some(Name::new("spare")),
+            "spare" => Some(Name::new("last")),
+            _ => Some(Name::new("ops")),
+        };
+    });
+    after(&lab, 3).await;
+    for down in ["ops", "spare"] {
+        lab.target_works.lock().unwrap().insert(down.to_owned(), false);
+    }
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 40).await, ["last: problem shop bad"]);
+    lab.answer("shop", Answer::State(State::Okay));
+    assert_eq!(after(&lab, 5).await, ["last: recovery shop okay"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_hears_of_all_that_waits_for_a_target_that_refuses() {
+    let checks = ["a", "b", "c"].map(|name| check(name.to_owned(), &["ops"]));
+    let lab = Lab::adjusted(&checks, &[target("ops"), target("spare")], &[], |action| {
+        action.group = Duration::ZERO;
+        action.fallback = (action.name.as_str() == "ops").then(|| Name::new("spare"));
+    });
+    after(&lab, 3).await;
+    lab.target_refuses.lock().unwrap().insert("ops".to_owned());
+    // All of them are bad before the first is refused.
+    *lab.target_takes.lock().unwrap() = 3 * SECOND;
+    for name in ["a", "b", "c"] {
+        lab.answer(name, Answer::State(State::Bad));
+    }
+    let mut told = after(&lab, 30).await;
+    told.sort();
+    assert_eq!(told, ["spare: problem a bad", "spare: problem b bad", "spare: problem c bad"]);
+}
+
+/// The first check tells nobody but `ops` any more.
+fn only_ops(configuration: &mut Configuration) {
+    let check = &mut configuration.checks[0];
+    check.settings = Settings { actions: [Name::new("ops")].into(), ..Settings::clone(&check.settings) }.into();
+}
+
+/// Who was told of a problem hears of its end, also when it is no longer told of the check otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_a_check_no_longer_names_hears_the_end_and_nothing_else() {
+    let mut lab = shop(&["ops", "boss"], &[], |action| action.wants.remind = Some((20 * SECOND).into()));
+    after(&lab, 3).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 2).await.len(), 2);
+    lab.configure(only_ops).await;
+    assert_eq!(after(&lab, 30).await, ["ops: reminder shop bad"]);
+    lab.restart().await;
+    lab.answer("shop", Answer::State(State::Okay));
+    let mut told = after(&lab, 3).await;
+    told.sort();
+    assert_eq!(told, ["boss: recovery shop okay", "ops: recovery shop okay"]);
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 3).await, ["ops: problem shop bad"]);
+}
+
+/// What waits for a target that the check no longer names is not told.
+#[tokio::test(start_paused = true)]
+async fn a_message_for_a_target_that_is_no_longer_named_does_not_go_out() {
+    let checks = [check("shop".to_owned(), &["ops", "boss"]), check("mail".to_owned(), &["boss"])];
+    let mut lab = Lab::new(&checks, &[target("ops"), target("boss")], &[]);
+    after(&lab, 3).await;
+    lab.target_works.lock().unwrap().insert("boss".to_owned(), false);
+    lab.answer("mail", Answer::State(State::Bad));
+    // By then the pauses between tries are long.
+    after(&lab, 20).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 2).await, ["ops: problem shop bad"]);
+    lab.configure(only_ops).await;
+    lab.target_works.lock().unwrap().clear();
+    assert_eq!(after(&lab, 60).await, ["boss: problem mail bad"]);
+}
+
+/// A clock that is set back makes nobody wait for the end of flapping that it has forgotten.
+#[tokio::test(start_paused = true)]
+async fn flapping_ends_although_the_clock_was_set_back() {
+    let flapping = FlappingPolicy { window: 100 * SECOND, enter: 4, exit: 1 };
+    let mut flapper = check("shop".to_owned(), &["ops"]);
+    flapper.policy.flapping = Some(flapping);
+    let lab = Lab::new(&[flapper], &[target("ops")], &[]);
+    after(&lab, 3).await;
+    for state in [State::Bad, State::Okay, State::Bad, State::Okay, State::Bad] {
+        lab.answer("shop", Answer::State(state));
+        after(&lab, 1).await;
+    }
+    lab.take_messages();
+    after(&lab, 20).await;
+    lab.step_back(5 * SECOND);
+    assert!(after(&lab, 5).await.is_empty());
+    assert_eq!(after(&lab, 200).await, ["ops: flapping_ended shop bad"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_ends_in_the_table_although_the_clock_was_set_back() {
+    let lab = shop(&["ops"], &[], |_| {});
+    lab.answer("shop", Answer::State(State::Bad));
+    after(&lab, 5).await;
+    let until = Some(lab.now() + 60 * SECOND);
+    lab.handle.acknowledge(Name::new("shop"), "ann".to_owned(), String::new(), until, false).await.unwrap();
+    after(&lab, 10).await;
+    lab.step_back(20 * SECOND);
+    after(&lab, 65).await;
+    assert_eq!(lab.state("shop").await, "bad hard (acknowledged)");
+    after(&lab, 10).await;
+    assert_eq!(lab.state("shop").await, "bad hard");
 }
