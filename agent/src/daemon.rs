@@ -433,8 +433,10 @@ impl Reloads {
 /// hangs is told as trouble and must not cost the daemon's life (R28).
 async fn watch_engine(beat: Arc<AtomicU64>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut last = 0;
-    let mut ticks = tokio::time::interval(limit / WATCHDOG_SHARE);
+    let share = limit / WATCHDOG_SHARE;
+    let mut last = beat.load(Ordering::Relaxed);
+    // An engine that has just begun has made no progress yet.
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + share, share);
     loop {
         ticks.tick().await;
         let now = beat.load(Ordering::Relaxed);

@@ -23,7 +23,11 @@ const FIELDS: &[Field<'static>] = &[
     Field::number("restarted", "", "How often it was restarted since the last run of this check."),
     Field::number("restarts", "", "How often it was restarted by its restart policy since it was created."),
     Field::number("age", "s", "For how long it has been running; not measured while it is not."),
-    Field::number("exit_code", "", "The exit status of its last run; not measured while it runs."),
+    Field::number(
+        "exit_code",
+        "",
+        "The exit status of its last run; not measured while it runs, nor before it ever ran.",
+    ),
     Field::text("image", "The image that it was made from."),
     Field::text("policy", "Its restart policy: `no`, `always`, `unless-stopped`, `on-failure`."),
 ];

@@ -129,6 +129,47 @@ async fn all_that_are_meant_to_run() {
     assert_eq!(labels, ["db restarts", "db age", "web restarts", "web age"]);
 }
 
+/// What Podman 4.3 said about containers that it ran, shortened to what matters here.
+fn by_podman(state: &str, restarts: u32, policy: &str) -> String {
+    format!(
+        r#"{{"Id":"x","State":{{"Running":false,"Paused":false,"Restarting":false,"OOMKilled":false,"Dead":false,"Pid":0,"Error":"",{state}}},
+           "RestartCount":{restarts},"HostConfig":{{"RestartPolicy":{{"Name":"{policy}","MaximumRetryCount":2}}}},
+           "Config":{{"Image":"localhost/tiny:latest"}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn podman() {
+    let without_health = r#""Health":{"Status":"","FailingStreak":0,"Log":null}"#;
+    let ended = r#""StartedAt":"2026-05-31T23:16:14.898427038Z","FinishedAt":"2026-05-31T23:16:14.90045891Z""#;
+    let never = r#""StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z""#;
+    let runs = r#""StartedAt":"2026-05-31T23:16:13.122764006Z","FinishedAt":"0001-01-01T00:00:00Z""#;
+    let sick = r#""Health":{"Status":"unhealthy","FailingStreak":1,"Log":[{"Start":"2026-05-31T23:16:16.503177116Z","End":"2026-05-31T23:16:16.758648405Z","ExitCode":1,"Output":""}]}"#;
+    let state = |status: &str, code: u8, times: &str, health: &str| {
+        format!(r#""Status":"{status}","ExitCode":{code},{times},{health}"#)
+    };
+    let podman = Docker::of(&[
+        ("run1", &by_podman(&state("running", 0, runs, without_health), 0, "always")),
+        ("fail3", &by_podman(&state("exited", 3, ended, without_health), 2, "on-failure")),
+        ("done0", &by_podman(&state("exited", 0, ended, without_health), 0, "on-failure")),
+        ("once", &by_podman(&state("exited", 1, ended, without_health), 0, "")),
+        ("sick", &by_podman(&state("running", 0, runs, sick), 0, "always")),
+        ("fresh", &by_podman(&state("created", 0, never, without_health), 0, "always")),
+    ]);
+    let result = podman.run("{}").await;
+    assert_eq!(result.state, State::Bad);
+    assert_eq!(
+        &*result.message,
+        "fail3 state is exited (exited with the exit status 3); fresh state is created (created); \
+         sick health is unhealthy (running for 43m 46s, unhealthy)"
+    );
+    let result = podman.run("[run1, done0, once]").await;
+    assert_eq!(
+        &*result.message,
+        "done0 state is exited (exited with the exit status 0); once state is exited (exited with the exit status 1)"
+    );
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_them() {
     let docker = Docker::of(&[

@@ -131,12 +131,14 @@ impl From<Inspected> for Details {
     fn from(inspected: Inspected) -> Self {
         let or = |text: String, otherwise: &str| if text.is_empty() { otherwise.to_owned() } else { text };
         let Inspected { state, restart_count, host_config, config } = inspected;
+        // What was never started has a 0 as well; any other number says why it could not be.
+        let exit_code = state.exit_code.filter(|code| state.status != "created" || *code != 0);
         Self {
             state: state.status,
             health: or(state.health.map(|health| health.status).unwrap_or_default(), "none"),
             restarts: restart_count,
             started: state.started_at.parse().ok(),
-            exit_code: state.exit_code,
+            exit_code,
             image: config.image,
             policy: or(host_config.restart_policy.name, "no"),
             killed_for_memory: state.killed_for_memory,

@@ -1,6 +1,7 @@
 //! Users and groups, from `/etc/passwd` and `/etc/group`: neither a comment beside a hold nor a connection may hang on a directory service.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// The name of a user, or `user 1000` if the file does not know it. Blocks for the reading of a small file.
@@ -40,8 +41,12 @@ impl Operators {
             .map(|found| Self { gid: found.gid }))
     }
 
-    /// Lets the members enter a directory or connect to a socket, as far as its mode lets groups do that.
+    /// Lets the members enter a directory or connect to a socket, as far as its mode lets groups do that. What is theirs already is left
+    /// alone: a sandbox may refuse to change any group.
     pub fn let_in(&self, path: &Path) -> io::Result<()> {
+        if std::fs::metadata(path)?.gid() == self.gid {
+            return Ok(());
+        }
         std::os::unix::fs::chown(path, None, Some(self.gid))
     }
 
@@ -78,6 +83,9 @@ impl<'a> Group<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::time::{Duration, Instant};
+
     use super::{Operators, find};
 
     #[test]
@@ -95,6 +103,27 @@ mod tests {
         assert!(operators.admit(4_000_000_000, 990), "the group as its own");
         assert_eq!(Operators::named("no such group").unwrap(), None);
         assert!(Operators::named("root").unwrap().is_some());
+    }
+
+    /// Any change of the group, also to the one that it has, would be a change of the file.
+    #[test]
+    fn what_is_theirs_already_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let changed = |path: &std::path::Path| {
+            let metadata = std::fs::metadata(path).unwrap();
+            (metadata.ctime(), metadata.ctime_nsec())
+        };
+        std::fs::write(&path, "").unwrap();
+        let before = changed(&path);
+        let (clock, deadline) = (folder.path().join("clock"), Instant::now() + Duration::from_secs(5));
+        while std::fs::write(&clock, "").is_ok() && changed(&clock) == before {
+            assert!(Instant::now() < deadline, "the clock of the file system stands still");
+        }
+        let gid = std::fs::metadata(&path).unwrap().gid();
+        Operators { gid }.let_in(&path).unwrap();
+        assert_eq!(changed(&path), before);
+        assert!(Operators { gid }.let_in(&folder.path().join("missing")).is_err());
     }
 
     #[test]

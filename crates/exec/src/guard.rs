@@ -1,7 +1,7 @@
 //! The guard: a tiny process that outlives the daemon for a moment and ends what the daemon's programs left (R9).
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -22,6 +22,8 @@ use crate::proc::{self, Process};
 
 /// The hidden subcommand.
 const SUBCOMMAND: &str = "guard";
+/// What `ps` and the journal call it; 15 bytes at most.
+const NAME: &CStr = c"monchero-guard";
 /// How long the guard kills before it gives up on what hangs in the kernel.
 const GIVE_UP: Duration = Duration::from_secs(30);
 /// In how many rounds nobody may be found before the guard ends: a process that is being executed has no environment for a moment.
@@ -40,6 +42,9 @@ pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
     let Some(instance) = arguments.into_iter().next().and_then(|instance| instance.into_string().ok()) else {
         return 2;
     };
+    // Without it, the kernel calls it `exe`, for it is started as /proc/self/exe, and so does the journal. That it is the guard matters more
+    // than that this might fail.
+    let _ = rustix::thread::set_name(NAME);
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     let prefix = format!("{instance}-");
     let give_up = Instant::now() + GIVE_UP;

@@ -60,6 +60,8 @@ fn a_daemon_that_is_killed_takes_its_programs_along() {
     let mut host = host(&commands);
     eventually("all run", || marked(&marker).len() >= 30 && named("600.77").len() == 5 && guards(&host).len() == 1);
     let guard = guards(&host)[0];
+    let called = || std::fs::read_to_string(format!("/proc/{guard}/comm")).unwrap_or_default();
+    eventually("people see what it is", || called() == "monchero-guard\n");
     host.0.kill().unwrap();
     host.0.wait().unwrap();
     let begin = std::time::Instant::now();

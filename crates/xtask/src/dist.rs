@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: the deb and the rpm, from one list of files.
 
+pub(crate) mod boot;
 pub(crate) mod check;
 mod files;
 mod stage;

@@ -49,6 +49,14 @@ const FOR_DIST_CHECK: &[(&str, &str)] = &[
     ("/usr/bin/man", "man-db"),
 ];
 
+/// What packages are booted with.
+const FOR_DIST_BOOT: &[(&str, &str)] = &[
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/bin/mmdebstrap", "mmdebstrap"),
+    ("/usr/sbin/mke2fs", "e2fsprogs"),
+    ("/usr/bin/timeout", "coreutils"),
+];
+
 /// What shows the mails of which there are pictures.
 const FOR_PICTURES: &[(&str, &str)] =
     &[("/usr/bin/chromium", "chromium"), ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core")];
@@ -63,6 +71,10 @@ pub(crate) fn provide_for_dist() -> Result<()> {
 
 pub(crate) fn provide_for_dist_check() -> Result<()> {
     provide("the packages are judged with", FOR_DIST_CHECK)
+}
+
+pub(crate) fn provide_for_dist_boot() -> Result<()> {
+    provide("the packages are booted with", FOR_DIST_BOOT)
 }
 
 /// Their packages start services; here nothing is to run that the bench did not start.

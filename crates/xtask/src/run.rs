@@ -1,6 +1,7 @@
 //! Running cargo and other programs, one after another.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -42,6 +43,33 @@ pub(crate) fn command_with(
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("running `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a program and gives every line of its output away as soon as it is there; an exit status other than 0 is an error.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a developer's tool waits for the programs that it runs, however long they take"
+)]
+pub(crate) fn lines(program: &str, arguments: &[&str], mut each: impl FnMut(&str)) -> Result<()> {
+    let line = format!("{program} {}", arguments.join(" "));
+    eprintln!("xtask: {line}");
+    let place = || format!("running `{line}`");
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(place)?;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            each(String::from_utf8_lossy(&line.with_context(place)?).trim_end_matches('\r'));
+        }
+    }
+    let status = child.wait().with_context(place)?;
     if !status.success() {
         bail!("`{line}` failed: {status}");
     }

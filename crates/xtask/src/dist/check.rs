@@ -62,13 +62,16 @@ fn judge(built: &Packages) -> Result<()> {
     command("rpmlint", &["--strict", "--config", "rpm/rpmlint.toml", &built.rpm.display().to_string()])
 }
 
-/// Packages of a newer version that ships another `monchero.yaml`.
-fn newer(scratch: &Path, program: &Path) -> Result<Packages> {
+/// Packages of a newer version that ships another `monchero.yaml` and another `host.yaml`.
+pub(super) fn newer(scratch: &Path, program: &Path) -> Result<Packages> {
     let out = scratch.join("newer");
     let staged = stage::stage(&out.join("work/root"), program, stage::epoch()?)?;
-    let shipped = out.join("work/root/etc/monchero/monchero.yaml");
-    let mut file = fs::OpenOptions::new().append(true).open(&shipped).context("changing the shipped configuration")?;
-    file.write_all(b"# A newer version says more.\n")?;
+    for shipped in ["monchero.yaml", "conf.d/host.yaml"] {
+        let shipped = out.join("work/root/etc/monchero").join(shipped);
+        let mut file =
+            fs::OpenOptions::new().append(true).open(&shipped).context("changing the shipped configuration")?;
+        file.write_all(b"# A newer version says more.\n")?;
+    }
     let entry = format!(
         "monchero ({VERSION}+newer) unstable; urgency=medium\n\n  * A newer version.\n\n -- Nobody <nobody@monchero.example>  Thu, 01 Jan 2026 00:00:00 +0000"
     );
