@@ -16,7 +16,7 @@ use monchero_core::definition::{
 use monchero_core::hold::Recurring;
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, suggest};
 use monchero_core::text::escape_controls;
-use monchero_core::{Invalid, Name, node};
+use monchero_core::{Invalid, Name, node, order};
 use schemars::SchemaGenerator;
 use serde_json::Value as Json;
 
@@ -505,8 +505,8 @@ impl<'a> Loader<'a> {
         definition_files: Option<usize>,
     ) -> Loaded {
         let problems = self.render();
-        self.checks.sort_by(|a, b| a.name.cmp(&b.name));
-        self.actions.sort_by(|a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut self.checks, |a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut self.actions, |a, b| a.name.cmp(&b.name));
         self.checks.shrink_to_fit();
         let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
         let configuration = Configuration {

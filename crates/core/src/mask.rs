@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use crate::action::{ActionError, ActionOutcome, Delivered, DeliveryError};
 use crate::check::CheckError;
 use crate::node::{SecretSource, Secrets};
+use crate::order;
 use crate::report::Report;
 
 /// What stands for a secret.
@@ -30,7 +31,7 @@ impl Mask {
     pub(crate) fn of(secrets: &[String]) -> Self {
         let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
         forms.retain(|form| form.len() >= SHORTEST);
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        order::sort_by(&mut forms, |a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
         Self((!forms.is_empty()).then(|| Box::new(Forms(forms))))
     }
