@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
-use monchero_core::{Invalid, NoticeKind, Secret, State, duration};
+use monchero_core::{Invalid, NoticeKind, Secret, State, duration, order};
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
@@ -101,7 +101,7 @@ impl Alertmanager {
     fn alerts(&self, words: &Words, message: &Message, context: &ActionContext<'_>, max: usize) -> Json {
         let event = &message.event;
         let mut labels: BTreeMap<String, &str> =
-            event.labels.iter().map(|(name, value)| (label(name), value.as_str())).collect();
+            order::tree(event.labels.iter().map(|(name, value)| (label(name), value.as_str())));
         // Labels are what an alert is known by: nothing in them changes between its beginning and its end.
         labels.insert("alertname".to_owned(), event.check.name.as_str());
         labels.insert("instance".to_owned(), &event.host);

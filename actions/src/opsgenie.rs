@@ -4,7 +4,7 @@
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
-use monchero_core::{Invalid, NoticeKind, Secret, State};
+use monchero_core::{Invalid, NoticeKind, Secret, State, order};
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
@@ -119,5 +119,5 @@ fn details(message: &Message) -> Json {
         room = fits.unwrap_or(0);
         fits.is_some()
     });
-    labels.map(|(name, value)| (name.clone(), Json::from(value.as_str()))).collect::<serde_json::Map<_, _>>().into()
+    Json::Object(order::tree(labels.map(|(name, value)| (name.clone(), Json::from(value.as_str())))))
 }

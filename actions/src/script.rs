@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use monchero_core::action::{ActionContext, ActionError, ActionOutcome, Event, ScriptKind};
 use monchero_core::program::{Exit, KILL_GRACE, MAX_OUTPUT, Program, RunEnd, RunError};
-use monchero_core::{Invalid, Secret, duration, quantity, text};
+use monchero_core::{Invalid, Secret, duration, order, quantity, text};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -263,7 +263,7 @@ impl Plan {
             })
             .cloned()
             .collect();
-        labels.sort();
+        order::sort(&mut labels);
         labels.dedup();
         labels
     }

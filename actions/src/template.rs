@@ -14,6 +14,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use monchero_core::Event;
+use monchero_core::order;
 use monchero_core::text::{shorten, truncate_at_char};
 use serde_json::{Value as Json, json};
 use tera::{Context, Delimiters, ErrorKind, Kwargs, State as TeraState, Tera, Value};
@@ -356,7 +357,7 @@ fn sample(labels: &[String]) -> Event {
     use monchero_core::action::{CheckFacts, IncidentFacts};
     use monchero_core::{IncidentId, Metric, Name, State, StateType};
     let labels: std::collections::BTreeMap<String, String> =
-        labels.iter().map(|label| (label.clone(), "label".to_owned())).collect();
+        order::tree(labels.iter().map(|label| (label.clone(), "label".to_owned())));
     let name = Name::new("check");
     let mut metric = Metric::new("time", 1.0, monchero_core::quantity::Unit::SECONDS);
     metric.warning = Some(monchero_core::Range::above(0.5));

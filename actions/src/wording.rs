@@ -10,7 +10,7 @@ use monchero_core::action::{Event, Message};
 use monchero_core::decide::Missed;
 use monchero_core::report::describe_metric;
 use monchero_core::text::{escape_controls, escape_controls_in_block, shorten};
-use monchero_core::{Invalid, NoticeKind, State, StateType, duration};
+use monchero_core::{Invalid, NoticeKind, State, StateType, duration, order};
 
 use serde_json::{Value as Json, json};
 
@@ -256,7 +256,7 @@ pub(crate) fn runbook(event: &Event) -> Option<&str> {
 /// What was measured and alerts, one line each.
 pub(crate) fn measured(event: &Event) -> Vec<String> {
     let mut alerting: Vec<_> = event.metrics.iter().filter(|metric| metric.state().is_problem()).collect();
-    alerting.sort_by_key(|metric| std::cmp::Reverse(metric.state()));
+    order::sort_by_key(&mut alerting, |metric| std::cmp::Reverse(metric.state()));
     let mut lines: Vec<String> = alerting
         .iter()
         .take(MAX_METRICS)

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use monchero_core::node::{Key, Node, SecretSource, Secrets, Span, Value};
+use monchero_core::order;
 use serde_json::Value as Json;
 
 pub(crate) use looks::LOOKS;
@@ -68,7 +69,7 @@ pub(crate) fn configured(shown: &Json) -> Vec<Configured> {
         let mut words = BTreeSet::new();
         scalars(settings, &mut words);
         let given = settings.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        let mut keys: BTreeSet<String> = given.map(|(key, _)| key.clone()).collect();
+        let mut keys: BTreeSet<String> = order::tree(given.map(|(key, _)| key.clone()));
         let kind = check.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
         // `disk: /` is short for its `path`.
         if !settings.is_object() && !settings.is_null() {
@@ -160,7 +161,7 @@ pub(crate) fn render(
     configured: &[Configured],
     unseen: &[(&str, String)],
 ) -> String {
-    let mut taken: BTreeSet<String> = configured.iter().map(|check| check.name.clone()).collect();
+    let mut taken: BTreeSet<String> = order::tree(configured.iter().map(|check| check.name.clone()));
     let mut out = format!(
         "# Checks that `monchero discover` proposes for {}. Nobody is told anything until `actions` names somebody.\n",
         monchero_core::text::escape_controls(host)

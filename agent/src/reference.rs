@@ -7,6 +7,7 @@ mod words;
 use std::fmt::Write as _;
 
 use monchero_core::items::Field;
+use monchero_core::order;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
@@ -100,7 +101,7 @@ fn kinds_of(kinds: Kinds) -> Vec<KindReference> {
         let sort = if kind.tells { Sort::Target } else { Sort::Script };
         all.push(KindReference::new(kind.name, sort, kind.example, kind.short_for, &document));
     }
-    all.sort_by_key(|kind| (kind.sort != Sort::Check, kind.name));
+    order::sort_by_key(&mut all, |kind| (kind.sort != Sort::Check, kind.name));
     all
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -177,7 +177,7 @@ impl Container {
                 "there are {all} containers, of which one check looks at {most}: name those that matter in `name`"
             )));
         }
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut listed, |a, b| a.name.cmp(&b.name));
         Ok(listed)
     }
 }

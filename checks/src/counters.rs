@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use monchero_core::{CheckError, Context};
+use monchero_core::{CheckError, Context, order};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -135,7 +135,7 @@ impl Named {
     /// These of those that the server names.
     pub(crate) fn of(values: &BTreeMap<String, String>, names: &[&str]) -> Self {
         let number = |name: &&str| Some(((*name).to_owned(), values.get(*name)?.parse().ok()?));
-        Self(names.iter().filter_map(number).collect())
+        Self(order::tree(names.iter().filter_map(number)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -244,14 +244,15 @@ async fn busiest(context: &Context<'_>, deadline: Deadline) -> Result<Vec<(Proce
     tokio::time::sleep(APART.min(deadline.left() / 4)).await;
     let now = proc::list(context, deadline).await?;
     let elapsed = proc::seconds(now.now.saturating_sub(before.now));
-    let times: Times = before.processes.iter().map(|process| ((process.pid, process.start), process.ticks)).collect();
+    let times: Times =
+        order::tree(before.processes.iter().map(|process| ((process.pid, process.start), process.ticks)));
     let mut used: Vec<(u64, Process)> = now
         .processes
         .into_iter()
         .map(|process| (proc::used_since(&process, &times, before.now), process))
         .filter(|(ticks, _)| *ticks > 0 && elapsed > 0.0)
         .collect();
-    used.sort_by_key(|(ticks, _)| std::cmp::Reverse(*ticks));
+    order::sort_by_key(&mut used, |(ticks, _)| std::cmp::Reverse(*ticks));
     used.truncate(MAX_LISTED);
     Ok(used.into_iter().map(|(ticks, process)| (process, proc::seconds(ticks) / elapsed * 100.0)).collect())
 }

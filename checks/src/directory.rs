@@ -7,7 +7,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::text::{escape_controls, glob};
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -156,7 +156,7 @@ impl Directory {
             });
         }
         let mut answers = looks.join_all().await;
-        answers.sort_unstable_by_key(|(index, _)| *index);
+        order::sort_by_key(&mut answers, |(index, _)| *index);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 

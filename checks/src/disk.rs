@@ -10,7 +10,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::text::escape_controls;
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -140,7 +140,7 @@ impl CheckKind for Disk {
             looks.spawn(async move { (index, MOUNTS.call(&key, limit, move || look(&path)).await) });
         }
         answers.extend(looks.join_all().await);
-        answers.sort_unstable_by_key(|(index, _)| *index);
+        order::sort_by_key(&mut answers, |(index, _)| *index);
         let mut history = History { trends: context.recall().unwrap_or_default(), now: context.now.as_second() };
         let mut is_news = history.trends.keep(&objects.iter().map(|object| object.name.as_str()).collect::<Vec<_>>());
         for (object, (_, answer)) in objects.iter().zip(answers) {

@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use tokio::task::JoinSet;
@@ -229,7 +229,7 @@ impl CheckKind for Dns {
             asked.spawn(async move { (index, ask(address, &question, transport, deadline).await) });
         }
         let mut answers = asked.join_all().await;
-        answers.sort_unstable_by_key(|(index, _)| *index);
+        order::sort_by_key(&mut answers, |(index, _)| *index);
         let looks: Vec<_> =
             answers.into_iter().map(|(_, answer)| answer.map(|(message, time)| self.look(&message, time))).collect();
         let newest = newest(looks.iter().flatten().filter_map(|look| look.serial));

@@ -9,7 +9,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::text::escape_controls;
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -208,7 +208,7 @@ impl File {
             });
         }
         let mut answers = looks.join_all().await;
-        answers.sort_unstable_by_key(|(index, _)| *index);
+        order::sort_by_key(&mut answers, |(index, _)| *index);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 

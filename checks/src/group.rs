@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use monchero_core::check::{CheckKind, Context, Peer};
 use monchero_core::items::{Field, Judge};
-use monchero_core::{CheckError, Invalid, Report, State, StateType, Thresholds, hold, node, text};
+use monchero_core::{CheckError, Invalid, Report, State, StateType, Thresholds, hold, node, order, text};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
@@ -181,7 +181,7 @@ impl CheckKind for Group {
             .filter(|peer| self.has(peer, context.check))
             .map(|peer| Member { peer, counts: self.counts(peer) })
             .collect();
-        members.sort_by(|a, b| (a.counts, &a.peer.name).cmp(&(b.counts, &b.peer.name)));
+        order::sort_by(&mut members, |a, b| (a.counts, &a.peer.name).cmp(&(b.counts, &b.peer.name)));
         self.miss(&peers, context.check, &members, &mut report);
         self.judge(&members, &mut report);
         Ok(report)

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use monchero_core::CheckError;
+use monchero_core::order;
 
 /// How much of such a file is read: `/proc/stat` of a host with 1,000 CPUs has a quarter of this.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -65,7 +66,7 @@ pub(crate) fn expand(sysroot: &Path, pattern: &Path, max: usize) -> Result<Vec<P
         deeper.truncate(max);
         found = deeper;
     }
-    found.sort_unstable();
+    order::sort(&mut found);
     Ok(found)
 }
 

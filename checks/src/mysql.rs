@@ -3,12 +3,10 @@
 mod packet;
 mod session;
 
-use std::collections::BTreeMap;
-
 use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Filter, Invalid, Report, Secret, Thresholds};
+use monchero_core::{CheckError, Filter, Invalid, Report, Secret, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -237,7 +235,7 @@ async fn health(session: &mut Session) -> Result<Record, Failure> {
         let mut values = row.into_iter();
         Some((values.next()??.to_lowercase(), values.next()??))
     });
-    let mut status: Record = pairs.collect();
+    let mut status: Record = order::tree(pairs);
     let variables = "select @@global.max_connections as max_connections, version() as version";
     status.extend(session.ask(variables).await?.record());
     Ok(status)
@@ -264,8 +262,7 @@ async fn replication(session: &mut Session) -> Result<Replication, Failure> {
             Ok(table) if table.rows.is_empty() => return Ok(Replication::None),
             Ok(table) => {
                 let status = table.record().into_iter();
-                let status: BTreeMap<_, _> = status.map(|(name, value)| (name.to_lowercase(), value)).collect();
-                return Ok(Replication::Status(status));
+                return Ok(Replication::Status(order::tree(status.map(|(name, value)| (name.to_lowercase(), value)))));
             }
             Err(error) if error.code == SYNTAX => {}
             Err(error) if error.code == DENIED => return Ok(Replication::Denied(error.message)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::metric::MAX_METRICS;
-use monchero_core::{CheckError, Invalid, Metric, Report, Secret, State, Thresholds, duration};
+use monchero_core::{CheckError, Invalid, Metric, Report, Secret, State, Thresholds, duration, order};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -235,9 +235,9 @@ fn since(at: i64, context: &Context<'_>) -> Duration {
 impl Nut {
     /// Names with a dot may be variables that only the driver of some UPS knows.
     fn validate_fields(&mut self) -> Result<(), Invalid> {
-        let limited: BTreeSet<String> = self.warning.names().chain(self.bad.names()).map(str::to_owned).collect();
+        let limited: BTreeSet<String> = order::tree(self.warning.names().chain(self.bad.names()).map(str::to_owned));
         let filtered = self.only.names().chain(self.except.names()).map(str::to_owned);
-        let names: BTreeSet<String> = limited.iter().cloned().chain(filtered).collect();
+        let names: BTreeSet<String> = order::tree(limited.iter().cloned().chain(filtered));
         let mut fields = FIELDS.to_vec();
         let is_new = |name: &&String| name.contains('.') && FIELDS.iter().all(|field| field.name != **name);
         fields.extend(names.iter().filter(is_new).map(|name| variables::field(name)));
@@ -278,7 +278,7 @@ impl Nut {
                 return Err(format!("{peer} has a UPS named `{}`, which cannot be asked for", excerpt(&name)));
             }
             let answer = match client.list(&format!("VAR {name}")).await {
-                Ok(entries) => Ok(entries.into_iter().filter_map(pair).collect()),
+                Ok(entries) => Ok(order::tree(entries.into_iter().filter_map(pair))),
                 Err(Trouble::Refused(word)) => Err(word),
                 Err(Trouble::Lost(why)) => return Err(why),
             };
@@ -319,7 +319,7 @@ impl Nut {
             let seen = Seen { at, state, words: verdict.words, on_battery: None, stale: ups.answer.is_err() };
             (ups.name.clone(), seen)
         });
-        Memory { upses: seen.collect() }
+        Memory { upses: order::tree(seen) }
     }
 
     fn report(&self, context: &Context<'_>, memory: &Memory, upses: &[Ups]) -> Report {
@@ -350,7 +350,7 @@ impl Nut {
                 FIELDS.iter().position(|field| label.ends_with(&format!(" {}", field.name))).unwrap_or(FIELDS.len())
             };
             let is_free = |metric: &Metric| metric.warning.is_none() && metric.bad.is_none();
-            report.metrics.sort_by_cached_key(|metric| (is_free(metric), rank(&metric.label)));
+            order::sort_by_key(&mut report.metrics, |metric| (is_free(metric), rank(&metric.label)));
         }
         report.remember(&next);
         report

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use monchero_core::text::glob;
-use monchero_core::{CheckError, Invalid};
+use monchero_core::{CheckError, Invalid, order};
 use rustix::fs::OFlags;
 use tokio::time::Instant;
 
@@ -82,7 +82,7 @@ pub(crate) fn expand(sysroot: &Path, pattern: &str, deadline: Instant) -> Result
         if next.len() > MAX_FOUND {
             return Err(unable(pattern, &format!("more than {MAX_FOUND} files fit: narrow it")));
         }
-        next.sort_unstable();
+        order::sort(&mut next);
         found = next;
     }
     if has_wildcard(pattern) {

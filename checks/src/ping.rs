@@ -7,7 +7,7 @@ use std::time::Duration;
 use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::quantity::{Unit, human, trim};
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -136,7 +136,7 @@ impl CheckKind for Ping {
             pings.spawn(async move { (index, ping(&peer, family, plan, deadline).await) });
         }
         let mut answers = pings.join_all().await;
-        answers.sort_unstable_by_key(|(index, _)| *index);
+        order::sort_by_key(&mut answers, |(index, _)| *index);
         let mut report = context.report();
         for (host, (_, answer)) in self.host.0.iter().zip(answers) {
             match answer {

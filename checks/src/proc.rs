@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use monchero_core::CheckError;
 use monchero_core::check::Context;
+use monchero_core::order;
 use monchero_core::quantity::{Unit, human};
 use monchero_core::text::escape_controls;
 use rustix::fd::{AsFd, OwnedFd};
@@ -103,7 +104,7 @@ impl Snapshot {
 /// So many processes, those with the most memory first.
 pub(crate) fn biggest<'p>(processes: impl IntoIterator<Item = &'p Process>, most: usize) -> Vec<&'p Process> {
     let mut processes: Vec<&Process> = processes.into_iter().collect();
-    processes.sort_by_key(|process| std::cmp::Reverse(process.rss));
+    order::sort_by_key(&mut processes, |process| std::cmp::Reverse(process.rss));
     processes.truncate(most);
     processes
 }
@@ -169,7 +170,7 @@ fn read_all(sysroot: &Path) -> Result<Snapshot, CheckError> {
             Err(_) => {}
         }
     }
-    snapshot.processes.sort_unstable_by_key(|process| process.pid);
+    order::sort_by_key(&mut snapshot.processes, |process| process.pid);
     let up = uptime(sysroot)? * rustix::param::clock_ticks_per_second() as f64;
     // Containers with an uptime of their own have processes that began "later" than now.
     let newest = snapshot.processes.iter().map(|process| process.start).max().unwrap_or(0);
@@ -315,7 +316,7 @@ pub(crate) async fn details(
         let progress = Arc::new(Mutex::new(Progress::default()));
         let is_finished = read_details(&proc, &rest, wanted, &progress, deadline).await?;
         let mut progress = lock(&progress);
-        let read: BTreeSet<u32> = progress.done.iter().map(|process| process.pid).collect();
+        let read: BTreeSet<u32> = order::tree(progress.done.iter().map(|process| process.pid));
         done.append(&mut progress.done);
         if is_finished {
             break;
@@ -327,7 +328,7 @@ pub(crate) async fn details(
         }
         rest.retain(|process| !read.contains(&process.pid));
     }
-    done.sort_unstable_by_key(|process| process.pid);
+    order::sort_by_key(&mut done, |process| process.pid);
     Ok((done, hung))
 }
 

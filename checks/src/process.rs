@@ -7,7 +7,7 @@ use std::time::Duration;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds, text};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order, text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -351,7 +351,7 @@ impl Look<'_> {
     fn judge(mut self, processes: &[Process], pid: Option<&Pid>) -> Report {
         let alive: Vec<&Process> = processes.iter().filter(|process| !is_over(process)).collect();
         self.note_restart(&alive);
-        let before: Times = self.memory.times.iter().map(|(pid, start, ticks)| ((*pid, *start), *ticks)).collect();
+        let before: Times = order::tree(self.memory.times.iter().map(|(pid, start, ticks)| ((*pid, *start), *ticks)));
         let elapsed = proc::seconds(self.snapshot.now.saturating_sub(self.memory.at));
         let cpu = |process: &Process| {
             let used = proc::seconds(proc::used_since(process, &before, self.memory.at));
@@ -367,7 +367,7 @@ impl Look<'_> {
         }
         let mut times = times(processes);
         if times.len() > MAX_REMEMBERED {
-            times.sort_unstable_by_key(|(_, _, ticks)| std::cmp::Reverse(*ticks));
+            order::sort_by_key(&mut times, |(_, _, ticks)| std::cmp::Reverse(*ticks));
             times.truncate(MAX_REMEMBERED);
         }
         report.remember(&Memory { at: self.snapshot.now, times, ..self.memory });

@@ -6,7 +6,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human, trim};
 use monchero_core::text::escape_controls;
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -193,7 +193,7 @@ fn folders(sysroot: &Path, path: &str) -> Vec<(String, String)> {
     let names =
         entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut found: Vec<(String, String)> = names.map(|name| (name.clone(), format!("{path}/{name}"))).collect();
-    found.sort_unstable();
+    order::sort(&mut found);
     found
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, Secret, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Secret, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -250,7 +250,8 @@ async fn info(wire: &mut Wire) -> Result<BTreeMap<String, String>, Failure> {
 /// Lines `name:value` (`INFO`).
 fn pairs(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    order::tree(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
 }
 
 /// One part of a value such as `keys=5,expires=0`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use monchero_core::items::{Field, Judge, Value};
 use monchero_core::quantity::{Unit, human, trim};
-use monchero_core::{CheckError, Filter, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Filter, Invalid, Report, State, Thresholds, order};
 
 use crate::settings::excerpt;
 
@@ -91,7 +91,7 @@ impl Table {
     /// The first row.
     pub(crate) fn record(self) -> Record {
         let row = self.rows.into_iter().next().unwrap_or_default();
-        self.columns.into_iter().zip(row).filter_map(|(name, value)| Some((name, value?))).collect()
+        order::tree(self.columns.into_iter().zip(row).filter_map(|(name, value)| Some((name, value?))))
     }
 
     /// Whether the first column is the name of the row. It is if there are others and it holds no number, or if there are several rows.

@@ -14,7 +14,7 @@ use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::items::{Field, Filter, Judge, Value};
 use monchero_core::metric::MAX_METRICS;
 use monchero_core::report::MAX_MEMORY;
-use monchero_core::{CheckError, Invalid, Metric, Report, Secret, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Metric, Report, Secret, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use snmp2::Version;
@@ -143,7 +143,7 @@ impl CheckKind for Snmp {
         let fields: Vec<Field<'_>> = self.plan.fields.iter().map(OwnField::field).collect();
         self.only.validate("only", &fields)?;
         self.except.validate("except", &fields)?;
-        self.named = self.warning.names().chain(self.bad.names()).map(str::to_owned).collect();
+        self.named = order::tree(self.warning.names().chain(self.bad.names()).map(str::to_owned));
         let limits = self.profile.map_or(&[][..], Profile::limits);
         Thresholds::settle(&mut self.warning, &mut self.bad, &fields, limits)
     }
@@ -282,7 +282,7 @@ impl Snmp {
                     .position(|field| metric.label.rsplit(' ').next() == Some(field.name))
                     .unwrap_or(fields.len())
             };
-            report.metrics.sort_by_cached_key(rank);
+            order::sort_by_key(&mut report.metrics, rank);
         }
         report
     }

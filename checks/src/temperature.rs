@@ -8,7 +8,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Value};
 use monchero_core::quantity::trim;
 use monchero_core::text::escape_controls;
-use monchero_core::{CheckError, Invalid, Report, State, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
@@ -186,7 +186,7 @@ fn directories(sysroot: &Path, class: &str, prefix: &str) -> Result<Vec<PathBuf>
     let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix(prefix)?.parse::<u32>().ok();
     let mut found: Vec<(u32, PathBuf)> =
         entries.take(MAX_SENSORS).flatten().filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect();
-    found.sort_unstable();
+    order::sort(&mut found);
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
@@ -215,7 +215,7 @@ fn chip(directory: &Path, sensors: &mut Vec<Sensor>) {
     let number = |name: &str| name.strip_prefix("temp")?.strip_suffix("_input")?.parse::<u32>().ok();
     let mut numbers: Vec<u32> =
         entries.take(MAX_SENSORS).flatten().filter_map(|entry| number(entry.file_name().to_str()?)).collect();
-    numbers.sort_unstable();
+    order::sort(&mut numbers);
     for number in numbers {
         let file = |what: &str| directory.join(format!("temp{number}_{what}"));
         let critical = mark(&file("crit"));

@@ -6,7 +6,7 @@ use monchero_core::check::{CheckKind, Context, Looks};
 use monchero_core::duration;
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -99,7 +99,7 @@ impl CheckKind for Time {
             });
         }
         let mut answers = questions.join_all().await;
-        answers.sort_unstable_by_key(|(index, ..)| *index);
+        order::sort_by_key(&mut answers, |(index, ..)| *index);
         let lines: Vec<String> = answers.iter().map(|(_, line, _)| line.clone()).collect();
         let offsets: Vec<f64> = answers
             .into_iter()
@@ -146,7 +146,7 @@ impl Time {
     }
 
     fn judge(&self, report: &mut Report, mut offsets: Vec<f64>, lines: &[String]) -> Result<(), CheckError> {
-        offsets.sort_unstable_by(f64::total_cmp);
+        order::sort_by(&mut offsets, f64::total_cmp);
         let (Some(first), Some(last), Some(offset)) = (offsets.first(), offsets.last(), median(&offsets)) else {
             return Err(CheckError::Unable(format!("no server told the time: {}", lines.join("; "))));
         };

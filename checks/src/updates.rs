@@ -10,7 +10,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit};
 use monchero_core::program::{Exit, Program, RunEnd, RunError};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -110,7 +110,7 @@ impl Updates {
             format!("{pending} update{plural}, {security} for security{}{lists}", named(updates))
         });
         let mut sorted: Vec<&Update> = updates.iter().collect();
-        sorted.sort_by(|a, b| (!a.security, &a.package).cmp(&(!b.security, &b.package)));
+        order::sort_by(&mut sorted, |a, b| (!a.security, &a.package).cmp(&(!b.security, &b.package)));
         let more = sorted.split_off(sorted.len().min(MAX_NAMED)).len();
         let mut lines: Vec<String> = sorted.into_iter().map(Update::line).collect();
         if more > 0 {
@@ -127,7 +127,7 @@ fn named(updates: &[Update]) -> String {
     if names.is_empty() {
         return String::new();
     }
-    names.sort_unstable();
+    order::sort(&mut names);
     let more = if names.len() > MAX_SAID { ", .." } else { "" };
     names.truncate(MAX_SAID);
     format!(" ({}{more})", names.join(", "))

@@ -6,7 +6,7 @@ use std::path::Path;
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Judge, Limit, Value};
 use monchero_core::quantity::{Unit, human};
-use monchero_core::{CheckError, Invalid, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -79,7 +79,7 @@ fn packages(context: &Context<'_>) -> Result<Option<String>, CheckError> {
         return Ok(None);
     }
     let text = host::read_if_exists(context.sysroot, PACKAGES)?.unwrap_or_default();
-    let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
+    let names: BTreeSet<&str> = order::tree(text.lines().map(str::trim).filter(|name| !name.is_empty()));
     let mut list: Vec<String> = names.iter().take(MAX_PACKAGES).map(|name| excerpt(name)).collect();
     if names.len() > MAX_PACKAGES {
         list.push(format!("{} more", names.len() - MAX_PACKAGES));

@@ -8,7 +8,7 @@ use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Value};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::text::escape_controls;
-use monchero_core::{CheckError, Invalid, Report, Thresholds};
+use monchero_core::{CheckError, Invalid, Report, Thresholds, order};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -143,7 +143,7 @@ fn of_logind(context: &Context<'_>) -> Result<Option<Vec<Session>>, CheckError> 
             sessions.extend(parse_session(&text));
         }
     }
-    sessions.sort_by(|a, b| (&a.user, &a.terminal).cmp(&(&b.user, &b.terminal)));
+    order::sort_by(&mut sessions, |a, b| (&a.user, &a.terminal).cmp(&(&b.user, &b.terminal)));
     Ok(Some(sessions))
 }
 

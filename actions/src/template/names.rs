@@ -1,5 +1,7 @@
 //! Which names a template may use: what an event holds, and which filters there are.
 
+use monchero_core::order;
+
 use super::source::{Part, Segment, Statement, Tag, TemplateError, Token};
 
 /// What stands behind a name.
@@ -89,9 +91,9 @@ pub(super) fn check(segments: &[Segment]) -> Result<Names, TemplateError> {
     for segment in segments {
         checker.segment(segment).map_err(|message| TemplateError::new(segment.line, message))?;
     }
-    checker.names.labels.sort();
+    order::sort(&mut checker.names.labels);
     checker.names.labels.dedup();
-    checker.names.needed_labels.sort();
+    order::sort(&mut checker.names.needed_labels);
     checker.names.needed_labels.dedup();
     Ok(checker.names)
 }

@@ -9,7 +9,7 @@ use monchero_core::action::{Bulletin, Happened, Occasion};
 use monchero_core::duration::human;
 use monchero_core::summary::{Counts, Listed, Summary};
 use monchero_core::text::{escape_controls, shorten};
-use monchero_core::{State, duration};
+use monchero_core::{State, duration, order};
 
 use super::moment;
 
@@ -177,7 +177,7 @@ pub(crate) fn summary_sections(summary: &Summary) -> Vec<(&'static str, Vec<Stri
 
 fn of_kinds(kinds: &BTreeMap<String, usize>) -> Vec<String> {
     let mut all: Vec<_> = kinds.iter().map(|(kind, count)| (*count, kind)).collect();
-    all.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    order::sort_by_key(&mut all, |(count, _)| std::cmp::Reverse(*count));
     all.into_iter().map(|(count, kind)| format!("{count} {}", escape_controls(kind))).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use monchero_core::items::{Explained, Tally};
+use monchero_core::order;
 use monchero_core::report::CheckResult;
 use owo_colors::Style;
 use serde_json::{Value as Json, json};
@@ -130,7 +131,7 @@ pub(super) fn json(host: &str, explanations: &[Explanation]) -> Json {
         let Explanation { result, kind, items } = explanation;
         let seen = items.seen.iter().flatten().map(|item| {
             let values: serde_json::Map<String, Json> =
-                item.values.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
+                order::tree(item.values.iter().map(|(field, value)| (field.clone(), value.as_str().into())));
             json!({ "name": item.name, "kept": item.kept, "values": values })
         });
         json!({

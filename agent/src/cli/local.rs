@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use monchero_core::node;
+use monchero_core::order;
 use monchero_core::text::counted;
 use serde_json::json;
 
@@ -190,7 +191,7 @@ pub(super) fn paths(paths: &Paths, screen: &Screen, args: &PathsArgs) -> Ended {
         let entry = |(what, path, why): &(&str, std::path::PathBuf, String)| {
             ((*what).to_owned(), json!({ "path": path, "reason": why }))
         };
-        print_pretty(&report.iter().map(entry).collect::<serde_json::Map<_, _>>().into())?;
+        print_pretty(&serde_json::Value::Object(order::tree(report.iter().map(entry))))?;
         return Ok(0.into());
     }
     let mut table = Table::new(["WHAT", "PATH", "WHY"].map(Column::new));

@@ -10,7 +10,7 @@ use monchero_api::types::{Check, CheckState, Status};
 use monchero_core::definition::{Configuration, Definition};
 use monchero_core::program::Spawner;
 use monchero_core::report::{CheckResult, ServiceResult};
-use monchero_core::{CheckError, CheckStatus, Context, Name, Policy, Report, State, hold, node};
+use monchero_core::{CheckError, CheckStatus, Context, Name, Policy, Report, State, hold, node, order};
 use monchero_engine::{Clock, Row};
 use monchero_exec::Executor;
 use tokio::sync::Semaphore;
@@ -56,14 +56,14 @@ pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ende
     let mut found = run_all(&configuration, checks, Arc::new(executor.clone()), args.explain).await;
     executor.stop().await;
     if args.explain {
-        found.sort_by(|a, b| a.run.result.check.cmp(&b.run.result.check));
+        order::sort_by(&mut found, |a, b| a.run.result.check.cmp(&b.run.result.check));
         return explained(&configuration, screen, args.json, found);
     }
     let mut rows: Vec<Row> = found.into_iter().flat_map(Found::rows).collect();
     if args.patterns.is_empty() {
         rows.extend(configuration.problems.iter().map(|problem| broken(&problem.file, &problem.line)));
     }
-    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    order::sort_by(&mut rows, |a, b| a.name.cmp(&b.name));
     if args.problems {
         rows.retain(|row| row.status.state.is_problem());
     }

@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use monchero_api::Client;
 use monchero_api::types::{CheckState, Confirmation};
+use monchero_core::order;
 use owo_colors::Style;
 use serde::Deserialize;
 
@@ -137,7 +138,7 @@ pub(super) fn page(screen: &Screen, rows: &mut [Row<'_>], problems: bool, max: u
         return if problems { "no problems\n" } else { "no checks\n" }.to_owned();
     }
     // Confirmed before soft, then by name: the eye finds the same check in the same place.
-    rows.sort_unstable_by(|a, b| {
+    order::sort_by(rows, |a, b| {
         let soft = |row: &Row<'_>| row.state_type == Confirmation::Soft;
         b.state.cmp(&a.state).then(soft(a).cmp(&soft(b))).then(a.name.cmp(&b.name))
     });

@@ -8,6 +8,7 @@ use monchero_core::check::Looks;
 use monchero_core::definition::Gate;
 use monchero_core::hold::{Recurring, ancestors};
 use monchero_core::node::{Key, Node, SettingsError, Span, Value, nearest};
+use monchero_core::order;
 use monchero_core::text::{escape_controls, quote};
 
 use super::load::{Loader, Reference, Sort};
@@ -113,7 +114,7 @@ impl Loader<'_> {
             );
         }
         let depends: BTreeMap<&Name, &[Name]> =
-            self.checks.iter().map(|check| (&check.name, &*check.depends_on)).collect();
+            order::tree(self.checks.iter().map(|check| (&check.name, &*check.depends_on)));
         let parents_of = |name: &Name| depends.get(name).copied().unwrap_or_default();
         let fits = |check: &Name| {
             names.iter().any(|name| name == check.as_str() || name == super::graph::base(check.as_str()))

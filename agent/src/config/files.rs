@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use monchero_core::definition::Place;
 use monchero_core::node::Span;
+use monchero_core::order;
 
 use super::yaml::MAX_FILE;
 
@@ -130,7 +131,7 @@ pub(crate) fn definition_files(directory: &Path) -> Result<Option<Vec<PathBuf>>,
         }
     }
     // All are in one directory, and comparing paths part by part is slow.
-    files.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    order::sort_by(&mut files, |a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(Some(files))
 }
 

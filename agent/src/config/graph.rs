@@ -7,6 +7,7 @@ use monchero_core::Name;
 use monchero_core::action::Action;
 use monchero_core::definition::{ActionDefinition, Settings};
 use monchero_core::node::{SettingsError, Span, nearest};
+use monchero_core::order;
 use monchero_core::text::escape_controls;
 
 use super::load::{Loader, Reference};
@@ -144,7 +145,7 @@ impl Loader<'_> {
             }
             // Each instance of a check closes the same circle.
             let mut members: Vec<String> = names.iter().map(|name| base(name.as_str()).to_owned()).collect();
-            members.sort();
+            order::sort(&mut members);
             members.dedup();
             if !told.insert(members) {
                 continue;
@@ -178,7 +179,7 @@ fn unknown(
 ) -> Vec<(Option<String>, SettingsError)> {
     let mut missing: Vec<_> =
         wanted.iter().filter(|(name, _)| !known.contains_key(*name) && !fits(name.as_str())).collect();
-    missing.sort_by_key(|(name, _)| *name);
+    order::sort_by_key(&mut missing, |(name, _)| *name);
     let mut errors = Vec::new();
     for (i, (name, references)) in missing.into_iter().enumerate() {
         let near = if i < MAX_SUGGESTED { nearest(name.as_str(), known.keys().map(Name::as_str)) } else { None };

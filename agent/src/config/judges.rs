@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use monchero_core::Name;
 use monchero_core::node::SettingsError;
+use monchero_core::order;
 
 use super::graph::{base, circles, ring};
 use super::load::Loader;
@@ -37,7 +38,7 @@ impl Loader<'_> {
                     judged.iter().filter_map(|name| named.get(name)).flatten().copied().collect();
                 // None is its own member.
                 parents.retain(|parent| *parent != node);
-                parents.sort_unstable();
+                order::sort(&mut parents);
                 parents.dedup();
                 parents
             })

@@ -1,5 +1,6 @@
 //! Which settings a struct has.
 
+use monchero_core::order;
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
@@ -11,7 +12,7 @@ pub(super) fn keys_of<'de, T: Deserialize<'de>>() -> Vec<&'static str> {
     // It always fails: what counts is what was asked for.
     let _ = T::deserialize(&mut asked);
     let mut keys = asked.0.to_vec();
-    keys.sort_unstable();
+    order::sort(&mut keys);
     keys
 }
 

@@ -18,7 +18,7 @@ use monchero_core::definition::{
 use monchero_core::hold::Recurring;
 use monchero_core::node::{Key, Node, SettingsError, Span, suggest};
 use monchero_core::text::escape_controls;
-use monchero_core::{Name, node};
+use monchero_core::{Name, node, order};
 
 use super::checks::Layer;
 use super::files::{Source, Sources};
@@ -288,8 +288,8 @@ impl<'a> Loader<'a> {
         definition_files: Option<usize>,
     ) -> Loaded {
         let problems = self.render();
-        self.checks.sort_by(|a, b| a.name.cmp(&b.name));
-        self.actions.sort_by(|a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut self.checks, |a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut self.actions, |a, b| a.name.cmp(&b.name));
         self.checks.shrink_to_fit();
         let host = settings.host.clone().filter(|host| Name::parse(host).is_ok());
         let configuration = Configuration {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use monchero_core::node::{Node, SettingsError, Span};
+use monchero_core::order;
 use schemars::SchemaGenerator;
 use serde_json::Value as Json;
 
@@ -48,7 +49,7 @@ impl Loader<'_> {
     /// Makes of each mistake what is shown; a mistake that several checks share (by an alias, a default, instances) is told once.
     pub(crate) fn render(&mut self) -> Vec<Problem> {
         let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|found| (found.error.span.file, found.error.span.start));
+        order::sort_by_key(&mut found, |found| (found.error.span.file, found.error.span.start));
         let mut seen: HashSet<(u32, u32, u32, String)> = HashSet::new();
         found.retain(|Found { error, .. }| {
             seen.insert((error.span.file, error.span.start, error.span.end, error.message.clone()))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use monchero_core::definition::Place;
 use monchero_core::duration;
 use monchero_core::node::{Key, Node, Span, Value};
+use monchero_core::order;
 use monchero_core::text::{escape_controls, quote};
 
 use super::checks::{Fate, Layer, Plan};
@@ -147,7 +148,7 @@ fn entries(directory: &Path, wanted: impl Fn(&fs::Metadata) -> bool) -> Result<V
             found.push(path);
         }
     }
-    found.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    order::sort_by(&mut found, |a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(found)
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use monchero_core::definition::ConfigProblem;
 use monchero_core::node::{SettingsError, Span};
+use monchero_core::order;
 use monchero_core::text::escape_controls;
 use serde::Serialize;
 
@@ -135,7 +136,7 @@ impl Excerpt {
             .map(|m| inside(m.start)..inside(m.end))
             .chain(user_info(line))
             .collect();
-        hidden.sort_by_key(|range| (range.start, range.end));
+        order::sort_by_key(&mut hidden, |range| (range.start, range.end));
         let mark = inside(span.start)..inside(span.end).max(inside(span.start));
         let (mut text, mut shown) = (String::with_capacity(line.len()), mark.start..mark.end);
         let mut done = 0;

@@ -9,6 +9,7 @@ use monchero_core::definition::{ActionDefinition, Definition};
 use monchero_core::duration;
 use monchero_core::hold::Shut;
 use monchero_core::node::{Node, Span, Value};
+use monchero_core::order;
 use schemars::SchemaGenerator;
 use serde_json::{Value as Json, json};
 
@@ -247,14 +248,14 @@ pub fn text(loaded: &Loaded) -> String {
             names.map(|name| scalar(name.as_str(), false)).collect::<Vec<_>>().join(", ")
         };
         let mut held: Vec<&Name> = gate.holds.iter().collect();
-        held.sort();
+        order::sort(&mut held);
         let shut = if gate.shut == Shut::All { "all" } else { "any" };
         let _ = writeln!(out, "gate:\n  checks: [{}]\n  shut: {shut}", names(&mut gate.checks.iter()));
         let _ = writeln!(out, "  holds: {{ checks: [{}] }}", names(&mut held.into_iter()));
     }
     for section in ["actions", "downtimes", "checks"] {
         let mut shown: Vec<&Shown> = loaded.shown.iter().filter(|shown| shown.section == section).collect();
-        shown.sort_by(|a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut shown, |a, b| a.name.cmp(&b.name));
         if shown.is_empty() {
             continue;
         }
@@ -345,7 +346,7 @@ fn scalar(text: &str, quoted: bool) -> String {
 pub fn json(loaded: &Loaded) -> Json {
     let section = |section: &str| -> serde_json::Map<String, Json> {
         let shown = loaded.shown.iter().filter(|shown| shown.section == section);
-        shown.map(|shown| (shown.name.clone(), shown_json(shown))).collect()
+        order::tree(shown.map(|shown| (shown.name.clone(), shown_json(shown))))
     };
     let configuration = &loaded.configuration;
     json!({
@@ -354,7 +355,7 @@ pub fn json(loaded: &Loaded) -> Json {
         "sysroot": configuration.sysroot,
         "gate": configuration.gate.as_ref().map(|gate| {
             let mut holds: Vec<&str> = gate.holds.iter().map(Name::as_str).collect();
-            holds.sort_unstable();
+            order::sort(&mut holds);
             let checks: Vec<&str> = gate.checks.iter().map(Name::as_str).collect();
             json!({ "checks": checks, "shut": gate.shut, "holds": holds })
         }),
@@ -390,6 +391,8 @@ fn value_json(entry: &Entry) -> Json {
         },
         Shape::Text { text, .. } => json!(text),
         Shape::List(items) => Json::Array(items.iter().map(value_json).collect()),
-        Shape::Map(entries) => entries.iter().map(|(key, value)| (key.clone(), value_json(value))).collect(),
+        Shape::Map(entries) => {
+            Json::Object(order::tree(entries.iter().map(|(key, value)| (key.clone(), value_json(value)))))
+        }
     }
 }

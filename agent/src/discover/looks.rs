@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use monchero_core::order;
+
 use super::{Proposal, Same, Way};
 
 /// Looks at one sort of thing below a root directory; an error is the reason why it could not.
@@ -55,7 +57,7 @@ fn names(root: &Path, path: &str) -> Result<Vec<String>, String> {
         Err(error) => return Err(format!("reading {path}: {error}")),
     };
     let names = entries.take(MAX_ENTRIES).flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let names: BTreeSet<String> = names.collect();
+    let names: BTreeSet<String> = order::tree(names);
     Ok(names.into_iter().collect())
 }
 
@@ -209,7 +211,7 @@ fn units(root: &Path) -> Result<Vec<Proposal>, String> {
     }
     let failed = Way { same: Same::Without("unit"), ..plain("systemd") };
     let mut found = vec![proposal("failed-units", "Every unit of systemd that has failed.", failed)];
-    let running: BTreeSet<String> = names(root, "/sys/fs/cgroup/system.slice")?.into_iter().collect();
+    let running: BTreeSet<String> = order::tree(names(root, "/sys/fs/cgroup/system.slice")?);
     let enabled = names(root, "/etc/systemd/system/multi-user.target.wants")?;
     let services = enabled.into_iter().filter(|unit| unit.ends_with(".service") && running.contains(unit));
     for unit in services.filter(|unit| !unit.starts_with("monchero")).take(MAX_UNITS) {
@@ -248,7 +250,7 @@ fn service((port, protocol, kind): &(u16, &str, &'static str), listening: &[Sock
     let mut addresses: Vec<IpAddr> =
         listening.iter().filter(|address| address.port() == *port).map(SocketAddr::ip).collect();
     // What everybody can reach is asked where it is nearest.
-    addresses.sort_by_key(|ip| (!ip.is_unspecified() && !ip.is_loopback(), ip.is_ipv6()));
+    order::sort_by_key(&mut addresses, |ip| (!ip.is_unspecified() && !ip.is_loopback(), ip.is_ipv6()));
     let host = match addresses.first()? {
         ip if ip.is_unspecified() && addresses.iter().all(IpAddr::is_ipv6) => Ipv6Addr::LOCALHOST.into(),
         ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use monchero_core::node::Node;
+use monchero_core::order;
 
 use super::document::{Document, items, text};
 use super::{Files, Imported, Item, Place, Setting, Taken};
@@ -182,7 +183,7 @@ impl First {
         if made.iter().any(|(_, item)| item.kind == "plugin") {
             out.notes.push(RANGES.to_owned());
         }
-        made.sort_by(|a, b| a.1.place.cmp(&b.1.place));
+        order::sort_by(&mut made, |a, b| a.1.place.cmp(&b.1.place));
         out.checks.extend(made.into_iter().map(|(_, item)| item));
     }
 

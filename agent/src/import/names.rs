@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use monchero_core::Name;
+use monchero_core::order;
 
 /// The longest name that is made of other names: some room is left for a number.
 const MAX: usize = 110;
@@ -23,7 +24,7 @@ pub(crate) struct Taken {
 impl Names {
     /// With names that are taken already.
     pub(crate) fn new(taken: impl IntoIterator<Item = String>) -> Self {
-        Self { taken: taken.into_iter().collect() }
+        Self { taken: order::tree(taken) }
     }
 
     /// A name that nobody else has, as near to what is wanted as names may be.

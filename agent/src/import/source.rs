@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use monchero_core::order;
+
 use super::{Lost, Secret, Setting};
 
 /// The largest file: the objects of some ten thousand services.
@@ -173,7 +175,7 @@ impl Files {
             self.lost.push(Lost::new(&place, "", &why));
             return;
         }
-        paths.sort();
+        order::sort(&mut paths);
         for path in paths {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if name.starts_with('.') {

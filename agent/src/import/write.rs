@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use monchero_core::order;
 use monchero_core::text::escape_controls;
 
 use super::setting::{Secret, Setting, scalar};
@@ -106,9 +107,9 @@ fn finish(imported: Imported, yaml: String) -> Written {
         todo.extend(secrets.into_iter().map(to_do));
         lost.extend(item.lost);
     }
-    lost.sort();
+    order::sort(&mut lost);
     lost.dedup();
-    todo.sort();
+    order::sort(&mut todo);
     todo.dedup();
     Written { yaml, checks, actions, lost, todo }
 }
@@ -194,7 +195,7 @@ fn render(imported: &Imported, title: &str) -> (String, Vec<usize>) {
     if !imported.lost.is_empty() {
         page.line("\n# Not translated:");
         let mut lost: Vec<&Lost> = imported.lost.iter().collect();
-        lost.sort();
+        order::sort(&mut lost);
         lost.dedup();
         for lost in lost {
             page.comment(0, &format!("- {lost}"));

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use monchero_core::order;
 use monchero_core::text;
 use owo_colors::{OwoColorize as _, Style};
 use tracing::field::{Field, Visit};
@@ -61,7 +62,7 @@ impl Line {
     /// For programs: one object.
     pub(super) fn json(&self) -> String {
         let fields: serde_json::Map<_, _> =
-            self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+            order::tree(self.fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())));
         let object = serde_json::json!({
             "time": self.at.to_string(),
             "level": word(self.level),

@@ -1,5 +1,6 @@
 //! JSON schemas for editors, of a file in `conf.d` and of `monchero.yaml`.
 
+use monchero_core::order;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
@@ -120,7 +121,7 @@ fn check(generator: &mut SchemaGenerator, kinds: &[(&str, String)]) -> Json {
     general.insert(each.to_owned(), one);
     general.insert(enabled.to_owned(), json!({ "description": about_enabled, "type": "boolean" }));
     let strict: Map<String, Json> =
-        kinds.iter().map(|(name, at)| ((*name).to_owned(), json!({ "$ref": at }))).collect();
+        order::tree(kinds.iter().map(|(name, at)| ((*name).to_owned(), json!({ "$ref": at }))));
     let mut schema = entry(general, kinds);
     if let Some(properties) = schema.get_mut("properties").and_then(Json::as_object_mut) {
         properties.extend(kinds.iter().map(|(name, _)| ((*name).to_owned(), Json::Bool(true))));

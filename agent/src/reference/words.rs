@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use monchero_core::order;
 use serde_json::Value as Json;
 
 use super::SettingReference;
@@ -40,7 +41,7 @@ impl<'a> Walk<'a> {
                 1 + ["warning", "bad"].iter().position(|n| *n == name).map_or(0, |at| at + 1)
             }
         };
-        names.sort_by_key(|name| (rank(name), *name));
+        order::sort_by_key(&mut names, |name| (rank(name), *name));
         for name in names {
             let Some(property) = properties.get(name) else { continue };
             let full = format!("{prefix}{name}");

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use monchero_core::order;
+
 /// Types of file systems that hold no data of their own, or none that can fill up: the kernel's own, those in memory, images that are
 /// always full, and views of other file systems.
 const WITHOUT_DATA: &[&str] = &[
@@ -108,7 +110,7 @@ fn unescape(word: &str) -> String {
 /// All mounts that can be seen: where several stand above each other on one mount point, the last one.
 pub(super) fn all(mountinfo: &str) -> Vec<Mount> {
     let mounts = mountinfo.lines().filter_map(Mount::parse).map(|mount| (mount.point.clone(), mount));
-    mounts.collect::<BTreeMap<_, _>>().into_values().collect()
+    order::tree::<BTreeMap<_, _>, _>(mounts).into_values().collect()
 }
 
 /// The mounts that hold data; of several of one device the one that shows its root or, failing that, has the shortest mount point.
@@ -124,7 +126,7 @@ pub(super) fn with_data(mounts: &[Mount]) -> Vec<&Mount> {
         }
     }
     let mut mounts: Vec<&Mount> = best.into_values().collect();
-    mounts.sort_unstable_by(|a, b| a.point.cmp(&b.point));
+    order::sort_by(&mut mounts, |a, b| a.point.cmp(&b.point));
     mounts
 }
 

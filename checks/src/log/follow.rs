@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use monchero_core::CheckError;
+use monchero_core::order;
 use monchero_core::text::glob;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -181,7 +182,7 @@ impl Follower {
         if found.iter().filter(|file| file.is_meant).count() > MAX_FILES {
             return Err(CheckError::Unable(format!("more than {MAX_FILES} files fit `path`: narrow it")));
         }
-        found.sort_by(|a, b| a.written.total_cmp(&b.written).then_with(|| b.path.cmp(&a.path)));
+        order::sort_by(&mut found, |a, b| a.written.total_cmp(&b.written).then_with(|| b.path.cmp(&a.path)));
         let rotated = found.iter().filter(|file| !file.is_meant).count();
         let mut surplus = rotated.saturating_sub(MAX_ROTATED);
         found.retain(|file| {

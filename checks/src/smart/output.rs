@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use monchero_core::order;
 use serde::Deserialize;
 
 /// A device that `smartctl --scan-open` found.
@@ -150,7 +151,7 @@ impl Output {
             ("temperature", self.temperature.current),
             ("hours", self.power_on_time.hours),
         ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        order::tree(all.into_iter().filter_map(|(name, value)| Some((name, value?))))
     }
 
     /// The disk's own verdict, if it gave one.

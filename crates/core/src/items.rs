@@ -8,6 +8,7 @@ pub use condition::{Condition, Limit, Thresholds};
 pub use filter::Filter;
 
 use crate::metric::Metric;
+use crate::order;
 use crate::quantity::{Unit, human};
 use crate::report::{Finding, Report, describe_metric};
 use crate::state::State;
@@ -162,25 +163,29 @@ impl<'a> Judge<'a> {
         let values: Vec<(&str, Value<'_>)> = values.iter().map(|(label, value)| (*label, (*value).into())).collect();
         let kept = self.keeps(name, &values, false);
         self.note(report, name, &values, kept);
-        if !kept {
-            return false;
+        if kept {
+            self.judge(report, name, &values, &summary());
         }
+        kept
+    }
+
+    /// Judges an item that is meant. Apart from [`Self::item`], which is compiled for each summary of each kind.
+    fn judge(&self, report: &mut Report, name: &str, values: &[(&str, Value<'_>)], summary: &str) {
         let name = crate::text::escape_controls(name);
         let mut alerts = Vec::new();
-        for (label, value) in &values {
+        for (label, value) in values {
             let Some((index, field)) = self.fields.iter().enumerate().find(|(_, field)| field.name == *label) else {
                 debug_assert!(*label == NAME, "`{label}` is not among the fields of this kind");
                 continue;
             };
             alerts.extend(self.value(report, &name, index, field, *value));
         }
-        alerts.sort_by_key(|finding| std::cmp::Reverse(finding.state));
+        order::sort_by_key(&mut alerts, |finding| std::cmp::Reverse(finding.state));
         match alerts.last_mut() {
-            Some(last) => last.text = format!("{} ({})", last.text, summary()),
-            None => report.find(State::Okay, join(&name, ": ", &summary())),
+            Some(last) => last.text = format!("{} ({summary})", last.text),
+            None => report.find(State::Okay, join(&name, ": ", summary)),
         }
         report.findings.append(&mut alerts);
-        true
     }
 
     /// Judges one value; its metric goes to the report.

@@ -17,6 +17,7 @@ pub mod metric;
 pub mod nagios;
 pub mod name;
 pub mod node;
+pub mod order;
 pub mod program;
 pub mod quantity;
 pub mod range;

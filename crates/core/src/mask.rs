@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::action::{ActionError, ActionOutcome, Delivered, DeliveryError};
 use crate::check::CheckError;
 use crate::node::{SecretSource, Secrets};
+use crate::order;
 use crate::report::Report;
 
 /// What stands for a secret.
@@ -39,7 +40,7 @@ impl Mask {
     pub(crate) fn of(secrets: &[String]) -> Self {
         let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
         forms.retain(|form| form.len() >= SHORTEST);
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        order::sort_by(&mut forms, |a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
         Self((!forms.is_empty()).then(|| Box::new(Forms(forms))))
     }

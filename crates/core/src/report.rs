@@ -10,6 +10,7 @@ use crate::check::CheckError;
 use crate::items::Tally;
 use crate::metric::{MAX_METRICS, Metric};
 use crate::name::Name;
+use crate::order;
 use crate::quantity;
 use crate::state::State;
 
@@ -126,7 +127,7 @@ impl Report {
     fn message_of_findings(&mut self, state: State) -> String {
         let mut said: Vec<&Finding> =
             self.findings.iter().filter(|finding| finding.state == state || finding.state.is_problem()).collect();
-        said.sort_by_key(|finding| (finding.state != state, std::cmp::Reverse(finding.state)));
+        order::sort_by_key(&mut said, |finding| (finding.state != state, std::cmp::Reverse(finding.state)));
         let more = said.split_off(said.len().min(MAX_SAID));
         let mut message = said.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join("; ");
         if !more.is_empty() {

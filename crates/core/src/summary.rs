@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
+use crate::order;
 use crate::state::State;
 use crate::status::{CheckStatus, Transition};
 
@@ -293,7 +294,9 @@ impl Tally {
 
     fn sort_incidents(&mut self) {
         let until = self.until;
-        self.incidents.sort_by_key(|incident| Reverse(length(incident.since, incident.until.unwrap_or(until))));
+        order::sort_by_key(&mut self.incidents, |incident| {
+            Reverse(length(incident.since, incident.until.unwrap_or(until)))
+        });
     }
 
     /// The summary, with how everything is at its end.
@@ -327,17 +330,17 @@ impl Tally {
         for (_, incident) in std::mem::take(&mut self.open) {
             self.close(incident);
         }
-        problems.sort_by_key(|problem| (Reverse(problem.state), problem.since));
-        flapping.sort_by_key(|flaps| flaps.since);
-        slowest.sort_by_key(|slow| Reverse(slow.milliseconds));
+        order::sort_by_key(&mut problems, |problem| (Reverse(problem.state), problem.since));
+        order::sort_by_key(&mut flapping, |flaps| flaps.since);
+        order::sort_by_key(&mut slowest, |slow| Reverse(slow.milliseconds));
         self.sort_incidents();
         let troubles = self.troubles.into_iter();
         let mut worst: Vec<Trouble> = troubles
             .map(|(check, (lasted, incidents))| Trouble { check, seconds: lasted.as_secs(), incidents })
             .collect();
-        worst.sort_by_key(|trouble| Reverse((trouble.seconds, trouble.incidents)));
+        order::sort_by_key(&mut worst, |trouble| Reverse((trouble.seconds, trouble.incidents)));
         let mut downtimes: Vec<PlannedDowntime> = works.into_iter().filter(|work| work.end > self.until).collect();
-        downtimes.sort_by_key(|work| (work.start, work.end));
+        order::sort_by_key(&mut downtimes, |work| (work.start, work.end));
         Summary {
             host: host.to_owned(),
             since: self.since,

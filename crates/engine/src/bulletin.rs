@@ -14,7 +14,7 @@ use monchero_core::action::{Action, Bulletin, Event, Happened, Lifecycle, Messag
 use monchero_core::definition::{ActionDefinition, Configuration, SummaryDefinition};
 use monchero_core::incident::stable_hash;
 use monchero_core::summary::{PlannedDowntime, Seen, Summary, Tally};
-use monchero_core::{DeliveryError, Name, NoticeKind, State, text};
+use monchero_core::{DeliveryError, Name, NoticeKind, State, order, text};
 use monchero_store::{NoticeRow, Record};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -118,7 +118,7 @@ impl Engine {
         posted: Vec<(Name, Name, Posted)>,
         crashed: Option<Timestamp>,
     ) {
-        self.bulletins.known = posted.into_iter().map(|(topic, target, posted)| ((target, topic), posted)).collect();
+        self.bulletins.known = order::tree(posted.into_iter().map(|(topic, target, posted)| ((target, topic), posted)));
         self.take_bulletins(configuration);
         if let Some(seen) = crashed {
             self.occasion(&Happened::Crashed { seen });

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use monchero_core::action::{Action, ActionContext, Delivered, DigestLine, Event, MAX_REFERENCE, Message};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::incident::{IncidentId, stable_hash};
-use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind, StateType};
+use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind, StateType, order};
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
@@ -168,7 +168,7 @@ impl Engine {
                 })
             })
             .collect();
-        lines.sort_by(|a, b| b.state.cmp(&a.state).then_with(|| a.check.cmp(&b.check)));
+        order::sort_by(&mut lines, |a, b| b.state.cmp(&a.state).then_with(|| a.check.cmp(&b.check)));
         let ids = notices.iter().filter_map(|(id, notice)| {
             let told = self.outbox.told(*id, target);
             Some(notice.delivery_id(&self.host, &self.entries.get(*id)?.row.name, target, &told))

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use monchero_core::hold::{Downtime, Hold, Recurring, Selector};
 use monchero_core::node;
+use monchero_core::order;
 use monchero_store::Record;
 
 use crate::engine::Engine;
@@ -119,7 +120,7 @@ impl Engine {
         }
         let covers: Vec<Selector> = self.downtimes.all().map(|downtime| downtime.covers.clone()).collect();
         let mut ids: Vec<Id> = covers.iter().flat_map(|covers| self.covered(covers)).collect();
-        ids.sort_unstable();
+        order::sort(&mut ids);
         ids.dedup();
         let (over, left): (Vec<Downtime>, Vec<Downtime>) =
             self.downtimes.planned.drain(..).partition(|downtime| downtime.over() <= wall);

@@ -7,7 +7,7 @@ use monchero_core::action::Happened;
 use monchero_core::definition::{ConfigProblem, Configuration, Definition};
 use monchero_core::quantity::Unit;
 use monchero_core::report::CheckResult;
-use monchero_core::{Metric, Name, Report, State};
+use monchero_core::{Metric, Name, Report, State, order};
 use tokio::time::Instant;
 
 use crate::dispatch::Origin;
@@ -66,7 +66,7 @@ impl Engine {
             .chain(alive)
             .map(|name| never_run(Name::new(name), SELF_KIND, Arc::clone(&self.selfchecks.actions)));
         let mut files: Vec<&str> = configuration.problems.iter().map(|problem| problem.file.as_str()).collect();
-        files.sort_unstable();
+        order::sort(&mut files);
         files.dedup();
         let broken = files
             .into_iter()

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use monchero_core::order;
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -152,7 +153,7 @@ impl Place {
                 numbers.push(number);
             }
         }
-        numbers.sort_unstable();
+        order::sort(&mut numbers);
         Ok(numbers)
     }
 

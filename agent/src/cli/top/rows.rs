@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use monchero_api::types::{CheckState, Confirmation};
+use monchero_core::order;
 use serde::Deserialize;
 
 /// All checks at one moment: the part of an answer that is shown.
@@ -122,7 +123,7 @@ impl Picture {
         let words: Vec<&str> = filter.split_whitespace().collect();
         let wanted = |row: &Row| (!problems || row.state > CheckState::Okay) && words.iter().all(|word| row.has(word));
         let mut chosen: Vec<usize> = (0..self.rows.len()).filter(|i| wanted(&self.rows[*i])).collect();
-        chosen.sort_by(|a, b| sort.compare(&self.rows[*a], &self.rows[*b]));
+        order::sort_by(&mut chosen, |a, b| sort.compare(&self.rows[*a], &self.rows[*b]));
         chosen
     }
 

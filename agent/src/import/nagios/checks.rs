@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use monchero_core::order;
+
 use super::super::{Imported, Item, Place, Setting, Taken, some};
 use super::contacts::{Contacts, RECOVERY, Wishes, letters, states};
 use super::objects::{Groups, Resolved, Words, split};
@@ -369,7 +371,7 @@ impl<'a> Checks<'a> {
         let mut labels = Vec::new();
         let name = host.get("host_name").unwrap_or_default();
         labels.push(("host".to_owned(), Setting::from(name)));
-        let mut groups: BTreeSet<&str> = self.host_groups.of(name).collect();
+        let mut groups: BTreeSet<&str> = order::tree(self.host_groups.of(name));
         let add = |labels: &mut Vec<_>, key: &str, groups: &BTreeSet<&str>| {
             if !groups.is_empty() {
                 let list: Vec<&str> = groups.iter().copied().collect();
@@ -377,7 +379,7 @@ impl<'a> Checks<'a> {
             }
         };
         add(&mut labels, "hostgroup", &groups);
-        groups = object.list("servicegroups").map(|group| group.trim_start_matches('+')).collect();
+        groups = order::tree(object.list("servicegroups").map(|group| group.trim_start_matches('+')));
         groups.extend(self.service_groups(object, name));
         add(&mut labels, "servicegroup", &groups);
         if let Some(url) = object.get("notes_url").filter(|url| !url.is_empty() && !url.contains('$')) {

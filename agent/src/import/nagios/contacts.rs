@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use monchero_core::order;
+
 use super::super::{Imported, Item, Setting, Taken};
 use super::objects::{Groups, Resolved, Words};
 
@@ -85,7 +87,7 @@ impl<'a> Contacts<'a> {
         }
         let object = self.periods.get(period).ok_or("there is no such timeperiod")?;
         let own = |name: &str| !["timeperiod_name", "alias", "name", "use", "register"].contains(&name);
-        let hours: BTreeSet<&str> = DAYS.iter().filter_map(|day| object.get(day)).collect();
+        let hours: BTreeSet<&str> = order::tree(DAYS.iter().filter_map(|day| object.get(day)));
         let daily = DAYS.iter().all(|day| object.get(day).is_some())
             && object.directives.keys().filter(|name| own(name)).all(|name| DAYS.contains(&name.as_str()));
         let mut hours = hours.into_iter();

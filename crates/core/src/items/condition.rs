@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
 
 use super::{Field, Value};
 use crate::node::{self, Invalid};
+use crate::order;
 use crate::quantity::{self, Unit};
 use crate::range::Range;
 
@@ -179,7 +180,9 @@ impl Thresholds {
         let is_main_silent = fields.first().is_some_and(|field| silent(field.name));
         Self {
             main: self.main.clone().filter(|_| !is_main_silent),
-            fields: self.fields.iter().filter(|(name, _)| !silent(name)).map(|(n, c)| (n.clone(), c.clone())).collect(),
+            fields: order::tree(
+                self.fields.iter().filter(|(name, _)| !silent(name)).map(|(n, c)| (n.clone(), c.clone())),
+            ),
         }
     }
 

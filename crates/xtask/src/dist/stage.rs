@@ -13,8 +13,8 @@ use super::third_party;
 use crate::run::{cargo, command_with, output};
 
 /// What the linker is told besides, for a smaller program: relocations in the packed form that glibc reads since 2.36 (0.4 MiB), and
-/// functions that came out alike kept once (0.15 MiB), unless somebody compares their addresses.
-const LINKER: [&str; 2] = ["-Wl,-z,pack-relative-relocs", "-Wl,--icf=safe"];
+/// functions that came out alike kept once (0.13 MiB), see `docs/decisions.md`.
+const LINKER: [&str; 2] = ["-Wl,-z,pack-relative-relocs", "-Wl,--icf=all"];
 
 /// A directory with everything in it, and what its files are.
 pub(crate) struct Staged {
