@@ -227,13 +227,17 @@ pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in(trusted_base()).unwrap()
 }
 
+/// The longest path of a directory for scratch directories: that of a socket in one has at most 107 bytes.
+const LONGEST_BASE: usize = 70;
+
 /// A directory that only we can change, as the daemon demands of the programs that it runs (`/tmp` is everybody's).
 fn trusted_base() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let candidates = [Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))), home, Some(PathBuf::from("/var/lib"))];
     let mut candidates = candidates.into_iter().flatten().filter_map(|path| path.canonicalize().ok());
     let trusted = |path: &Path| {
-        path.ancestors().all(|part| part.metadata().is_ok_and(|found| found.permissions().mode() & 0o022 == 0))
+        path.as_os_str().len() <= LONGEST_BASE
+            && path.ancestors().all(|part| part.metadata().is_ok_and(|found| found.permissions().mode() & 0o022 == 0))
     };
     candidates
         .find(|path| trusted(path))

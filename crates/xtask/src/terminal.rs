@@ -55,6 +55,8 @@ pub(crate) fn files() -> Result<[(String, String); 2]> {
 /// A daemon on the example. It ends when this does.
 struct Example {
     folder: tempfile::TempDir,
+    /// Where its socket is: the path of a socket has at most 107 bytes, and that of a build may have more.
+    door: tempfile::TempDir,
     program: PathBuf,
     daemon: Child,
 }
@@ -64,7 +66,7 @@ impl Example {
     fn start(port: u16) -> Result<Self> {
         let target = std::env::current_exe()?.parent().map(Path::to_path_buf).context("we stand in no directory")?;
         // The daemon runs no program that others could replace, so `/tmp` will not do.
-        let folder = tempfile::tempdir_in(&target)?;
+        let (folder, door) = (tempfile::tempdir_in(&target)?, tempfile::tempdir()?);
         let plugin = |name: &str, text: &str| -> Result<()> {
             let path = folder.path().join(name);
             std::fs::write(&path, text)?;
@@ -80,13 +82,13 @@ impl Example {
         let log = std::fs::File::create(folder.path().join("log"))?;
         let daemon = Command::new(&program)
             .arg("agent")
-            .envs(Self::surroundings(folder.path()))
+            .envs(Self::surroundings(folder.path(), door.path()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("starting `{}`", program.display()))?;
-        let example = Self { folder, program, daemon };
+        let example = Self { folder, door, program, daemon };
         let start = Instant::now();
         while example.command(&["status", "--json"]).is_err() {
             if start.elapsed() > PATIENCE {
@@ -98,11 +100,11 @@ impl Example {
         Ok(example)
     }
 
-    fn surroundings(folder: &Path) -> [(&'static str, PathBuf); 3] {
+    fn surroundings(folder: &Path, door: &Path) -> [(&'static str, PathBuf); 3] {
         [
             ("MONCHERO_CONFIG", folder.to_owned()),
             ("MONCHERO_STATE_DIR", folder.join("state")),
-            ("MONCHERO_SOCKET", folder.join("socket")),
+            ("MONCHERO_SOCKET", door.join("socket")),
         ]
     }
 
@@ -119,7 +121,8 @@ impl Example {
 
     #[expect(clippy::disallowed_methods, reason = "a developer's tool waits for the programs that it runs")]
     fn output(&self, command: &mut Command) -> Result<String> {
-        let command = command.envs(Self::surroundings(self.folder.path())).env_remove("NO_COLOR").env("TERM", "xterm");
+        let surroundings = Self::surroundings(self.folder.path(), self.door.path());
+        let command = command.envs(surroundings).env_remove("NO_COLOR").env("TERM", "xterm");
         let output = command.stdin(Stdio::null()).output().context("running monchero")?;
         // 0 to 3 tell the worst state.
         if output.status.code().is_none_or(|status| status > 3) {
