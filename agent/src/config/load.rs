@@ -199,7 +199,7 @@ impl<'a> Loader<'a> {
             no_yaml: HashSet::new(),
             shown: Vec::new(),
             warnings: Vec::new(),
-            check_keys: [&["for_each", "enabled"], &*keys_of::<CheckSettings>()].concat(),
+            check_keys: [&*keys_of::<CheckSettings>(), &["for_each", "enabled"]].concat(),
             action_keys: keys_of::<ActionSettings>(),
             allow_insecure: false,
             total: 0,
