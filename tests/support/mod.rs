@@ -227,8 +227,9 @@ pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in(trusted_base()).unwrap()
 }
 
-/// The longest path of a directory for scratch directories: that of a socket in one has at most 107 bytes.
-const LONGEST_BASE: usize = 70;
+/// The longest path of a directory for scratch directories: that of a socket in one has at most 107 bytes, and what the documents show
+/// of files in one is to break at the same places on 80 columns wherever the project was built.
+const LONGEST_BASE: usize = 24;
 
 /// A directory that only we can change, as the daemon demands of the programs that it runs (`/tmp` is everybody's).
 fn trusted_base() -> PathBuf {
