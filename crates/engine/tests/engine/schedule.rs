@@ -151,3 +151,24 @@ async fn after_a_suspend_what_is_overdue_runs_once_and_soon() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!((runs(&lab, "daily"), runs(&lab, "weekly")), (2, 1));
 }
+
+/// Results wait for the next tick at most, however closely starts follow each other.
+#[tokio::test(start_paused = true)]
+async fn a_result_is_soon_known_while_others_start() {
+    let names: Vec<String> = (0..40).map(|number| format!("check-{number}")).collect();
+    let specs: Vec<CheckSpec> = names.iter().map(|name| spec(name, Duration::from_secs(1))).collect();
+    let lab = Lab::new(&specs, &[], &[]);
+    for name in &names {
+        lab.answer(name, Answer::Counts);
+    }
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    for _ in 0..20 {
+        let before: Vec<u32> = names.iter().map(|name| runs(&lab, name)).collect();
+        tokio::time::sleep(Duration::from_millis(70)).await;
+        for (name, before) in names.iter().zip(before) {
+            let message = lab.message(name).await;
+            let known: u32 = message.strip_prefix("number ").unwrap().parse().unwrap();
+            assert!(known >= before, "of {before} runs of `{name}` the result of number {known} is the last one known");
+        }
+    }
+}
