@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::packages;
+use crate::release::{self, target};
 use crate::run::{cargo, command, command_with, output};
 use stage::Staged;
 
@@ -31,7 +32,7 @@ pub(crate) fn dist() -> Result<Packages> {
     packages::provide_for_dist()?;
     versions_agree()?;
     let epoch = stage::epoch()?;
-    let program = stage::build()?;
+    let program = release::build()?;
     let out = target()?.join("dist");
     let built = build_into(&out, &program, epoch)?;
     for file in [&program, &built.deb, &built.rpm] {
@@ -43,7 +44,7 @@ pub(crate) fn dist() -> Result<Packages> {
 /// Builds the program and puts everything into a directory. For `debian/rules` and for others who make packages.
 pub(crate) fn stage_into(directory: &str) -> Result<()> {
     let epoch = stage::epoch()?;
-    let program = stage::build()?;
+    let program = release::build()?;
     let staged = stage::stage(Path::new(directory), &program, epoch)?;
     let list = format!("{}.files", directory.trim_end_matches('/'));
     fs::write(&list, staged.rpm_list()).with_context(|| format!("writing `{list}`"))
@@ -146,12 +147,6 @@ fn metadata() -> Result<Value> {
 }
 
 /// Where cargo puts what it builds.
-fn target() -> Result<PathBuf> {
-    let words = ["metadata", "--format-version", "1", "--locked", "--no-deps"];
-    let metadata: Value = serde_json::from_str(&output(&cargo(), &words)?)?;
-    metadata["target_directory"].as_str().map(PathBuf::from).context("cargo does not say where it builds")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

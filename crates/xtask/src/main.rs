@@ -5,9 +5,11 @@ mod bench;
 mod deny;
 mod dist;
 mod generate;
+mod hot;
 mod man;
 mod packages;
 mod pictures;
+mod release;
 mod run;
 mod terminal;
 
@@ -25,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
   dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
   dist --boot     install, break, upgrade and remove the packages of target/dist in an emulated Debian, where systemd runs (as root; a quarter of an hour)
+  hot             record which functions the daemon calls, into packaging/hot.ld, so that a release keeps them together; 2 minutes and a build
   pictures        the pictures of mails in docs/pictures, by headless Chromium, from actions/cases/email/*.html
   stage DIR       everything that is installed, put into DIR as it stands on a host: what debian/rules and rpm/monchero.spec take
   ci              fmt, clippy, gen --check, arrows, deny, test: what .ci/run does";
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         ["dist"] => dist::dist().map(drop),
         ["dist", "--check"] => dist::check::check(),
         ["dist", "--boot"] => dist::boot::boot(),
+        ["hot"] => hot::record(),
         ["pictures"] => pictures::make(),
         ["stage", directory] => dist::stage_into(directory),
         ["ci"] => run::ci(),

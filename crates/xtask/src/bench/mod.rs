@@ -6,7 +6,7 @@
 mod daemon;
 mod kinds;
 pub(crate) mod peers;
-mod programs;
+pub(crate) mod programs;
 mod servers;
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ struct Line {
 
 /// Measures everything and prints the report. `quick` shortens every window: for looking at a change, not for quoting.
 pub(crate) fn bench(quick: bool) -> Result<()> {
-    crate::run::command("cargo", &["build", "--release", "--locked", "--package", "monchero"])?;
+    crate::release::build()?;
     let programs = Programs::compile()?;
     let window = Duration::from_secs(if quick { 10 } else { 30 });
     let mut report = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn bench(quick: bool) -> Result<()> {
 
 /// What kinds cost, alone.
 pub(crate) fn bench_kinds(quick: bool) -> Result<()> {
-    crate::run::command("cargo", &["build", "--release", "--locked", "--package", "monchero"])?;
+    crate::release::build()?;
     let mut report = Vec::new();
     kinds::kinds(kinds_window(quick), &mut report)?;
     finish(&report)

@@ -16,18 +16,24 @@ impl Programs {
         // The daemon runs no program that others could replace, so `/tmp` will not do.
         let folder = tempfile::tempdir_in(std::env::current_dir()?.join("target"))
             .context("making a folder for the bench's programs")?;
+        let programs = Self { folder };
         for (name, source) in [
             ("raw_loop", include_str!("raw_loop.c")),
             ("plugin", include_str!("plugin.c")),
             ("stamp", include_str!("stamp.c")),
         ] {
-            let file = folder.path().join(format!("{name}.c"));
-            std::fs::write(&file, source)?;
-            let output = folder.path().join(name);
-            let paths = [output.display().to_string(), file.display().to_string()];
-            crate::run::command("cc", &["-O2", "-static", "-o", &paths[0], &paths[1]])?;
+            programs.compile_one(name, source)?;
         }
-        Ok(Self { folder })
+        Ok(programs)
+    }
+
+    /// Compiles one more; answers where it is.
+    pub(crate) fn compile_one(&self, name: &str, source: &str) -> Result<String> {
+        let file = self.path(&format!("{name}.c"));
+        std::fs::write(&file, source)?;
+        let output = self.path(name).display().to_string();
+        crate::run::command("cc", &["-O2", "-static", "-o", &output, &file.display().to_string()])?;
+        Ok(output)
     }
 
     /// The folder.

@@ -1,6 +1,5 @@
 //! Puts everything that is installed into a directory, as it will stand on a host.
 
-use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,11 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::files::{self, Sort};
 use super::third_party;
-use crate::run::{cargo, command_with, output};
-
-/// What the linker is told besides, for a smaller program: relocations in the packed form that glibc reads since 2.36 (0.4 MiB), and
-/// functions that came out alike kept once (0.13 MiB), see `docs/decisions.md`.
-const LINKER: [&str; 2] = ["-Wl,-z,pack-relative-relocs", "-Wl,--icf=all"];
+use crate::run::{command_with, output};
 
 /// A directory with everything in it, and what its files are.
 pub(crate) struct Staged {
@@ -31,27 +26,6 @@ pub(crate) fn epoch() -> Result<u64> {
             .context("`SOURCE_DATE_EPOCH` is not set, and git cannot say when the last change was")?,
     };
     text.trim().parse().with_context(|| format!("`{}` is no number of seconds", text.trim()))
-}
-
-/// Builds the program. No time is in it; paths of this machine do not get into it, so that the same sources give the same program elsewhere.
-pub(crate) fn build() -> Result<PathBuf> {
-    let home = std::env::var_os("HOME").unwrap_or_default();
-    let registry = std::env::var_os("CARGO_HOME").unwrap_or_else(|| Path::new(&home).join(".cargo").into_os_string());
-    let tree = std::env::current_dir().context("finding out where we are")?;
-    let mut flags = OsString::from("--remap-path-prefix=");
-    flags.push(registry);
-    flags.push("=cargo\u{1f}--remap-path-prefix=");
-    flags.push(&tree);
-    flags.push("=monchero");
-    for flag in LINKER {
-        flags.push("\u{1f}-Clink-arg=");
-        flags.push(flag);
-    }
-    let variables = [("CARGO_ENCODED_RUSTFLAGS", flags.as_os_str())];
-    let words = ["build", "--release", "--locked", "--package", "monchero", "--bin", "monchero"];
-    command_with(&cargo(), &words, &tree, &variables)?;
-    let program = super::target()?.join("release/monchero");
-    Ok(program)
 }
 
 /// Puts all files into `root`, which must be empty or missing but for what others have put there.

@@ -84,7 +84,7 @@ struct Found {
 pub(crate) fn bench(binary: Option<&str>) -> Result<()> {
     crate::packages::provide_for_peers()?;
     if binary.is_none() {
-        crate::run::command("cargo", &["build", "--release", "--locked", "--package", "monchero"])?;
+        crate::release::build()?;
     }
     let binary = binary.unwrap_or("target/release/monchero");
     let binary = std::fs::canonicalize(binary).with_context(|| format!("finding `{binary}`"))?;
