@@ -240,9 +240,9 @@ async fn name_busiest(context: &Context<'_>, report: &mut Report, deadline: Dead
 
 /// The processes that use most, and how much.
 async fn busiest(context: &Context<'_>, deadline: Deadline) -> Result<Vec<(Process, f64)>, CheckError> {
-    let before = proc::list(context, deadline).await?;
+    let before = proc::list(context, deadline, None).await?;
     tokio::time::sleep(APART.min(deadline.left() / 4)).await;
-    let now = proc::list(context, deadline).await?;
+    let now = proc::list(context, deadline, None).await?;
     let elapsed = proc::seconds(now.now.saturating_sub(before.now));
     let times: Times =
         order::tree(before.processes.iter().map(|process| ((process.pid, process.start), process.ticks)));

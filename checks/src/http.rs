@@ -60,7 +60,7 @@ const MAX_REDIRECTS: u8 = 20;
 /// the certificate of the server is valid yet.
 ///
 /// A service that refuses, does not answer in time, shows a certificate that is not to be trusted, answers otherwise than expected or
-/// whose name cannot be resolved is bad. Each run makes a connection of its own. The variables `http_proxy` and `https_proxy` of the
+/// whose name cannot be resolved is bad. Whether a server offers HTTP/2 says the kind `tls` (`alpn`). Each run makes a connection of its own. The variables `http_proxy` and `https_proxy` of the
 /// environment mean nothing here: a proxy is used only where `proxy` names it. No compression is asked for.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -121,7 +121,7 @@ impl Memory {
     /// Says who has the memory.
     async fn name_biggest(&self, context: &Context<'_>, report: &mut Report, total: f64, deadline: Deadline) {
         let state = report.worst();
-        let mut snapshot = match proc::list(context, deadline).await {
+        let mut snapshot = match proc::list(context, deadline, None).await {
             Ok(snapshot) => snapshot,
             Err(why) => {
                 report.output = format!("(it is not known who has it: {why})");

@@ -1,6 +1,8 @@
 //! The processes of the host, as `/proc` shows them: read fast, and so that neither a process that ends meanwhile nor one whose files
 //! hang does any harm (R75).
 
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 use crate::blocking::Blocking;
 use crate::host;
 use crate::net::{Deadline, io_text};
+use names::{NameFiles, may_fit};
 
 /// Listing and reading need a few KiB of stack.
 static PROC: Blocking = Blocking::new("monchero-proc", 128 * 1024);
@@ -34,10 +37,12 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// The longest command line that is kept, in bytes: classpaths of Java are long, and this is looked at for each process.
 const MAX_COMMAND: usize = 16 * 1024;
+/// How many bytes of a list are asked for at once: some 1,000 processes.
+const MAX_ENTRIES: usize = 32 * 1024;
 /// Longer than any `stat` of a process: 52 numbers and a name.
 const MAX_STAT: usize = 4 * 1024;
 /// The kernel cuts names after so many bytes (`TASK_COMM_LEN` without the zero at the end).
-pub(crate) const CUT_NAME: usize = 15;
+const CUT_NAME: usize = 15;
 /// `PF_KTHREAD` of the kernel's `sched.h`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
@@ -129,23 +134,45 @@ pub(crate) fn uptime(sysroot: &Path) -> Result<f64, CheckError> {
         .ok_or_else(|| host::malformed(UPTIME, "it does not begin with a number"))
 }
 
+/// The time by which the starts of processes are counted, in ticks. In a container of LXC `/proc/uptime` says something else, namely how
+/// long the container is up.
+fn now(sysroot: &Path) -> Result<u64, CheckError> {
+    let seconds = if sysroot == Path::new("/") {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    } else {
+        uptime(sysroot)?
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast saturates, the number is not negative"
+    )]
+    let ticks = (seconds * rustix::param::clock_ticks_per_second() as f64) as u64;
+    Ok(ticks)
+}
+
 /// Which start of the host this is; empty where the kernel does not say.
 pub(crate) fn boot_id(sysroot: &Path) -> String {
     let id = host::read_if_exists(sysroot, "/proc/sys/kernel/random/boot_id").ok().flatten().unwrap_or_default();
     id.trim().to_owned()
 }
 
-/// All processes, without details.
-pub(crate) async fn list(context: &Context<'_>, deadline: Deadline) -> Result<Snapshot, CheckError> {
-    let sysroot = context.sysroot.to_owned();
+/// All processes, without details; if names are given, those whose name fits one of these globs, as far as the kernel shows it.
+pub(crate) async fn list(
+    context: &Context<'_>,
+    deadline: Deadline,
+    names: Option<&[String]>,
+) -> Result<Snapshot, CheckError> {
+    let (sysroot, names) = (context.sysroot.to_owned(), names.map(<[String]>::to_vec));
     let key = host::under(&sysroot, Path::new("/proc")).to_string_lossy().into_owned();
-    match PROC.call(&key, deadline.left(), move || read_all(&sysroot)).await {
+    match PROC.call(&key, deadline.left(), move || read_all(&sysroot, names.as_deref())).await {
         Ok(answer) => answer,
         Err(why) => Err(CheckError::Unable(format!("listing the processes in `/proc`: it {why}"))),
     }
 }
 
-fn read_all(sysroot: &Path) -> Result<Snapshot, CheckError> {
+fn read_all(sysroot: &Path, names: Option<&[String]>) -> Result<Snapshot, CheckError> {
     let unable =
         |error: Errno| CheckError::Unable(format!("listing the processes in `/proc`: {}", io_text(&error.into())));
     let path = host::under(sysroot, Path::new("/proc"));
@@ -154,7 +181,10 @@ fn read_all(sysroot: &Path) -> Result<Snapshot, CheckError> {
     let page = rustix::param::page_size() as u64;
     let mut snapshot = Snapshot::default();
     let (mut name, mut line) = (Vec::with_capacity(64), vec![0; MAX_STAT]);
-    for entry in rustix::fs::Dir::read_from(&proc).map_err(unable)? {
+    let mut files = names.map(|_| NameFiles::take(sysroot));
+    let mut entries = Vec::with_capacity(MAX_ENTRIES);
+    let mut entries = rustix::fs::RawDir::new(&proc, entries.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry.map_err(unable)?;
         let pid = entry.file_name().to_bytes();
         if !pid.iter().all(u8::is_ascii_digit) {
@@ -162,24 +192,39 @@ fn read_all(sysroot: &Path) -> Result<Snapshot, CheckError> {
         }
         name.clear();
         name.extend_from_slice(pid);
+        // What all of `stat` costs the kernel is asked for those only who are meant. Where nothing says the name, `stat` does.
+        if let (Some(globs), Some(files)) = (names, &mut files) {
+            match files.read(&proc, &mut name, &mut line) {
+                Ok(length)
+                    if !line
+                        .get(..length)
+                        .is_some_and(|name| may_fit(globs, name.strip_suffix(b"\n").unwrap_or(name))) =>
+                {
+                    continue;
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
         name.extend_from_slice(b"/stat");
         match read_line(&proc, &name, &mut line) {
-            Ok(length) => snapshot.processes.extend(line.get(..length).and_then(|line| parse_stat(line, page))),
+            Ok(length) => {
+                let process = line.get(..length).and_then(|line| parse_stat(line, page));
+                // It may execute another program since.
+                let is_meant = |process: &Process| names.is_none_or(|globs| may_fit(globs, process.name.as_bytes()));
+                snapshot.processes.extend(process.filter(is_meant));
+            }
             Err(Errno::ACCESS | Errno::PERM) => snapshot.hidden += 1,
             // It has ended since it was listed.
             Err(_) => {}
         }
     }
+    if let Some(files) = files {
+        files.keep();
+    }
     order::sort_by_key(&mut snapshot.processes, |process| process.pid);
-    let up = uptime(sysroot)? * rustix::param::clock_ticks_per_second() as f64;
-    // Containers with an uptime of their own have processes that began "later" than now.
+    // Where another `sysroot` has an uptime of its own, processes began "later" than now.
     let newest = snapshot.processes.iter().map(|process| process.start).max().unwrap_or(0);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a cast saturates, the number is not negative"
-    )]
-    let now = up as u64;
+    let now = now(sysroot)?;
     snapshot.now = now.max(newest);
     Ok(snapshot)
 }

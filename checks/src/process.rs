@@ -159,9 +159,9 @@ impl CheckKind for ProcessCheck {
         let known = context.recall::<Memory>().filter(|memory| memory.boot == boot);
         let memory = match known {
             Some(memory) => memory,
-            None => Memory { boot, ..watch(context, deadline).await? },
+            None => Memory { boot, ..self.watch(context, deadline).await? },
         };
-        let mut snapshot = proc::list(context, deadline).await?;
+        let mut snapshot = self.list(context, deadline).await?;
         let all = std::mem::take(&mut snapshot.processes);
         let (chosen, hung) = self.choose(context, deadline, all, pid.as_ref()).await?;
         let with_users = chosen.iter().any(|process| process.user.is_some());
@@ -189,13 +189,6 @@ impl CheckKind for ProcessCheck {
     }
 }
 
-/// The CPU times of all processes a little before the first look.
-async fn watch(context: &Context<'_>, deadline: Deadline) -> Result<Memory, CheckError> {
-    let before = proc::list(context, deadline).await?;
-    tokio::time::sleep(APART.min(deadline.left() / 2)).await;
-    Ok(Memory { at: before.now, times: times(&before.processes), ..Memory::default() })
-}
-
 fn times(processes: &[Process]) -> Vec<(u32, u64, u64)> {
     processes.iter().map(|process| (process.pid, process.start, process.ticks)).collect()
 }
@@ -217,6 +210,18 @@ fn read_pid(context: &Context<'_>, path: &Path) -> Result<Pid, CheckError> {
 }
 
 impl ProcessCheck {
+    /// The processes that may be meant, without details.
+    async fn list(&self, context: &Context<'_>, deadline: Deadline) -> Result<Snapshot, CheckError> {
+        proc::list(context, deadline, self.name.as_ref().map(|names| names.0.as_slice())).await
+    }
+
+    /// The CPU times of the processes a little before the first look.
+    async fn watch(&self, context: &Context<'_>, deadline: Deadline) -> Result<Memory, CheckError> {
+        let before = self.list(context, deadline).await?;
+        tokio::time::sleep(APART.min(deadline.left() / 2)).await;
+        Ok(Memory { at: before.now, times: times(&before.processes), ..Memory::default() })
+    }
+
     fn chooses(&self) -> bool {
         self.name.is_some()
             || self.command.is_some()
@@ -241,10 +246,6 @@ impl ProcessCheck {
     ) -> Result<(Vec<Process>, Vec<Process>), CheckError> {
         if let Some(pid) = pid {
             processes.retain(|process| matches!(pid, Pid::Number(number) if *number == process.pid));
-        }
-        if let Some(names) = &self.name {
-            // A name that the kernel has cut may still fit; so far all of them are kept.
-            processes.retain(|process| process.name.len() >= proc::CUT_NAME || fits(&names.0, &process.name));
         }
         // What nobody names is not read: each is a file of each process.
         let filters =

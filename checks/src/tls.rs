@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::net::{
     Address, Certificate, Deadline, Failure, Family, Handshake, Peer, Secured, StartTls, TlsSettings, Wire, connect,
 };
+use crate::settings::OneOrMore;
 
 const FIELDS: &[Field<'static>] = &[
     Field::number(
@@ -26,6 +27,7 @@ const FIELDS: &[Field<'static>] = &[
     Field::number("time", "s", "From the start to the end of the TLS handshake."),
     Field::text("protocol", "The version of TLS that was agreed on: `TLS 1.2` or `TLS 1.3`."),
     Field::text("cipher", "The cipher suite that was agreed on, as in `TLS13_AES_256_GCM_SHA384`."),
+    Field::text("alpn", "What the server chose of what `alpn` offers: `h2` is HTTP/2; `none` if it chose nothing."),
     Field::text("key", "The sort and size of the certificate's key: `RSA 2048`, `ECDSA P-256`, `Ed25519`."),
     Field::text("issuer", "Who signed the certificate, as in `C=US, O=Let's Encrypt, CN=R11`."),
     Field::text("subject", "Whose certificate it is, as in `CN=example.org`."),
@@ -33,6 +35,9 @@ const FIELDS: &[Field<'static>] = &[
 
 const LIMITS: &[Limit] =
     &[Limit { field: "valid", warning: "< 21d", bad: "< 7d" }, Limit { field: "chain", warning: "< 21d", bad: "< 7d" }];
+
+/// How long the name of a protocol may be, in bytes (RFC 7301).
+const MAX_NAME: usize = 255;
 
 /// The port where TLS is spoken from the first byte, if none is named.
 const HTTPS: u16 = 443;
@@ -61,12 +66,16 @@ pub(crate) struct Tls {
     /// Whether the certificate must be trusted and for this server. Without, the result says `not verified`. Default: `true`.
     #[serde(default = "yes")]
     verify: bool,
+    /// What is offered to be spoken within TLS (ALPN): one name or a list, such as `[h2, http/1.1]`, of which the server chooses one. With
+    /// `bad: { alpn: "!h2" }` a server that no longer speaks HTTP/2 is bad. A server that speaks none of them may refuse, which is bad.
+    /// Default: nothing is offered.
+    alpn: Option<OneOrMore<String>>,
     /// A file with the certificate by which monchero shows who it is (PEM), for servers that ask for one.
     certificate: Option<std::path::PathBuf>,
     /// The file with the private key of `certificate` (PEM, not encrypted). Default: the file of `certificate`.
     key: Option<std::path::PathBuf>,
     /// When it is a warning. A single range is about `valid`; a map has ranges for `valid`, `chain` (seconds left) and `time` (seconds),
-    /// and texts for `protocol`, `cipher`, `key`, `issuer` and `subject`. Default: `valid` or `chain` below 21 days.
+    /// and texts for `protocol`, `cipher`, `alpn`, `key`, `issuer` and `subject`. Default: `valid` or `chain` below 21 days.
     #[serde(default)]
     warning: Thresholds,
     /// When it is bad, written as `warning` is. Default: `valid` or `chain` below 7 days.
@@ -90,6 +99,15 @@ impl CheckKind for Tls {
         if self.key.is_some() && self.certificate.is_none() {
             return Err(Invalid::at("key", "a `key` shows nothing without its `certificate`".to_owned()));
         }
+        if let Some(name) = self.offered().find(|name| name.is_empty() || name.len() > MAX_NAME) {
+            return Err(Invalid::at(
+                "alpn",
+                format!("`{name}` is no name of a protocol: one has 1 to {MAX_NAME} bytes"),
+            ));
+        }
+        if self.alpn.is_some() && self.starttls.is_some() {
+            return Err(Invalid::at("alpn", "with `starttls` it is known what is spoken within TLS".to_owned()));
+        }
         self.settings().validate().map_err(|why| ("server_name", why))?;
         Thresholds::settle(&mut self.warning, &mut self.bad, FIELDS, LIMITS)
     }
@@ -108,6 +126,11 @@ impl Tls {
         self.address.peer(self.starttls.map_or(HTTPS, StartTls::port))
     }
 
+    /// What is offered by ALPN.
+    fn offered(&self) -> impl Iterator<Item = &str> {
+        self.alpn.iter().flat_map(|names| &names.0).map(String::as_str)
+    }
+
     fn settings(&self) -> TlsSettings {
         TlsSettings {
             server_name: self.server_name.clone(),
@@ -124,9 +147,12 @@ impl Tls {
         if let Some(protocol) = self.starttls {
             protocol.ask(&mut wire, &peer.host).await?;
         }
-        // PostgreSQL 17 wants to hear its name, and no other server minds.
-        let protocols: &[&[u8]] = if self.starttls == Some(StartTls::Postgres) { &[b"postgresql"] } else { &[] };
-        let handshake = Handshake { protocols, tolerant: true };
+        let mut protocols: Vec<&[u8]> = self.offered().map(str::as_bytes).collect();
+        if self.starttls == Some(StartTls::Postgres) {
+            // PostgreSQL 17 wants to hear its name, and no other server minds.
+            protocols.push(b"postgresql");
+        }
+        let handshake = Handshake { protocols: &protocols, tolerant: true };
         let wire = wire.secure(&peer, &self.settings(), handshake).await?;
         wire.tls.ok_or_else(|| Failure::Unable(format!("no TLS was spoken with {peer}")))
     }
@@ -153,6 +179,9 @@ impl Tls {
             ("issuer", certificate.issuer.as_str().into()),
             ("subject", certificate.subject.as_str().into()),
         ]);
+        if self.alpn.is_some() {
+            values.push(("alpn", secured.chosen.as_deref().unwrap_or("none").into()));
+        }
         Judge::new(FIELDS, &self.warning, &self.bad).item(&mut report, "", &values, || {
             let verified = if secured.verified { "" } else { ", not verified" };
             let valid = human(valid, &Unit::SECONDS);
@@ -163,6 +192,7 @@ impl Tls {
         output.push(format!("key: {}", certificate.key));
         output.extend(secured.issuers.iter().map(Certificate::describe));
         output.push(format!("{}, {}", secured.protocol, secured.cipher));
+        output.extend(secured.chosen.iter().map(|chosen| format!("speaks {chosen}")));
         report.output = output.join("\n");
         report
     }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +105,34 @@ async fn processes_may_end_while_they_are_looked_at() {
     assert!(short.join().unwrap() > 20, "too few processes came and went");
 }
 
+/// A program that executes another one keeps its number and the file with its name, and both names are found while they hold.
+#[tokio::test]
+async fn names_are_those_of_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let [before, after] = ["mnch-before", "mnch-after-a-long-name"].map(|name| folder.path().join(name));
+    std::fs::copy("/bin/sh", &before).unwrap();
+    std::fs::copy("/bin/sleep", &after).unwrap();
+    let count = async |name: &str| value(&run(&format!("name: {name}"), Path::new("/")).await, "count");
+    #[expect(clippy::disallowed_methods, reason = "it is ended below")]
+    let mut child = std::process::Command::new(&before)
+        .args(["-c", &format!("read line; exec {} 60", after.display())])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    for _ in 0..2 {
+        assert_eq!((count("mnch-before").await, count("mnch-after-a-long-name").await), (1.0, 0.0));
+    }
+    child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while count("mnch-before").await > 0.0 {
+        assert!(Instant::now() < deadline, "the old name is still found");
+    }
+    assert_eq!((count("mnch-after-a-long-*").await, count("mnch-after-a-lon").await), (1.0, 0.0));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(count("mnch-after*").await < 1.0, "it has ended");
+}
+
 /// A tree with processes of which one has a command line that nobody ever writes to.
 fn tree(hangs: u32) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -149,5 +178,62 @@ async fn a_command_line_that_hangs_costs_only_its_own_process() {
     let deadline = Instant::now() + Duration::from_secs(5);
     while value(&run("{ command: --port }", root.path()).await, "count") < 3.0 {
         assert!(Instant::now() < deadline, "what hung once is lost for ever");
+    }
+}
+
+/// What kinds of this host need on the processor, beside the plugin of the same job:
+/// `cargo test --release -p monchero-checks --test process cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "it measures, and other work on the machine disturbs it"]
+#[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
+#[expect(clippy::disallowed_methods, reason = "the plugin is measured as a bare program")]
+fn cost_of_a_run() {
+    const RUNS: u32 = 400;
+    const SERIES: usize = 7;
+    let used = |words: [usize; 2]| {
+        // proc(5): `utime` and `stime`, `cutime` and `cstime`, in hundredths of a second.
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        words.map(|word| fields[word].parse::<f64>().unwrap() / 100.0).iter().sum::<f64>()
+    };
+    let own = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok()));
+    eprintln!("{} processes", processes.count());
+    for (kind, settings, plugin) in [
+        ("load", "{}", "check_load -w 900 -c 1000"),
+        ("memory", "{}", "check_swap -w 0 -c 0"),
+        ("disk", "path: /", "check_disk -w 1% -c 1% -p /"),
+        ("process", "name: nginx", "check_procs -C nginx"),
+        ("process", "{}", "check_procs -s Z"),
+    ] {
+        let check = common::kind(kind).build(&common::yaml(settings), &PlainSecrets).unwrap();
+        let mut memory: Option<Box<str>> = None;
+        let mut ours = f64::MAX;
+        for _ in 0..SERIES {
+            let before = own();
+            for _ in 0..RUNS {
+                let mut context = common::context(Path::new("/"), Duration::from_secs(10), &NoPrograms);
+                context.memory = memory.as_deref();
+                let run = runtime.block_on(common::run_in(&*check, &context));
+                memory = run.memory.or(memory);
+            }
+            ours = ours.min((own() - before) / f64::from(RUNS));
+        }
+        let before = used([13, 14]);
+        let mut words = plugin.split(' ');
+        let program = format!("/usr/lib/nagios/plugins/{}", words.next().unwrap());
+        let arguments: Vec<&str> = words.collect();
+        for _ in 0..RUNS {
+            std::process::Command::new(&program).args(&arguments).output().unwrap();
+        }
+        let theirs = (used([13, 14]) - before) / f64::from(RUNS);
+        let (ours, theirs) = (ours * 1e6, theirs * 1e6);
+        eprintln!("{kind} {settings}: {ours:.1} us, `{plugin}` {theirs:.0} us: 1/{:.0}", theirs / ours);
     }
 }

@@ -44,8 +44,8 @@ impl List {
     /// on it; the way to any other path may have to be read.
     pub(super) fn answers_at_once(&self, path: &Path) -> bool {
         let is_counted = |mount: &Mount| COUNTED.contains(&mount.kind.as_str()) && !mount.has_project_quota;
-        self.mounts.iter().any(|mount| path == Path::new(&mount.point))
-            && self.mounts.iter().filter(|mount| path.starts_with(&mount.point)).all(is_counted)
+        self.mounts.iter().any(|mount| path.as_os_str() == mount.point.as_str())
+            && self.mounts.iter().filter(|mount| mount.is_above(path)).all(is_counted)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `/proc/self/mountinfo` says, and which mounts hold data.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use monchero_core::order;
@@ -94,6 +95,13 @@ impl Mount {
         Some(Self { point, kind, device, options, read_only, has_project_quota, number, root })
     }
 
+    /// Whether a path stands on it or below its mount point, as far as their texts tell. Both are written without needless slashes: to compare
+    /// them part by part, as paths, costs more than to read the list.
+    pub(super) fn is_above(&self, path: &Path) -> bool {
+        let rest = path.as_os_str().as_bytes().strip_prefix(self.point.as_bytes());
+        self.point == "/" || rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    }
+
     fn holds_data(&self) -> bool {
         // The root of a container or of a live system is what it has.
         self.point == "/" && self.kind != "rootfs" || !WITHOUT_DATA.contains(&self.kind.as_str())
@@ -132,7 +140,7 @@ pub(super) fn with_data(mounts: &[Mount]) -> Vec<&Mount> {
 
 /// The mount on which a path stands, as far as its text tells.
 pub(super) fn of_path<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
-    mounts.iter().filter(|mount| path.starts_with(&mount.point)).max_by_key(|mount| mount.point.len())
+    mounts.iter().filter(|mount| mount.is_above(path)).max_by_key(|mount| mount.point.len())
 }
 
 #[cfg(test)]
@@ -181,7 +189,8 @@ mod tests {
     #[test]
     fn a_path_stands_on_the_innermost_mount() {
         let mounts = all(TEXT);
-        for (path, point) in [("/srv/x", "/"), ("/mnt/with blank/a", "/mnt/with blank"), ("/homeless", "/")] {
+        for (path, point) in [("/srv/x", "/"), ("/mnt/with blank/a", "/mnt/with blank"), ("/homeless", "/"), ("/", "/")]
+        {
             assert_eq!(of_path(&mounts, Path::new(path)).map(|mount| mount.point.as_str()), Some(point));
         }
         assert_eq!(of_path(&[], Path::new("/")), None);

@@ -134,6 +134,8 @@ pub(crate) struct Secured {
     pub(crate) protocol: &'static str,
     /// The name of the cipher suite.
     pub(crate) cipher: &'static str,
+    /// Which of the offered protocols the server chose by ALPN.
+    pub(crate) chosen: Option<String>,
 }
 
 /// Opens a channel to a service. `protocols` are offered by ALPN.

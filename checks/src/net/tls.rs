@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use monchero_core::items::Limit;
+use monchero_core::text::escape_controls;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ProtocolVersion};
@@ -143,6 +144,7 @@ pub(super) async fn handshake(
             _ => "TLS 1.3",
         },
         cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
+        chosen: session.alpn_protocol().map(|name| escape_controls(&String::from_utf8_lossy(name))),
         fault: verifier.refused.get().map(|error| fault(error, peer, &name, &chain)),
         certificate: chain.first().cloned(),
         issuers: chain.into_iter().skip(1).collect(),

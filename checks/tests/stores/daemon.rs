@@ -105,7 +105,8 @@ pub(crate) fn give(folder: &Path, user: Option<(u32, u32)>) {
     use std::os::unix::fs::{PermissionsExt as _, chown};
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mode = if path.is_dir() { 0o700 } else { 0o600 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let (user, group) = user.unzip();
         chown(path, user, group).unwrap();
     }

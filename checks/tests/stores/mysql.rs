@@ -27,6 +27,10 @@ async fn mariadb(folder: TempDir, more: &[&str]) -> (Daemon, u16) {
         create user careful identified by 'c4re' require ssl;\n";
     let users = format!("{users}create or replace user `{}`@localhost identified via unix_socket;\n", own_name());
     std::fs::write(path("init.sql"), users).unwrap();
+    // In a place that several servers share, each that starts removes the temporary tables of the others.
+    let place = path("tmp");
+    std::fs::create_dir(&place).unwrap();
+    let place = format!("--tmpdir={place}");
     give(folder.path(), user);
     assert!(Path::new(INSTALL).exists(), "the tests need {INSTALL}: `cargo xtask test` installs it");
     let mut command = Command::new(INSTALL);
@@ -35,7 +39,7 @@ async fn mariadb(folder: TempDir, more: &[&str]) -> (Daemon, u16) {
         command.uid(user).gid(group);
     }
     let data = format!("--datadir={}", path("data"));
-    command.args(["--no-defaults", &data, "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    command.args(["--no-defaults", &data, &place, "--auth-root-authentication-method=normal", "--skip-test-db"]);
     let output = command.current_dir(folder.path()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
@@ -43,6 +47,7 @@ async fn mariadb(folder: TempDir, more: &[&str]) -> (Daemon, u16) {
     let arguments = [
         "--no-defaults".to_owned(),
         data,
+        place,
         format!("--port={port}"),
         "--bind-address=127.0.0.1".to_owned(),
         format!("--socket={}", path("socket")),
