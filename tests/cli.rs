@@ -72,11 +72,13 @@ async fn status_prints_the_table_and_exits_with_the_worst() {
         let output = monchero(&daemon.path, words).await;
         assert_eq!(output.status.code(), Some(code), "{words:?}: {}", err(&output));
     }
-    let misspelt = monchero(&daemon.path, &["status", "shopp"]).await;
-    assert_eq!(
-        (misspelt.status.code(), err(&misspelt)),
-        (Some(5), "monchero: there is no check `shopp`\nhint: did you mean `shop`?\n")
-    );
+    for command in ["status", "history"] {
+        let misspelt = monchero(&daemon.path, &[command, "shopp"]).await;
+        assert_eq!(
+            (misspelt.status.code(), err(&misspelt)),
+            (Some(5), "monchero: there is no check `shopp`\nhint: did you mean `shop`?\n")
+        );
+    }
 }
 
 #[tokio::test]
@@ -96,7 +98,7 @@ async fn nobody_there_is_exit_status_four() {
 async fn colour_is_asked_for_or_not_there() {
     let daemon = Daemon::start(rows());
     let always = monchero(&daemon.path, &["--color", "always", "status"]).await;
-    assert!(out(&always).contains("\u{1b}[31;1mbad\u{1b}[0m"), "{}", out(&always));
+    assert!(out(&always).contains("\u{1b}[97;41;1mbad\u{1b}[0m"), "{}", out(&always));
     let mut no_color = command(&daemon.path, &["status"]);
     no_color.env("NO_COLOR", "1");
     assert!(!out(&run(no_color).await).contains('\u{1b}'));

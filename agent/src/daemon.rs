@@ -1,5 +1,7 @@
 //! The daemon: puts the parts together, and takes them apart in order.
 
+mod signals;
+
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -19,12 +21,12 @@ use monchero_exec::Executor;
 use monchero_store::{Store, StoreOptions, Witness};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
 use crate::config::{Kinds, LoadOptions, LogSettings, Overrides, Paths, SecretStore};
 use crate::logging::{self, Log};
 use crate::{alive, config};
+use signals::{Asked, Signals};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
 const WORKERS: usize = 2;
@@ -463,47 +465,5 @@ async fn watch_log(mut trouble: watch::Receiver<Option<String>>, engine: EngineH
 fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "cannot tell systemd");
-    }
-}
-
-/// What a signal asks for.
-#[derive(PartialEq, Eq)]
-enum Asked {
-    Reload,
-    Stop,
-}
-
-/// The signals that mean something.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn take() -> anyhow::Result<Self> {
-        let of = |kind| signal(kind).context("cannot watch for signals");
-        Ok(Self {
-            hangup: of(SignalKind::hangup())?,
-            terminate: of(SignalKind::terminate())?,
-            interrupt: of(SignalKind::interrupt())?,
-        })
-    }
-
-    /// SIGHUP, or anything that stops.
-    async fn reload_or_stop(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-        }
-    }
-
-    /// Ends when the daemon is told to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

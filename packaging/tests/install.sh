@@ -1,10 +1,12 @@
 #!/bin/sh
-# install.sh deb|rpm PACKAGE NEWER: installs, uses, upgrades and removes monchero, on a copy of this host that nobody else sees.
+# install.sh deb|rpm PACKAGE NEWER [ROOT]: installs, uses, upgrades and removes monchero, on a copy of this host that nobody else sees.
+# With ROOT, the root directory of a Debian that was just made, it installs on a copy of that, and measures how long that takes.
 # Run as root by `cargo xtask dist --check`, which gives it a mount and a process namespace of its own.
 set -eu
 format=$1
 package=$2
 newer=$3
+lower=${4:-/}
 here=$(cd "$(dirname "$0")" && pwd)
 
 say() { echo "install.sh: $format: $*"; }
@@ -23,7 +25,7 @@ base=$(mktemp -d)
 mount -t tmpfs none "$base"
 root=$base/root
 mkdir "$base/upper" "$base/work" "$root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$root"
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$base/upper,workdir=$base/work" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs none "$root/run"
@@ -58,12 +60,16 @@ case $format in
         ;;
 esac
 
+[ "$lower" = / ] && host='a copy of this host' || host="a fresh $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' "$root/etc/os-release")"
 say 'installing'
 began=$(date +%s%N)
 install_it package
+installed=$((($(date +%s%N) - began) / 1000000))
+status_of in_root monchero status --color never
 took=$((($(date +%s%N) - began) / 1000000))
-say "installed in $took ms"
-[ $took -lt 10000 ] || fail "installing took $took ms, more than 10 s"
+[ "$status" -lt 4 ] || fail 'root gets no status'
+say "from the package to the first \`monchero status\` on $host: $took ms ($installed ms of it to install and start it)"
+[ $took -lt 10000 ] || fail "$took ms are more than 10 s"
 in_root id monchero
 expect_mode /etc/monchero '750 root:monchero'
 expect_mode /etc/monchero/conf.d '750 root:monchero'
@@ -75,10 +81,12 @@ expect_mode /run/monchero '750 monchero:monchero'
 expect_mode /run/monchero/monchero.sock '660 monchero:monchero'
 pid=$(cat "$root/run/monchero.test.pid")
 [ "$(in_root stat -c %U "/proc/$pid")" = monchero ] || fail 'the daemon does not run as its own user'
+if [ "$lower" != / ]; then
+    in_root systemctl stop monchero.service
+    exit 0
+fi
 
 say 'using'
-status_of in_root monchero status --color never
-[ "$status" -lt 4 ] || fail 'root gets no status'
 in_root monchero config check
 grep -q '^[0-9]* [0-9]* [0-9:]* / / ro' "$root/proc/$pid/mountinfo" || fail 'the daemon is not in a sandbox'
 status_of in_root monchero run root-disk

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use monchero_core::items::{Explained, Tally};
 use monchero_core::order;
 use monchero_core::report::CheckResult;
-use owo_colors::Style;
 use serde_json::{Value as Json, json};
 
 use super::screen::{self, Screen};
@@ -96,7 +95,6 @@ fn fields(screen: &Screen, fields: &[Explained], width: usize) -> String {
 
 /// Every item with every value. Each value has a line of its own, so that none is cut whatever there is.
 fn seen(screen: &Screen, items: &Tally) -> String {
-    let faint = Style::new().dimmed();
     let mut table = Table::new([
         Column::narrow("ITEM", Narrow::Shrinks),
         Column::new(""),
@@ -114,7 +112,7 @@ fn seen(screen: &Screen, items: &Tally) -> String {
         for (field, value) in &item.values {
             let [name, mark] = std::mem::replace(&mut first, [Cell::new(""), Cell::new("")]);
             let cells = [name, mark, Cell::made(field.clone()), Cell::made(value.clone())];
-            table.push(if item.kept { cells } else { cells.map(|cell| cell.style(faint)) });
+            table.push(cells);
         }
     }
     table.render(screen)

@@ -51,6 +51,10 @@ pub(super) async fn history(client: &Client, screen: &Screen, args: HistoryArgs)
         return Ok(0.into());
     }
     let history = answer.value()?;
+    if let Some(check) = args.check.as_ref().filter(|check| history.events.is_empty() && !check.contains('*')) {
+        // A name that nobody knows is rather a slip of the pen than a check of which nothing is to be said.
+        client.status(std::slice::from_ref(check), false).await?;
+    }
     let mut page = events(screen, &history.events);
     if history.more {
         page.push_str("these are the newest; `--limit` and `--since` say how many and from when on\n");

@@ -236,6 +236,12 @@ fn misuse(error: &clap::Error) -> Ended {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         "a command is missing".clone_into(&mut line);
     }
+    if let Some(ContextValue::Strings(values)) =
+        error.get(ContextKind::ValidValue).filter(|_| error.kind() == ErrorKind::InvalidValue)
+        && !values.is_empty()
+    {
+        line = format!("{line}; possible are {}", values.join(", "));
+    }
     let suggested = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
         .into_iter()
         .find_map(|kind| error.get(kind));
@@ -271,6 +277,8 @@ mod tests {
                 "invalid value 'alway' for '--color <WHEN>'",
                 "did you mean `always`?",
             ),
+            (&["monchero", "completions", "tcsh"], "'tcsh' for '<SHELL>'; possible are bash, ", "did you mean `zsh`?"),
+            (&["monchero", "schema", "nope"], "'nope' for '[FILE]'; possible are ", "explains one"),
             (&["monchero", "show"], "the following required arguments were not provided: <CHECK>", "explains one"),
             (&["monchero", "submit", "x", "fine"], "a state is `okay`", "explains one"),
             (&["monchero", "downtime", "run", "x", "30", "--", "true"], "has no unit", "explains one"),

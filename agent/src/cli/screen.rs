@@ -166,14 +166,14 @@ impl Drop for Progress {
     }
 }
 
-/// How a state looks: its word says what it is, its colour only helps.
+/// How a state looks: its word says what it is, its colour only helps. Problems have a ground of their own, since nobody can tell whether the
+/// terminal is dark or light, and yellow or green letters, or dimmed ones, cannot be read on white.
 pub(super) fn style(state: CheckState) -> Style {
     match state {
-        CheckState::Pending => Style::new().dimmed(),
-        CheckState::Okay => Style::new().green(),
-        CheckState::Warning => Style::new().yellow(),
-        CheckState::Unknown => Style::new().magenta(),
-        CheckState::Bad => Style::new().red().bold(),
+        CheckState::Pending | CheckState::Okay => Style::new(),
+        CheckState::Warning => Style::new().black().on_yellow(),
+        CheckState::Unknown => Style::new().bright_white().on_magenta(),
+        CheckState::Bad => Style::new().bright_white().on_red().bold(),
     }
 }
 

@@ -8,6 +8,10 @@ use super::{Files, Imported, Item, Place, Setting, Taken};
 
 /// How many URLs are taken from one list.
 const MAX_URLS: usize = 1_000;
+/// The longest span, a year: beyond, it is rather a slip of the pen.
+const MAX_SECONDS: u64 = 31_536_000;
+/// How often something may fail before it counts.
+const MAX_FAILURES: u64 = 10_000;
 
 /// Reads the files; of a variable that is set twice, the last counts.
 pub(super) fn read(paths: &[PathBuf], files: &mut Files, taken: &mut Taken) -> Result<Imported, String> {
@@ -37,6 +41,9 @@ pub(super) fn read(paths: &[PathBuf], files: &mut Files, taken: &mut Taken) -> R
         if let Some((urls, place)) = variables.get(variable) {
             watch.instances(kind, variable, urls, place, &actions, files, taken, &mut out);
         }
+    }
+    if let Some((_, place)) = variables.get("LOG_LEVEL") {
+        out.notes.push(super::unused(&place.file, &["LOG_LEVEL".to_owned()]));
     }
     for (name, (_, place)) in variables.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
         out.lose(place, name, "nothing is made of this variable");
@@ -72,17 +79,18 @@ struct Watch {
 
 impl Watch {
     fn new(variables: &BTreeMap<String, (String, Place)>, out: &mut Imported) -> Self {
-        let mut number = |name: &str, default: u64| {
+        let mut number = |name: &str, default: u64, most: u64| {
             let Some((text, place)) = variables.get(name) else { return default };
-            text.parse().ok().filter(|number| (1..=10_000).contains(number)).unwrap_or_else(|| {
-                out.lose(place, &format!("{name}={text}"), "this is no number from 1 to 10000; the default is taken");
+            text.parse().ok().filter(|number| (1..=most).contains(number)).unwrap_or_else(|| {
+                let why = format!("this is no number from 1 to {most}; the default is taken");
+                out.lose(place, &format!("{name}={text}"), &why);
                 default
             })
         };
         Self {
-            interval: Duration::from_secs(number("CHECK_INTERVAL_SECONDS", 120)),
-            failures: number("FAILURE_THRESHOLD", 2),
-            timeout: Duration::from_secs(number("REQUEST_TIMEOUT_SECONDS", 10)),
+            interval: Duration::from_secs(number("CHECK_INTERVAL_SECONDS", 120, MAX_SECONDS)),
+            failures: number("FAILURE_THRESHOLD", 2, MAX_FAILURES),
+            timeout: Duration::from_secs(number("REQUEST_TIMEOUT_SECONDS", 10, MAX_SECONDS)),
         }
     }
 

@@ -242,6 +242,10 @@ impl First {
         item.name = taken.checks.take(&name);
         item.comments.push(format!("From {place}."));
         item.set("retries", 0_u64);
+        // What was to be repeated was looked at again when it was due anyway.
+        if let Some((_, interval)) = item.beside.iter().find(|(key, _)| *key == "interval").cloned() {
+            item.set("retry_interval", interval);
+        }
         Some((name, item))
     }
 
@@ -296,7 +300,11 @@ impl First {
 impl Value {
     fn read(node: &Node) -> Self {
         if let Some(program) = text(node, "executable") {
-            let arguments = items(node.get("arguments")).iter().filter_map(Node::as_text).map(str::to_owned);
+            let arguments: Vec<String> = match node.get("arguments").map(|node| (node, node.as_text())) {
+                Some((_, Some(text))) => text.split_whitespace().map(str::to_owned).collect(),
+                Some((node, None)) => items(Some(node)).iter().filter_map(Node::as_text).map(str::to_owned).collect(),
+                None => Vec::new(),
+            };
             return Self::Program(std::iter::once(program.to_owned()).chain(arguments).collect());
         }
         match node.as_text() {

@@ -19,6 +19,9 @@ const MAX_CHECKS: usize = 10_000;
 const INTERVAL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Why a setting of the client is left out.
+const NO_SETTING: &str = "this kind of check has no such setting";
+
 /// Reads `config.yaml`, or all files of a directory.
 pub(super) fn read(paths: &[PathBuf], files: &mut Files, taken: &mut Taken) -> Result<Imported, String> {
     let mut out = Imported::default();
@@ -269,12 +272,14 @@ impl Endpoint<'_, '_> {
                             target.insert(key, path);
                         }
                     }
+                    for (key, value) in node.entries() {
+                        if !["certificate-file", "private-key-file"].contains(&&*key.name) {
+                            let what = format!("client: tls: {}", key.name);
+                            draft.lost.push((self.document.place(value), what, NO_SETTING));
+                        }
+                    }
                 }
-                (name, _) => draft.lost.push((
-                    self.document.place(node),
-                    format!("client: {name}"),
-                    "this kind of check has no such setting",
-                )),
+                (name, _) => draft.lost.push((self.document.place(node), format!("client: {name}"), NO_SETTING)),
             }
         }
         let known = [

@@ -6,6 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 /// How long a file that could not be written is left alone.
 const REST: Duration = Duration::from_secs(30);
 
@@ -75,9 +78,14 @@ impl LogFile {
     }
 
     fn try_open(&mut self) -> io::Result<()> {
-        // A pipe that nobody reads must not be waited for; what is no file cannot be put aside.
-        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(&self.path)?;
+        // A pipe that nobody reads must not be waited for; what is no file cannot be put aside; and a link may lead to a file of somebody else,
+        // which a daemon that is root must not write.
+        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or_default();
+        let opened = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(&self.path);
+        let file = opened.map_err(|error| match error.raw_os_error() {
+            Some(number) if number == Errno::LOOP.raw_os_error() => io::Error::other("it is a symbolic link"),
+            _ => error,
+        })?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::other("it is no regular file"));
@@ -174,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn what_is_no_file_of_its_own_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = LogFile::new(folder.path().to_owned(), 1_000, 2);
         file.write("one\n", lack, Instant::now());
@@ -182,5 +190,12 @@ mod tests {
         let mut file = LogFile::new("/dev/null".into(), 1_000, 2);
         file.write("one\n", lack, Instant::now());
         assert!(file.trouble().unwrap().ends_with("it is no regular file"));
+        let (victim, link) = (folder.path().join("victim"), folder.path().join("link"));
+        std::fs::write(&victim, "untouched").unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        let mut file = LogFile::new(link, 1_000, 2);
+        file.write("one\n", lack, Instant::now());
+        assert!(file.trouble().unwrap().ends_with("it is a symbolic link"));
+        assert_eq!(text(&victim), "untouched");
     }
 }

@@ -13,6 +13,9 @@ use tracing::{Event, Level};
 /// The most bytes of a message or a value: what is wrong with a large file of checks still fits.
 const MAX_TEXT: usize = 8 * 1024;
 
+/// How wide the column of levels is: as its longest word, `warning`.
+const LEVEL: usize = 7;
+
 /// One line of the log.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
@@ -49,9 +52,10 @@ impl Line {
     /// For people: the time, how serious it is, and what it is. Further lines are set in, so that none passes for one of its own.
     pub(super) fn text(&self, zone: &TimeZone, colour: bool) -> String {
         let time = self.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f%:z").to_string();
-        let level = format!("{:7}", word(self.level));
-        let level = if colour { level.style(style(self.level)).to_string() } else { level };
-        format!("{time}  {level}  {}\n", self.said())
+        let level = word(self.level);
+        let blanks = " ".repeat(LEVEL.saturating_sub(level.len()));
+        let level = if colour { level.style(style(self.level)).to_string() } else { level.to_owned() };
+        format!("{time}  {level}{blanks}  {}\n", self.said())
     }
 
     /// For whoever knows the time, as systemd does: the priority as it reads it, and what it is.
@@ -134,12 +138,12 @@ fn word(level: Level) -> &'static str {
     }
 }
 
+/// How serious it is to the eye, as states look in a table: it can be read on a dark terminal and on a light one.
 fn style(level: Level) -> Style {
     match level {
-        Level::ERROR => Style::new().red().bold(),
-        Level::WARN => Style::new().yellow(),
-        Level::INFO => Style::new().green(),
-        _ => Style::new().dimmed(),
+        Level::ERROR => Style::new().bright_white().on_red().bold(),
+        Level::WARN => Style::new().black().on_yellow(),
+        _ => Style::new(),
     }
 }
 
@@ -164,7 +168,7 @@ pub(super) mod tests {
         assert_eq!(full().text(&TimeZone::UTC, false), format!("2027-01-15 08:00:00.000+00:00  warning  {said}"));
         assert_eq!(full().with_priority(), format!("<4>{said}"));
         assert!(
-            full().text(&TimeZone::UTC, true).contains("\u{1b}[33mwarning"),
+            full().text(&TimeZone::UTC, true).contains("\u{1b}[30;43mwarning"),
             "{}",
             full().text(&TimeZone::UTC, true)
         );

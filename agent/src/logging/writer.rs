@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -106,24 +107,27 @@ impl Writer {
         loop {
             let due = [self.floods.next(), self.file.as_ref().and_then(LogFile::next)].into_iter().flatten().min();
             let patience = due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
-            let order = self.queue.recv_timeout(patience);
+            let order = if self.shared.stopping.load(Ordering::Relaxed) {
+                // What is not there yet does not come any more.
+                self.queue.try_recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.queue.recv_timeout(patience)
+            };
             self.obey();
             match order {
                 Ok(Order::Line(line)) => {
                     if let Some(line) = self.floods.admit(*line, Instant::now()) {
                         self.write(&line);
                     }
+                    self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
                 }
                 Ok(Order::Wake) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             for line in self.floods.ended(Instant::now()) {
                 self.write(&line);
             }
-            let lost = self.shared.take_lost();
-            if lost > 0 {
-                self.say(format!("{lost} lines of the log were lost: they could not be written fast enough"));
-            }
+            self.say_lost();
             if let Some(file) = &mut self.file {
                 file.ready(Instant::now());
             }
@@ -131,6 +135,16 @@ impl Writer {
         }
         for line in self.floods.all() {
             self.write(&line);
+        }
+        self.say_lost();
+    }
+
+    /// Says how many lines found the queue full.
+    fn say_lost(&mut self) {
+        let lost = self.shared.take_lost();
+        if lost > 0 {
+            let lines = monchero_core::text::counted(lost, "line");
+            self.say(format!("{lines} of the log could not be written fast enough"));
         }
     }
 

@@ -44,8 +44,11 @@ const SETTLED: Duration = Duration::from_millis(25);
 const REST: Duration = Duration::from_millis(60);
 /// How often results that changed no state go to the store.
 const PERSIST: Duration = Duration::from_secs(5);
-/// How long a stopping engine waits for the store and for deliveries under way.
+/// How long a stopping engine waits for the store and for scripts.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// How long it waits for deliveries under way, most of which end sooner. A receiver that hangs must not keep whoever stops the daemon; what
+/// it did not take is sent again after the next start.
+const DELIVERY_PATIENCE: Duration = Duration::from_millis(1500);
 /// The wall clock was set if it is this much behind itself; less is the work of NTP and harms nothing.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// How many runs may count as starting at once, per processor.
@@ -380,10 +383,17 @@ impl Engine {
         self.records.push(Record::Running(None));
         self.urgent = true;
         self.finish_turn();
-        let deadline = Instant::now() + STOP_PATIENCE;
-        while !self.pending.is_empty() || self.outbox.in_flight() > 0 || self.scripts.running() > 0 {
+        let began = Instant::now();
+        loop {
+            let patience = if !self.pending.is_empty() || self.scripts.running() > 0 {
+                STOP_PATIENCE
+            } else if self.outbox.in_flight() > 0 {
+                DELIVERY_PATIENCE
+            } else {
+                break;
+            };
             tokio::select! {
-                () = tokio::time::sleep_until(deadline) => {
+                () = tokio::time::sleep_until(began + patience) => {
                     tracing::warn!("stopped with deliveries or scripts under way; messages are sent again after the next start");
                     break;
                 }

@@ -7,6 +7,7 @@ use monchero_core::action::Happened;
 use monchero_core::definition::{ConfigProblem, Configuration, Definition};
 use monchero_core::quantity::Unit;
 use monchero_core::report::CheckResult;
+use monchero_core::text::counted;
 use monchero_core::{Metric, Name, Report, State, order};
 use tokio::time::Instant;
 
@@ -156,7 +157,8 @@ impl Engine {
             .names()
             .filter(|(_, id)| self.entries.get(*id).is_some_and(crate::entry::Entry::is_scheduled))
             .count();
-        report.find(State::Okay, format!("{checks} checks and {} actions in force", self.actions.len()));
+        let (checks, actions) = (counted(checks, "check"), counted(self.actions.len(), "action"));
+        report.find(State::Okay, format!("{checks} and {actions} in force"));
         report
     }
 

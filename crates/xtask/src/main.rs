@@ -25,7 +25,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   bench --kinds [--quick]
                   only what kinds cost, as ratios to the plugins of the same job
   dist            a deb and an rpm in target/dist; their builds need debhelper and rpmbuild, and no root
-  dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install, upgrade, remove, purge (as root)
+  dist --check    the same; then build again and compare, judge (lintian, rpmlint, systemd-analyze), install (also on a fresh Debian 12), upgrade, remove, purge (as root)
   dist --boot     install, break, upgrade and remove the packages of target/dist in an emulated Debian, where systemd runs (as root; a quarter of an hour)
   hot             record which functions the daemon calls, into packaging/hot.ld, so that a release keeps them together; 2 minutes and a build
   pictures        the pictures of mails in docs/pictures, by headless Chromium, from actions/cases/email/*.html

@@ -47,6 +47,7 @@ const FOR_DIST_CHECK: &[(&str, &str)] = &[
     ("/usr/bin/systemd-analyze", "systemd"),
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/man", "man-db"),
+    ("/usr/bin/mmdebstrap", "mmdebstrap"),
 ];
 
 /// What packages are booted with.

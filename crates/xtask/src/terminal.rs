@@ -165,8 +165,10 @@ fn shown() -> Result<Option<Screen>> {
 struct Look {
     bold: bool,
     faint: bool,
-    /// 1 to 6, as terminals count: red, green, yellow, blue, magenta, cyan.
+    /// As terminals count: 0 is black, 1 to 6 are red, green, yellow, blue, magenta, cyan, 7 is white.
     colour: Option<u8>,
+    /// What it stands on, counted in the same way.
+    ground: Option<u8>,
 }
 
 /// What a terminal shows.
@@ -245,6 +247,16 @@ impl Screen {
                 let at = column + text.chars().count() - shown.chars().count();
                 if !shown.is_empty() {
                     let length = shown.trim_end().chars().count();
+                    if let Some(ground) = span[0].1.ground {
+                        let _ = writeln!(
+                            svg,
+                            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{HEIGHT}\" fill=\"{}\"/>",
+                            EDGE + at as f64 * WIDTH,
+                            EDGE + number as f64 * HEIGHT,
+                            length as f64 * WIDTH,
+                            GROUNDS[usize::from(ground.min(7))]
+                        );
+                    }
                     let _ = writeln!(
                         svg,
                         "<text x=\"{:.1}\" y=\"{:.1}\" textLength=\"{:.1}\"{}>{}</text>",
@@ -266,6 +278,10 @@ impl Screen {
 const WIDTH: f64 = 8.43;
 const HEIGHT: f64 = 19.0;
 const EDGE: f64 = 16.0;
+/// The colours as letters and as what letters stand on. The contrast is at least 4.5 to 1: letters on the terminal, black on yellow, white
+/// on red and magenta.
+const LETTERS: [&str; 8] = ["#1c2128", "#ff7b72", "#57d364", "#e3b341", "#79c0ff", "#e275ff", "#56d4dd", "#ffffff"];
+const GROUNDS: [&str; 8] = ["#1c2128", "#c93c37", "#347d39", "#e3b341", "#316dca", "#a33fc4", "#1b7c83", "#adbac7"];
 
 impl Look {
     /// What a sequence of numbers says.
@@ -274,24 +290,20 @@ impl Look {
             match number.parse::<u8>() {
                 Ok(1) => self.bold = true,
                 Ok(2) => self.faint = true,
-                Ok(colour @ 31..=36) => self.colour = Some(colour - 30),
-                Ok(39) => self.colour = None,
+                Ok(colour @ 30..=37) => self.colour = Some(colour - 30),
+                Ok(colour @ 90..=97) => self.colour = Some(colour - 90),
+                Ok(ground @ 40..=47) => self.ground = Some(ground - 40),
                 _ => *self = Self::default(),
             }
         }
     }
 
-    /// The same in SVG. The contrast to the background is at least 4.5 to 1.
+    /// The same in SVG.
     fn attributes(self) -> String {
         let colour = match (self.colour, self.faint) {
-            (Some(1), _) => " fill=\"#ff7b72\"",
-            (Some(2), _) => " fill=\"#57d364\"",
-            (Some(3), _) => " fill=\"#e3b341\"",
-            (Some(4), _) => " fill=\"#79c0ff\"",
-            (Some(5), _) => " fill=\"#e275ff\"",
-            (Some(_), _) => " fill=\"#56d4dd\"",
-            (None, true) => " fill=\"#909dab\"",
-            (None, false) => "",
+            (Some(colour), _) => format!(" fill=\"{}\"", LETTERS[usize::from(colour.min(7))]),
+            (None, true) => " fill=\"#909dab\"".to_owned(),
+            (None, false) => String::new(),
         };
         format!("{colour}{}", if self.bold { " font-weight=\"bold\"" } else { "" })
     }
@@ -306,7 +318,7 @@ mod tests {
     use super::*;
 
     const TERMINAL: &str = "\u{1b}[1mNAME\u{1b}[0m  \u{1b}[1mSINCE\u{1b}[0m  ATTEMPT\r\n\
-                            a     \u{1b}[31;1m59s\u{1b}[0m    <1/3>\r\n\r\n1 check\r\n";
+                            a     \u{1b}[97;41;1m59s\u{1b}[0m    <1/3>\r\n\r\n1 check\r\n";
 
     #[test]
     fn columns_keep_their_width_whatever_stands_in_them() {
@@ -320,7 +332,8 @@ mod tests {
     #[test]
     fn a_picture_has_the_colours_and_no_markup_from_the_text() {
         let picture = Screen::read(TERMINAL).picture();
-        assert!(picture.contains(" fill=\"#ff7b72\" font-weight=\"bold\">59s</text>"), "{picture}");
+        assert!(picture.contains(" height=\"19\" fill=\"#c93c37\"/>"), "{picture}");
+        assert!(picture.contains(" fill=\"#ffffff\" font-weight=\"bold\">59s</text>"), "{picture}");
         assert!(picture.contains(">&lt;1/3&gt;</text>") && picture.ends_with("</g>\n</svg>\n"), "{picture}");
     }
 }

@@ -28,7 +28,6 @@ const SHORT: u16 = 14;
 const LIST: u16 = 3;
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
-const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 
 /// The keys, the most needed first: each is left out when there is no room.
 const KEYS: [&str; 10] = [
@@ -80,9 +79,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
         Mode::List | Mode::Filter => list(&mut page, state),
         Mode::Details(one) => {
             for (y, line) in details(state, area.width.into()).iter().skip(one.scroll).enumerate() {
-                let found = one.told.as_ref().and_then(|told| told.as_ref().ok()).map(|detail| detail.check.state);
-                let first = found.map_or(BOLD, |state| page.state_style(state).patch(BOLD));
-                let style = if y == 0 && one.scroll == 0 { first } else { Style::new() };
+                let style = if y == 0 && one.scroll == 0 { BOLD } else { Style::new() };
                 page.body(y + 2, line, style);
             }
         }
@@ -130,15 +127,15 @@ impl Page<'_> {
         }
     }
 
+    /// As [`screen::style`] has it.
     fn state_style(&self, state: CheckState) -> Style {
-        let (colour, style) = match state {
-            CheckState::Bad => (Color::Red, BOLD),
-            CheckState::Unknown => (Color::Magenta, Style::new()),
-            CheckState::Warning => (Color::Yellow, Style::new()),
-            CheckState::Okay => (Color::Green, Style::new()),
-            CheckState::Pending => return DIM,
+        let (letters, ground, style) = match state {
+            CheckState::Bad => (Color::White, Color::Red, BOLD),
+            CheckState::Unknown => (Color::White, Color::Magenta, Style::new()),
+            CheckState::Warning => (Color::Black, Color::Yellow, Style::new()),
+            CheckState::Okay | CheckState::Pending => return Style::new(),
         };
-        if self.colour { style.fg(colour) } else { style }
+        if self.colour { style.fg(letters).bg(ground) } else { style }
     }
 }
 
@@ -161,14 +158,14 @@ fn heading(page: &mut Page<'_>, state: &State) {
         }
         x = page.put(x + GAP, 0, &text, room, style);
     }
-    let style = if state.away.is_some() { BOLD.add_modifier(Modifier::REVERSED) } else { DIM };
+    let style = if state.away.is_some() { BOLD.add_modifier(Modifier::REVERSED) } else { Style::new() };
     let right = page.width.saturating_sub(columns(&clock));
     page.put(right, 0, &clock, page.width, style);
 }
 
 /// What is chosen, the titles, and the rows.
 fn list(page: &mut Page<'_>, state: &State) {
-    page.put(0, 1, &choice(state), page.width, DIM);
+    page.put(0, 1, &choice(state), page.width, Style::new());
     if let Mode::Filter = state.mode {
         let x = page.put(0, 1, "filter: ", page.width, BOLD);
         // What was drawn there before goes.
@@ -196,16 +193,15 @@ fn list(page: &mut Page<'_>, state: &State) {
     let bold = |text: &&'static str| (Cow::Borrowed(*text), BOLD);
     columns_at(page, LIST - 1, &ends, titles.iter().map(bold));
     let now = Screen { colour: false, width: None, now: state.now, zone: state.zone.clone() };
-    let plain = if state.away.is_some() { DIM } else { Style::new() };
     for (y, at) in (state.first..state.chosen.len()).take(state.page()).enumerate() {
         let row = &state.picture.rows[state.chosen[at]];
         let here = at == state.at;
-        let text = if here { plain.add_modifier(Modifier::BOLD) } else { plain };
+        let text = if here { BOLD } else { Style::new() };
         let mark = if here { "> " } else { "  " };
         let since = row.since.map(|since| now.since(since)).unwrap_or_default();
         let mut cells = vec![
             (Cow::Owned(format!("{mark}{}", row.name)), text),
-            (Cow::Owned(row.state_words()), page.state_style(row.state).patch(plain)),
+            (Cow::Owned(row.state_words()), page.state_style(row.state)),
         ];
         if wide {
             cells.extend([(Cow::Owned(since), text), (Cow::Owned(row.attempt_words()), text)]);
@@ -266,7 +262,7 @@ fn questions(page: &mut Page<'_>, form: &Form) {
     page.put(x + 1, 1, &form.check, page.width, BOLD);
     for (i, (question, answer)) in form.answers.iter().enumerate() {
         let y = LIST + apart * columns_of(i);
-        page.put(2, y, question, page.width, DIM);
+        page.put(2, y, question, page.width, Style::new());
         page.put(0, y + 1, if i == form.at { "> " } else { "  " }, 2, BOLD);
         // The end of a long answer is where one writes.
         let room = usize::from(page.width.saturating_sub(4)).max(1);
@@ -309,7 +305,7 @@ fn footer(page: &mut Page<'_>, keys: &[&str]) {
         }
         let (name, does) = key.split_once(' ').unwrap_or((key, ""));
         let end = page.put(x, y, name, page.width, BOLD);
-        x = page.put(end + 1, y, does, page.width, DIM) + GAP;
+        x = page.put(end + 1, y, does, page.width, Style::new()) + GAP;
     }
 }
 

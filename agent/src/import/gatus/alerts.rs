@@ -139,8 +139,10 @@ impl<'a> Alerts<'a> {
             failures.push(count("failure-threshold", FAILURES));
             successes.push(count("success-threshold", SUCCESSES));
             self.silent |= own("send-on-resolved") != Some("true");
-            if let Some(description) = own("description") {
-                item.comments.push(description.to_owned());
+            if let Some(description) = own("description").map(str::to_owned)
+                && !item.comments.contains(&description)
+            {
+                item.comments.push(description);
             }
             if alert.get("provider-override").is_some() {
                 item.lose(&place, "provider-override", "write an action with these settings, and name it in `actions`");

@@ -59,19 +59,15 @@ impl Condition {
             }
             "[DNS_RCODE]" if draft.kind == "dns" && self.operator == "==" => {
                 let codes = self.any();
-                draft
-                    .settings
-                    .entry("expect")
-                    .insert("rcode", one_or_list(codes.into_iter().map(Setting::from).collect()));
-                Ok(())
+                let codes = one_or_list(codes.into_iter().map(Setting::from).collect());
+                put(draft.settings.entry("expect"), "rcode", codes)
             }
             "[BODY]" if draft.kind == "dns" && self.operator == "==" => {
                 let value = match pattern(&self.right) {
                     Some(pattern) if glob(pattern).is_none() => return Err(CLASSES),
                     pattern => pattern.unwrap_or(&self.right).trim_end_matches('.'),
                 };
-                draft.settings.entry("expect").insert("any", value);
-                Ok(())
+                put(draft.settings.entry("expect"), "any", value.into())
             }
             "[BODY]" if is_http => self.body(draft),
             left if is_http
@@ -94,9 +90,16 @@ impl Condition {
     /// The statuses that are left by all conditions about them.
     fn status(&self, draft: &mut Draft) -> Result<(), &'static str> {
         let listed = self.any();
+        let expect = draft.settings.entry("expect");
+        if matches!(expect, Setting::Map(entries) if entries.iter().any(|(key, _)| key == "status")) {
+            return Err(TWICE);
+        }
         if listed.len() > 1 && self.operator == "==" {
+            if draft.status.is_some() {
+                return Err(TWICE);
+            }
             let list: Vec<Setting> = listed.into_iter().map(|code| Setting::Plain(code.to_owned())).collect();
-            draft.settings.entry("expect").insert("status", Setting::List(list));
+            expect.insert("status", Setting::List(list));
             return Ok(());
         }
         let code: u16 =
@@ -207,16 +210,21 @@ impl Condition {
             ("", operator) if self.right.parse::<f64>().is_ok() => format!("{operator} {}", self.right).into(),
             _ => return Err("only numbers can be compared"),
         };
-        put(draft.settings.entry("expect").entry("json"), &path, value)
+        put(draft.settings.entry("expect").entry("json"), &path, value)?;
+        if function == "len" {
+            return Err("it is about how many entries a list has; if it is a text, write `{ regex: .. }` by hand");
+        }
+        Ok(())
     }
 }
+
+/// Why a condition is not added to another one.
+const TWICE: &str = "something is asked of the same value already: make a second check";
 
 /// Sets what must not be set yet: nothing that was asked for is replaced.
 fn put(map: &mut Setting, key: &str, value: Setting) -> Result<(), &'static str> {
     match map {
-        Setting::Map(entries) if entries.iter().any(|(known, _)| known == key) => {
-            Err("something is asked of the same value already: make a second check")
-        }
+        Setting::Map(entries) if entries.iter().any(|(known, _)| known == key) => Err(TWICE),
         _ => {
             map.insert(key, value);
             Ok(())

@@ -28,8 +28,17 @@ impl Actions {
         let remind = alert
             .find("reminder")
             .and_then(|index| alert.tokens.get(index + 1..)?.iter().find_map(|token| token.text.parse::<u32>().ok()));
+        let events: Vec<String> = alert.tokens.iter().skip(words + 1).map(Token::lower).collect();
+        let filter = events.iter().any(|word| word == "{");
+        let trivial = events.first().is_some_and(|word| word == "not")
+            && events.iter().all(|word| ["not", "on", "{", "}", "instance", "action"].contains(&word.as_str()));
+        let filtered = (filter && !trivial)
+            .then_some("what is told is chosen by the checks that name the action, and by `states`");
         let key = format!("{to} {remind:?}");
         if let Some(known) = self.made.get(&key) {
+            if let Some(why) = filtered {
+                out.lose(&alert.place, &alert.text(), why);
+            }
             return known.clone();
         }
         let mut settings = Setting::map([("to", to.as_str().into())]);
@@ -48,16 +57,8 @@ impl Actions {
         for (place, what, why) in item_lost {
             item.lose(&place, &what, why);
         }
-        let events: Vec<String> = alert.tokens.iter().skip(words + 1).map(Token::lower).collect();
-        let filter = events.iter().any(|word| word == "{");
-        let trivial = events.first().is_some_and(|word| word == "not")
-            && events.iter().all(|word| ["not", "on", "{", "}", "instance", "action"].contains(&word.as_str()));
-        if filter && !trivial {
-            item.lose(
-                &alert.place,
-                &alert.text(),
-                "what is told is chosen by the checks that name the action, and by `states`",
-            );
+        if let Some(why) = filtered {
+            item.lose(&alert.place, &alert.text(), why);
         }
         out.actions.push(item);
         self.made.insert(key, name.clone());
@@ -121,7 +122,12 @@ fn smtp(server: &Statement, files: &Files, lost: &mut Vec<Loss>) -> Setting {
                 index += 1;
                 continue;
             }
-            "with" | "timeout" | "{" | "}" | "seconds" | "certmd5" | "hostname" => {
+            "timeout" => {}
+            "hostname" | "certmd5" => {
+                let why = "the action has no such setting";
+                lost.push((server.place.clone(), format!("{} {value}", token.text), why));
+            }
+            "with" | "using" | "{" | "}" | "second" | "seconds" => {
                 index += 1;
                 continue;
             }

@@ -80,8 +80,12 @@ impl Service<'_> {
             made.timeout = timeout(condition);
             return Ok(Some(made));
         }
-        if has("changed") && !matches!(self.sort.as_str(), "file") {
+        let content = words.iter().any(|word| ["checksum", "size", "timestamp"].contains(&word.as_str()));
+        if has("changed") && !(self.sort == "file" && content) {
             return Err("only that the content of a file has changed is noticed");
+        }
+        if has("failed") && has("unixsocket") {
+            return Err("write it by hand: kinds of services that can be reached so take its path as `address`");
         }
         let made = match self.sort.as_str() {
             "process" => self.of_process(condition, &words),
@@ -99,11 +103,16 @@ impl Service<'_> {
         let has = |word: &str| words.iter().any(|known| known.starts_with(word));
         let limit = Limit::read(condition)?;
         let one = |field: &str, when: Setting, suffix: &str| Made::bad("process", self.process(), field, when, suffix);
-        Ok(if has("totalmem") && !limit.is_percent() {
+        let total = has("total");
+        Ok(if total && has_memory(words) && !limit.is_percent() {
             one("total_rss", limit.size()?, "memory")
                 .note("only the process itself is measured, not its children, unless `name` chooses them")
         } else if has("mem") && !limit.is_percent() {
             one("rss", limit.size()?, "memory")
+        } else if total && words.iter().any(|word| word.contains("cpu")) {
+            one("total_cpu", limit.percent(), "cpu").note(
+                "100% is one CPU here, and all CPUs for Monit; only the process itself is measured, not its children",
+            )
         } else if has("cpu") {
             one("cpu", limit.percent(), "cpu").note("100% is one CPU here, and all CPUs for Monit")
         } else if has("thread") {
@@ -139,6 +148,9 @@ impl Service<'_> {
         }
         if has("changed") {
             return Ok(changed("bad"));
+        }
+        if ["access", "atime", "change", "ctime"].into_iter().any(has) {
+            return Err("only when the content was changed is known of a file");
         }
         if has("timestamp") || has("mtime") {
             return Ok(Made::bad("file", file(), "age", Limit::read(condition)?.time()?, "age"));
@@ -221,6 +233,11 @@ impl Service<'_> {
     }
 }
 
+/// Whether it is about memory: `memory`, `mem`, `totalmem`.
+fn has_memory(words: &[String]) -> bool {
+    words.iter().any(|word| word.contains("mem"))
+}
+
 fn of_system(condition: &Statement, words: &[String]) -> Result<Made, &'static str> {
     let has = |word: &str| words.iter().any(|known| known.contains(word));
     let limit = Limit::read(condition)?;
@@ -243,6 +260,10 @@ fn of_system(condition: &Statement, words: &[String]) -> Result<Made, &'static s
             "system"
         } else if has("wait") {
             "iowait"
+        } else if has("steal") {
+            "steal"
+        } else if ["nice", "irq", "guest"].into_iter().any(has) {
+            return Err("this share of the CPU has no field of its own: see `monchero kinds cpu`");
         } else {
             "use"
         };

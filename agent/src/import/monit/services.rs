@@ -97,7 +97,7 @@ impl<'a> Services<'a> {
             self.part(&mut service, part);
         }
         let first = self.out.checks.len();
-        self.checks(&mut service, parts);
+        self.checks(&mut service, parts, first);
         let end = self.out.checks.len();
         let lost = std::mem::take(&mut service.lost);
         for (statement, why) in lost {
@@ -150,7 +150,7 @@ impl<'a> Services<'a> {
         }
     }
 
-    fn checks(&mut self, service: &mut Service<'_>, parts: &[Statement]) {
+    fn checks(&mut self, service: &mut Service<'_>, parts: &[Statement], first: usize) {
         if let Some(made) = service.main_check() {
             let remedy =
                 self.remedy(service, if service.start.is_some() && service.sort == "process" { "start" } else { "" });
@@ -159,13 +159,14 @@ impl<'a> Services<'a> {
         }
         for part in parts.iter().filter(|part| part.word(0) == "if") {
             match Test::read(part) {
-                Ok(test) => self.test(service, part, &test),
+                Ok(test) => self.test(service, part, &test, first),
                 Err(why) => service.lost.push((part.clone(), why)),
             }
         }
     }
 
-    fn test(&mut self, service: &mut Service<'_>, part: &Statement, test: &Test) {
+    /// A test of a service, whose first check has this place in the list.
+    fn test(&mut self, service: &mut Service<'_>, part: &Statement, test: &Test, first: usize) {
         let action = test.then.first().map(Token::lower).unwrap_or_default();
         if test.condition.tokens.iter().any(|token| matches!(token.lower().as_str(), "restart" | "restarts")) {
             return self.restarts(service, part, test);
@@ -175,7 +176,7 @@ impl<'a> Services<'a> {
             // That it exists is what the first check is about.
             Ok(None) => {
                 let remedy = self.remedy_of(service, &action, part, test);
-                if let Some(check) = self.out.checks.last_mut() {
+                if let Some(check) = self.out.checks.get_mut(first) {
                     check.beside.retain(|(key, _)| *key != "actions");
                     service.told.iter().chain(&remedy).for_each(|name| check.add("actions", name));
                     check.set("retries", test.cycles - 1);

@@ -264,3 +264,17 @@ async fn a_hold_ends_in_the_table_although_the_clock_was_set_back() {
     after(&lab, 10).await;
     assert_eq!(lab.state("shop").await, "bad hard");
 }
+
+/// A receiver that takes a message and never answers does not keep whoever stops the daemon; it is told after the next start.
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_delays_the_end_by_no_more_than_two_seconds() {
+    let mut lab = shop(&["ops"], &[], |_| {});
+    lab.hanging.lock().unwrap().insert("ops".to_owned());
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 5).await, Vec::<String>::new());
+    let began = tokio::time::Instant::now();
+    lab.restart().await;
+    assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+    lab.hanging.lock().unwrap().clear();
+    assert!(!after(&lab, 60).await.is_empty());
+}

@@ -11,7 +11,7 @@ use crate::packages;
 use crate::run::{command, lines, succeeds};
 
 /// The Debian that the packages are for, and its packages besides the smallest set: a system that boots, rpm, and what the scripts ask with.
-const SUITE: &str = "bookworm";
+pub(super) const SUITE: &str = "bookworm";
 const DEBIAN: &str = "systemd-sysv,udev,dbus,polkitd,linux-image-cloud-amd64,initramfs-tools,procps,adduser,ca-certificates,tzdata,jq,rpm";
 /// Where the scripts are that run there; the unit that starts them is part of the disk.
 const SCRIPTS: &str = "packaging/tests/boot";

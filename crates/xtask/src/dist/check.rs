@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::boot::SUITE;
 use super::{Packages, VERSION, build_into, deb, dist, rpm, stage, target};
 use crate::packages;
 use crate::run::{command, succeeds};
 
+/// What a fresh Debian has besides the smallest set: what every host with systemd has.
+const FRESH: &str = "systemd-sysv,dbus";
 /// The budget of the program on disk.
 const MAX_PROGRAM: u64 = 15 * 1024 * 1024;
 /// The budget of a package.
@@ -26,8 +29,11 @@ pub(crate) fn check() -> Result<()> {
     same(&built, &build_into(&scratch.join("again"), &program, stage::epoch()?)?)?;
     judge(&built)?;
     let newer = newer(&scratch, &program)?;
-    install("deb", &built.deb, &newer.deb)?;
-    install("rpm", &built.rpm, &newer.rpm)?;
+    let fresh = fresh_root(&target()?.join("fresh"))?;
+    for (format, package, newer) in [("deb", &built.deb, &newer.deb), ("rpm", &built.rpm, &newer.rpm)] {
+        install(format, package, newer, Path::new("/"))?;
+        install(format, package, newer, &fresh)?;
+    }
     fs::remove_dir_all(&scratch)?;
     small_enough(&program, MAX_PROGRAM)?;
     small_enough(&built.deb, MAX_PACKAGE)?;
@@ -78,10 +84,30 @@ pub(super) fn newer(scratch: &Path, program: &Path) -> Result<Packages> {
     Ok(Packages { deb: deb(&out, &staged, Some(&entry))?, rpm: rpm(&out, &staged, &format!("{VERSION}.1"))? })
 }
 
-/// Installs on a copy of this host, in namespaces of their own.
-fn install(format: &str, package: &Path, newer: &Path) -> Result<()> {
-    let (package, newer) = (package.display().to_string(), newer.display().to_string());
+/// The root directory of the Debian that the packages are for, with nothing but what they ask for; made once.
+fn fresh_root(place: &Path) -> Result<PathBuf> {
+    let root = place.join("root");
+    let made_of = format!("{SUITE} {FRESH}");
+    let stamp = place.join("made-of");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == made_of) {
+        return Ok(root);
+    }
+    if root.exists() {
+        fs::remove_dir_all(&root).with_context(|| format!("removing `{}`", root.display()))?;
+    }
+    fs::create_dir_all(place)?;
+    let include = format!("--include={FRESH}");
+    command("mmdebstrap", &["--variant=minbase", &include, SUITE, &root.display().to_string()])?;
+    fs::write(&stamp, made_of)?;
+    Ok(root)
+}
+
+/// Installs on a copy of a root directory, in namespaces of their own: all that is done with a package on this host's, and only how long it
+/// takes on another.
+fn install(format: &str, package: &Path, newer: &Path, root: &Path) -> Result<()> {
+    let (package, newer, root) =
+        (package.display().to_string(), newer.display().to_string(), root.display().to_string());
     let words = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let script = ["sh", "packaging/tests/install.sh", format, &package, &newer];
+    let script = ["sh", "packaging/tests/install.sh", format, &package, &newer, &root];
     command("unshare", &[&words[..], &script[..]].concat())
 }
