@@ -54,6 +54,7 @@ impl Loader<'_> {
             error
         }));
         let takes_digests = matches!(&action, Some(Action::Target(target)) if target.takes_digests());
+        let hears = matches!(&action, Some(Action::Target(target)) if target.hears_acknowledgements());
         if kind.tells
             && action.is_some()
             && !takes_digests
@@ -82,7 +83,7 @@ impl Loader<'_> {
             name,
             kind: kind.name,
             action,
-            wants: general.wants(),
+            wants: general.wants(hears),
             quiet: general.quiet.as_ref().map(QuietHours::from),
             delay: general.delay,
             after: general.after,

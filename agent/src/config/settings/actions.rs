@@ -37,6 +37,10 @@ pub struct ActionSettings {
     #[serde(with = "duration::option")]
     #[schemars(with = "DurationText")]
     pub before_hold_ends: Option<Duration>,
+    /// For actions that tell somebody: whether this one is told that somebody acknowledged a problem that it was told of. `true` by default for
+    /// services that call people (`pagerduty`, `opsgenie`), which then stop calling, `false` for all others.
+    #[schemars(with = "bool")]
+    pub acknowledgements: Option<bool>,
     /// For actions that tell somebody: hours of each day in which notices wait, in the time zone of `monchero.yaml`:
     /// `{ from: "22:00", to: "07:00" }`.
     #[schemars(with = "Quiet")]
@@ -97,10 +101,11 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// The settings that only make sense for actions that tell somebody, and those only for scripts.
-    const FOR_TARGETS: [&'static str; 13] = [
+    const FOR_TARGETS: [&'static str; 14] = [
         "states",
         "remind",
         "before_hold_ends",
+        "acknowledgements",
         "quiet",
         "delay",
         "after",
@@ -166,11 +171,12 @@ impl ActionSettings {
         wrong
     }
 
-    /// What a target wants to be told.
-    pub fn wants(&self) -> Wants {
+    /// What a target wants to be told. `hears_acknowledgements` is what its kind does unless told otherwise.
+    pub fn wants(&self, hears_acknowledgements: bool) -> Wants {
         let states = self.states.clone().unwrap_or_else(|| vec![State::Warning, State::Unknown, State::Bad]);
         let remind = self.remind.map(|Reminders(remind)| remind);
-        Wants { states, remind, before_hold_ends: self.before_hold_ends }
+        let acknowledgements = self.acknowledgements.unwrap_or(hears_acknowledgements);
+        Wants { states, remind, before_hold_ends: self.before_hold_ends, acknowledgements }
     }
 }
 
