@@ -85,6 +85,7 @@ impl Loader<'_> {
             action,
             wants: general.wants(hears),
             quiet: general.quiet.as_ref().map(QuietHours::from),
+            quiet_zone: general.quiet.as_ref().and_then(|quiet| quiet.zone.clone()),
             delay: general.delay,
             after: general.after,
             group: general.group.unwrap_or(DEFAULT_GROUP),
