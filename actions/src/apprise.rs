@@ -1,10 +1,11 @@
 //! The kind `apprise`: any of the services that Apprise knows.
 //!
-//! What the service takes stands at <https://github.com/caronc/apprise-api#api-details>, and as a schema in `cases/apprise/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://github.com/caronc/apprise-api/blob/master/swagger.yaml>,
+//! and as a schema in `cases/apprise/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, Secret, State};
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use schemars::JsonSchema;
 use serde_json::json;
 
@@ -79,15 +80,42 @@ impl TargetKind for Apprise {
                 "format": "text",
             });
             if let Some(fields) = body.as_object_mut() {
-                let more = [("urls", self.urls.as_ref().map(Secret::reveal)), ("tag", self.tag.as_deref())];
-                let more = more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
-                fields.extend(more);
+                let urls = self.urls.as_ref().map(|urls| ("urls".to_owned(), addresses(urls.reveal()).into()));
+                let tag = self.tag.as_deref().map(|tag| ("tag".to_owned(), tag.into()));
+                fields.extend(urls.into_iter().chain(tag));
             }
             Request::json(url.clone(), &body)
         };
         let answer = self.connection.send(request(MAX_BODY), || Some(request(SHORT))).await?;
+        if answer.status == StatusCode::NO_CONTENT {
+            let why = "Apprise told nobody (204): it knows no service by this `key`, or none of the `urls`".to_owned();
+            return Err(DeliveryError::Permanent { why });
+        }
         Ok(answer.word().into())
     }
+}
+
+/// The addresses in a list of them. A comma is a separator only where an address follows: it may stand in one too.
+fn addresses(list: &str) -> Vec<&str> {
+    let begins = |rest: &str| {
+        let scheme = rest.split("://").next().filter(|scheme| scheme.len() < rest.len());
+        scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let is_between = |c: char| c == ',' || c.is_whitespace();
+    let mut found = Vec::new();
+    let (mut rest, mut from) = (list.trim_matches(is_between), 0);
+    while let Some(at) = rest.get(from..).and_then(|rest| rest.find(is_between)).map(|at| from + at) {
+        let (one, more) = rest.split_at(at);
+        let next = more.trim_start_matches(is_between);
+        if begins(next) {
+            found.push(one);
+            (rest, from) = (next, 0);
+        } else {
+            from = rest.len() - next.len();
+        }
+    }
+    found.push(rest);
+    found
 }
 
 /// What Apprise calls a state.
@@ -96,5 +124,20 @@ fn sort(state: State) -> &'static str {
         State::Okay => "success",
         State::Warning | State::Unknown => "warning",
         State::Bad => "failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_parts_addresses_only_before_an_address() {
+        assert_eq!(addresses("json://a"), ["json://a"]);
+        assert_eq!(
+            addresses(" json://a, mailto://b?to=c,d ,\n tgram://x/ "),
+            ["json://a", "mailto://b?to=c,d", "tgram://x/"]
+        );
+        assert_eq!(addresses("mailto://a?to=b, c é,json://d"), ["mailto://a?to=b, c é", "json://d"]);
     }
 }

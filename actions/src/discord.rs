@@ -1,6 +1,7 @@
 //! The kind `discord`: messages in a Discord channel.
 //!
-//! What the service takes stands at <https://discord.com/developers/docs/resources/webhook#execute-webhook>, and as a schema in `cases/discord/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://github.com/discord/discord-api-spec/blob/main/specs/openapi.json> (`RichEmbed`) and at <https://discord.com/developers/docs/resources/webhook#execute-webhook>,
+//! and as a schema in `cases/discord/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;

@@ -1,6 +1,7 @@
 //! The kind `gotify`: push messages through a Gotify server.
 //!
-//! What the service takes stands at <https://gotify.net/api-docs>, and as a schema in `cases/gotify/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://github.com/gotify/server/blob/master/docs/spec.json>,
+//! and as a schema in `cases/gotify/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::{Invalid, Secret, State};
@@ -76,9 +77,9 @@ impl TargetKind for Gotify {
 impl Gotify {
     fn body(&self, words: &Words, message: &Message, context: &ActionContext<'_>, max: usize) -> Json {
         let priority = match message.event.state {
-            State::Okay => 3,
+            _ if message.is_calm() => 3,
             State::Bad => self.priority.unwrap_or(8),
-            State::Warning | State::Unknown => self.priority.unwrap_or(5),
+            _ => self.priority.unwrap_or(5),
         };
         let mut extras = json!({ "client::display": { "contentType": "text/plain" } });
         if let (Some(link), Some(extras)) = (wording::runbook(&message.event), extras.as_object_mut()) {

@@ -1,6 +1,7 @@
 //! The kind `matrix`: messages in a Matrix room.
 //!
-//! What the service takes stands at <https://spec.matrix.org/latest/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>, and as a schema in `cases/matrix/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://github.com/matrix-org/matrix-spec/blob/main/data/event-schemas/schema/m.room.message$m.notice.yaml> and at <https://spec.matrix.org/latest/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>,
+//! and as a schema in `cases/matrix/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;

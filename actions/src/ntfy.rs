@@ -116,10 +116,10 @@ impl Ntfy {
 
     fn priority_of(&self, message: &Message) -> u8 {
         match message.event.state {
-            State::Okay => 3,
+            _ if message.is_calm() => 3,
             _ if message.kind == NoticeKind::Reminder => self.priority.unwrap_or(3),
             State::Bad => self.priority.unwrap_or(5),
-            State::Warning | State::Unknown => self.priority.unwrap_or(4),
+            _ => self.priority.unwrap_or(4),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The kind `opsgenie`: alerts in Opsgenie, and in Jira Service Management, which speaks the same language.
 //!
-//! What the service takes stands at <https://docs.opsgenie.com/docs/alert-api>, and as a schema in `cases/opsgenie/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://github.com/opsgenie/opsgenie-oas/blob/master/definitions/alert.yaml> and, with lengths, at <https://docs.opsgenie.com/docs/alert-api>,
+//! and as a schema in `cases/opsgenie/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
@@ -26,7 +27,7 @@ const SHORT: usize = 500;
 /// Opens and closes alerts in Opsgenie, or in Jira Service Management with its address in `url`.
 ///
 /// All messages of one incident of a check have one alias: a problem opens an alert once, reminders and changes count there, and the
-/// recovery closes it. Bad has priority P1, unknown P3, a warning P3.
+/// recovery closes it. Whoever acknowledges the problem in monchero acknowledges it there too. Bad has priority P1, unknown P3, a warning P3.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Opsgenie {
@@ -58,6 +59,7 @@ fn default_url() -> String {
 impl TargetKind for Opsgenie {
     const NAME: &'static str = "opsgenie";
     const TAKES_DIGESTS: bool = false;
+    const HEARS_ACKNOWLEDGEMENTS: bool = true;
     const EXAMPLE: &'static str = "{ key: { file: /etc/monchero/opsgenie.key }, teams: [ops] }";
 
     fn validate(&mut self) -> Result<(), Invalid> {
@@ -88,9 +90,13 @@ impl Opsgenie {
         let event = &message.event;
         let alias = shorten(&format!("monchero/{}/{}", event.host, message.thread), MAX_ALIAS);
         let text = words.body(message, context.zone, max);
-        let over = event.state == State::Okay && message.kind != NoticeKind::FlappingStarted;
-        let request = if over {
-            let mut url = below(url, &[&alias, "close"]);
+        let step = match message.kind {
+            NoticeKind::Acknowledged => Some("acknowledge"),
+            NoticeKind::FlappingStarted => None,
+            _ => (event.state == State::Okay).then_some("close"),
+        };
+        let request = if let Some(step) = step {
+            let mut url = below(url, &[&alias, step]);
             url.query_pairs_mut().append_pair("identifierType", "alias");
             Request::json(url, &json!({ "source": shorten(&event.host, MAX_SOURCE), "note": text }))
         } else {

@@ -1,6 +1,7 @@
 //! The kind `pagerduty`: incidents in PagerDuty.
 //!
-//! What the service takes stands at <https://developer.pagerduty.com/docs/send-alert-event>, and as a schema in `cases/pagerduty/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://github.com/PagerDuty/api-schema/blob/main/reference/events-v2/openapiv3.json> and, with lengths, at <https://developer.pagerduty.com/docs/send-alert-event>,
+//! and as a schema in `cases/pagerduty/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
@@ -25,7 +26,7 @@ const SHORT: usize = 500;
 /// Opens, updates and resolves incidents in PagerDuty, by its Events API v2.
 ///
 /// All messages of one incident of a check have one `dedup_key`, so that a problem triggers an incident once, reminders and changes go
-/// there, and the recovery resolves it.
+/// there, and the recovery resolves it. Whoever acknowledges the problem in monchero acknowledges it there too.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pagerduty {
@@ -65,6 +66,7 @@ fn default_url() -> String {
 impl TargetKind for Pagerduty {
     const NAME: &'static str = "pagerduty";
     const TAKES_DIGESTS: bool = false;
+    const HEARS_ACKNOWLEDGEMENTS: bool = true;
     const EXAMPLE: &'static str = "{ key: { file: /etc/monchero/pagerduty.key } }";
 
     fn validate(&mut self) -> Result<(), Invalid> {
@@ -87,7 +89,12 @@ impl Pagerduty {
     /// An event (developer.pagerduty.com, "Send an Alert Event").
     fn event(&self, words: &Words, message: &Message, context: &ActionContext<'_>, max: usize) -> Json {
         let event = &message.event;
-        let over = event.state == State::Okay && message.kind != NoticeKind::FlappingStarted;
+        let action = match message.kind {
+            NoticeKind::Acknowledged => "acknowledge",
+            NoticeKind::FlappingStarted => "trigger",
+            _ if event.state == State::Okay => "resolve",
+            _ => "trigger",
+        };
         let severity = match (event.state, self.severity) {
             (State::Bad, Severity::Critical) => "critical",
             (State::Bad, Severity::Error) | (State::Unknown, _) => "error",
@@ -98,7 +105,7 @@ impl Pagerduty {
             wording::runbook(event).map(|link| json!({ "href": link, "text": "What to do" })).into_iter().collect();
         json!({
             "routing_key": self.key.reveal(),
-            "event_action": if over { "resolve" } else { "trigger" },
+            "event_action": action,
             "dedup_key": format!("monchero/{}/{}", shorten(&event.host, MAX_HOST), message.thread),
             "payload": {
                 "summary": words.title(message, MAX_SUMMARY),

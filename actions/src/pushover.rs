@@ -15,6 +15,8 @@ use crate::wording::{self, Words};
 /// The longest message and title, in characters (pushover.net/api, "Limitations").
 const MAX_MESSAGE: usize = 1_024;
 const MAX_TITLE: usize = 250;
+/// The longest link beside a message, in characters (the same page, "Supplementary URLs").
+const MAX_LINK: usize = 512;
 /// How much is sent when the service calls it too long.
 const SHORT: usize = 300;
 /// How often an emergency sounds again and for how long, in seconds (pushover.net/api, "Message priority": at least 30, at most 10,800).
@@ -83,10 +85,10 @@ impl Pushover {
     fn body(&self, words: &Words, message: &Message, context: &ActionContext<'_>, max: usize) -> Json {
         let begins = message.kind == NoticeKind::Problem;
         let priority = match message.event.state {
+            _ if message.is_calm() => -1,
             State::Bad if self.emergency && begins && !message.event.drill => 2,
             State::Bad => 1,
-            State::Warning | State::Unknown => 0,
-            State::Okay => -1,
+            _ => 0,
         };
         let mut body = json!({
             "token": self.token.reveal(),
@@ -104,7 +106,7 @@ impl Pushover {
         if let Some(device) = &self.device {
             fields.insert("device".to_owned(), device.as_str().into());
         }
-        if let Some(link) = wording::runbook(&message.event) {
+        if let Some(link) = wording::runbook(&message.event).filter(|link| link.len() <= MAX_LINK) {
             fields.insert("url".to_owned(), link.into());
             fields.insert("url_title".to_owned(), "What to do".into());
         }

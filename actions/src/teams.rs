@@ -1,6 +1,7 @@
 //! The kind `teams`: messages in Microsoft Teams.
 //!
-//! What the service takes stands at <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using>, and as a schema in `cases/teams/schema.json`, to which tests hold every request.
+//! What the service takes stands at <https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using> and, for cards, at <https://github.com/microsoft/AdaptiveCards/tree/main/schemas/src>,
+//! and as a schema in `cases/teams/schema.json`, to which tests hold every request.
 
 use monchero_core::action::{ActionContext, Delivered, DeliveryError, Message, TargetKind};
 use monchero_core::text::shorten;
@@ -10,7 +11,7 @@ use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
 use crate::validated::Validated;
-use crate::web::{Connection, Request, address};
+use crate::web::{Answer, Connection, Request, address};
 use crate::wording::{self, Words};
 
 /// The longest text, in bytes: a message may have 28 KB in all (learn.microsoft.com, "Incoming Webhooks", message size).
@@ -60,9 +61,26 @@ impl TargetKind for Teams {
     async fn deliver(&self, message: &Message, context: &ActionContext<'_>) -> Result<Delivered, DeliveryError> {
         let (url, words) = self.ready.get()?;
         let request = |max: usize| Request::json(url.clone(), &card(words, message, context, max));
-        let answer = self.connection.send(request(MAX_TEXT), || Some(request(SHORT))).await?;
-        Ok(answer.word().into())
+        let mut answer = self.connection.send(request(MAX_TEXT), || Some(request(SHORT))).await?;
+        if refusal(&answer).is_some_and(|status| status == "413") {
+            answer = self.connection.send(request(SHORT), || None).await?;
+        }
+        let Some(status) = refusal(&answer) else { return Ok(answer.word().into()) };
+        let why = format!("Teams answered {} and in it that the channel refused the message: {status}", answer.word());
+        Err(if status == "429" || status.starts_with('5') {
+            DeliveryError::Transient { why, after: None }
+        } else {
+            DeliveryError::Permanent { why }
+        })
     }
+}
+
+/// The status with which the channel refused a message that its webhook took: an incoming webhook answers 200 to that too, and says it in
+/// words (the page above, "Rate limiting for connectors").
+fn refusal(answer: &Answer) -> Option<String> {
+    let said = String::from_utf8_lossy(&answer.body);
+    let (_, status) = said.split_once("Microsoft Teams endpoint returned HTTP error ")?;
+    Some(status.chars().take(3).filter(char::is_ascii_digit).collect())
 }
 
 /// A message with an adaptive card (adaptivecards.io/explorer, version 1.4).

@@ -160,15 +160,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request and judges the answer: `Ok` for a status from 200 to 299. If it is too long for the service (413), what `shorter`
-    /// makes is sent once instead.
+    /// Sends a request and judges the answer: `Ok` for a status from 200 to 299. If it is too long for the service (413, or 431 of Apprise),
+    /// what `shorter` makes is sent once instead.
     pub(crate) async fn send(
         &self,
         request: Request,
         shorter: impl FnOnce() -> Option<Request>,
     ) -> Result<Answer, DeliveryError> {
         let (status, headers, body) = self.exchange(&request).await?;
-        if status == StatusCode::PAYLOAD_TOO_LARGE
+        if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
             && let Some(request) = shorter()
         {
             let (status, headers, body) = self.exchange(&request).await?;
@@ -257,8 +257,14 @@ fn judge(request: &Request, status: StatusCode, headers: &HeaderMap, body: Vec<u
     let said = monchero_core::text::shorten(said.trim(), MAX_SHOWN);
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     let why = format!("{} answered {status}{said}", request.place());
-    let is_transient = status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
+    let may_pass = [
+        StatusCode::REQUEST_TIMEOUT,
+        // Apprise: a service behind it did not take the message.
+        StatusCode::FAILED_DEPENDENCY,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    let is_transient = status.is_server_error() || may_pass.contains(&status);
     if is_transient {
         let after = retry_after(headers).or_else(|| retry_after_in(&body));
         return Err(DeliveryError::Transient { why, after });

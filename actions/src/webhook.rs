@@ -24,7 +24,7 @@ const MAX_VALUES: usize = 1_000;
 
 /// Tells a program of one's own, or any service that takes JSON over HTTP.
 ///
-/// Without `json`, the whole event is sent: `kind` (problem, change, reminder, recovery, missed, `hold_ends`, `flapping_started`, `flapping_ended`,
+/// Without `json`, the whole event is sent: `kind` (problem, change, reminder, acknowledged, recovery, missed, `hold_ends`, `flapping_started`, `flapping_ended`,
 /// summary, started, config or crashed), `delivery_id`, `thread` (the same for all messages of an incident), `title`, `text`, `attempt`, `late_seconds`, `last_action`, `missed`,
 /// `digest`, `bulletin` (a summary, or what happened to monchero itself), and `event` with all that templates can name. A delivery that
 /// is repeated has the same header `Idempotency-Key`.

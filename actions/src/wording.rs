@@ -89,7 +89,7 @@ pub(crate) fn title(message: &Message) -> String {
         }
         NoticeKind::Change => format!("(was {}) {}", event.previous_state, event.message),
         NoticeKind::Reminder => format!("(since {}) {}", duration.unwrap_or("some time"), event.message),
-        NoticeKind::HoldEnds => format!("({}) {}", event.reason, event.message),
+        NoticeKind::Acknowledged | NoticeKind::HoldEnds => format!("({}) {}", event.reason, event.message),
         NoticeKind::Recovery => {
             format!("recovered{}", duration.map(|lasted| format!(" after {lasted}")).unwrap_or_default())
         }
@@ -130,6 +130,9 @@ pub(crate) fn headline(message: &Message) -> String {
             format!("{check} on {host} is {}; it had a problem that could not be told in time.", event.state)
         }
         NoticeKind::Reminder => format!("{check} on {host} is still {}.", event.state),
+        NoticeKind::Acknowledged => {
+            format!("{check} on {host} is {}, {}.", event.state, escape_controls(&event.reason))
+        }
         NoticeKind::HoldEnds => {
             format!("{check} on {host} is still {}, and {}.", event.state, escape_controls(&event.reason))
         }
@@ -271,7 +274,8 @@ pub(crate) fn measured(event: &Event) -> Vec<String> {
 /// The command by which a person says that they work on it, if there is something to work on.
 pub(crate) fn acknowledge(message: &Message) -> Option<String> {
     let event = &message.event;
-    let is_one_problem = message.is_about_one_check() && event.state.is_problem();
+    let is_open = event.state.is_problem() && message.kind != NoticeKind::Acknowledged;
+    let is_one_problem = message.is_about_one_check() && is_open;
     is_one_problem.then(|| format!("monchero ack {}", quoted(event)))
 }
 

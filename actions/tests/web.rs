@@ -73,6 +73,9 @@ fn messages() -> Vec<(&'static str, Message)> {
     let mut problem = message(NoticeKind::Problem, event());
     problem.event.labels.insert("runbook".to_owned(), "https://wiki.example/shop".to_owned());
     problem.last_action = Some("restart-shop: failed (exit status 1)".to_owned());
+    let mut taken = message(NoticeKind::Acknowledged, event());
+    (taken.event.previous_state, taken.event.reason) =
+        (State::Bad, "acknowledged by ann: a disk is on its way".to_owned());
     let mut late = message(NoticeKind::Recovery, recovered());
     late.attempt = 3;
     late.late = Some(Duration::from_secs(840));
@@ -91,6 +94,7 @@ fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("problem", problem),
         ("reminder", message(NoticeKind::Reminder, event())),
+        ("an acknowledgement", taken),
         ("recovery", late),
         ("a hostile text in a drill", hostile),
         ("many at once", many),
@@ -151,6 +155,7 @@ fn extreme_messages() -> Vec<(&'static str, Message)> {
     }
     long.last_action = Some("ü".repeat(5_000));
     long.event.host = "h".repeat(253);
+    long.event.labels.insert("runbook".to_owned(), format!("https://wiki.example/{}", "r".repeat(600)));
     let mut bare = message(NoticeKind::Problem, event_without_words());
     bare.missed_more = 3;
     let mut many = messages().remove(0).1;
@@ -316,6 +321,37 @@ async fn what_is_too_long_is_sent_once_more_and_shorter() {
         assert!(lengths.len() == 2 && lengths[1] < lengths[0], "{kind}: {lengths:?}");
         assert!(service.asked().iter().all(|asked| std::str::from_utf8(&asked.body).is_ok()), "{kind}");
     }
+}
+
+/// What a kind makes of one answer.
+async fn answered(kind: &str, answer: Play) -> (Result<Delivered, DeliveryError>, usize) {
+    let (_, case) = cases().into_iter().find(|(known, _)| known == kind).expect("a case of the kind");
+    let (outcome, asked) = played(kind, &case, vec![answer]).await;
+    (outcome, asked.len())
+}
+
+/// Services that say in their own way that nobody was told.
+#[tokio::test]
+async fn an_answer_that_sounds_good_and_is_not_is_no_delivery() {
+    let (nobody, _) = answered("apprise", Play::answer(204, "")).await;
+    assert!(matches!(&nobody, Err(DeliveryError::Permanent { why }) if why.contains("told nobody")), "{nobody:?}");
+    let (behind, _) = answered("apprise", Play::answer(424, "")).await;
+    assert!(matches!(behind, Err(DeliveryError::Transient { .. })), "{behind:?}");
+    let teams = |status: u16| {
+        let said = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error";
+        answered("teams", Play::answer(200, &format!("{said} {status} with ContextId MS-CV=x")))
+    };
+    for (status, passes, asked) in [(429, true, 1), (503, true, 1), (400, false, 1), (413, false, 2)] {
+        let (outcome, times) = teams(status).await;
+        assert_eq!(times, asked, "{status}: {outcome:?}");
+        match outcome {
+            Err(DeliveryError::Transient { why, .. }) => assert!(passes && why.contains(&status.to_string()), "{why}"),
+            Err(DeliveryError::Permanent { why }) => assert!(!passes && why.contains(&status.to_string()), "{why}"),
+            Ok(taken) => panic!("{status}: {taken:?}"),
+        }
+    }
+    let (slack, _) = answered("slack", Play::answer(200, r#"{"ok": false, "error": "channel_not_found"}"#)).await;
+    assert!(matches!(&slack, Err(DeliveryError::Permanent { why }) if why.contains("channel_not_found")), "{slack:?}");
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ impl Loader<'_> {
             error
         }));
         let takes_digests = matches!(&action, Some(Action::Target(target)) if target.takes_digests());
+        let hears = matches!(&action, Some(Action::Target(target)) if target.hears_acknowledgements());
         if kind.tells
             && action.is_some()
             && !takes_digests
@@ -82,8 +83,9 @@ impl Loader<'_> {
             name,
             kind: kind.name,
             action,
-            wants: general.wants(),
+            wants: general.wants(hears),
             quiet: general.quiet.as_ref().map(QuietHours::from),
+            quiet_zone: general.quiet.as_ref().and_then(|quiet| quiet.zone.clone()),
             delay: general.delay,
             after: general.after,
             group: general.group.unwrap_or(DEFAULT_GROUP),

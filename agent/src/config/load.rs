@@ -34,6 +34,7 @@ use super::routes::Route;
 use super::secrets::{Fetcher, SecretStore};
 use super::settings::{ActionSettings, CheckSettings, DEFAULT_CONCURRENCY, InsecurePermissions, Settings};
 use super::show::Shown;
+use super::summaries::SummarySettings;
 
 /// The kinds that a configuration may name.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +151,9 @@ pub(crate) struct Loader<'a> {
     pub(crate) check_names: HashMap<Name, Span>,
     pub(crate) action_names: HashMap<Name, Span>,
     downtime_names: HashMap<Name, Span>,
+    summary_names: HashMap<Name, Span>,
+    /// The summaries of `conf.d` as they are written: whom they name is known when all files are read.
+    pub(crate) summary_entries: Vec<(Key, Node, SummarySettings)>,
     /// The instances of a check with `for_each`.
     pub(crate) instances: HashMap<Name, Vec<Name>>,
     pub(crate) wanted_actions: HashMap<Name, Vec<Reference>>,
@@ -192,6 +196,8 @@ impl<'a> Loader<'a> {
             check_names: HashMap::new(),
             action_names: HashMap::new(),
             downtime_names: HashMap::new(),
+            summary_names: HashMap::new(),
+            summary_entries: Vec::new(),
             instances: HashMap::new(),
             wanted_actions: HashMap::new(),
             wanted_checks: HashMap::new(),
@@ -265,6 +271,7 @@ impl<'a> Loader<'a> {
             Sort::Check => &mut self.check_names,
             Sort::Action => &mut self.action_names,
             Sort::Downtime => &mut self.downtime_names,
+            Sort::Summary => &mut self.summary_names,
         };
         if let Some(earlier) = names.get(&name).copied() {
             let place = self.sources.place(earlier);
@@ -329,6 +336,7 @@ pub(crate) enum Sort {
     Check,
     Action,
     Downtime,
+    Summary,
 }
 
 /// Which of a kind and the general settings a key may have meant.

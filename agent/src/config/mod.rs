@@ -52,4 +52,5 @@ pub use problem::Problem;
 pub(crate) use problem::hide_user_info;
 pub use secrets::SecretStore;
 pub use setters::parse_setter_output;
+pub use summaries::SummarySettings;
 pub use yaml::MAX_FILE;

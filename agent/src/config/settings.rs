@@ -214,7 +214,8 @@ pub struct Settings {
     /// The checks by which this host knows whether it is cut off from the network. None by default: then every problem is told.
     #[schemars(with = "GateSettings")]
     pub gate: Option<GateSettings>,
-    /// Summaries that are sent again and again, by name: `{ morning: { calendar: "Mon..Fri 08:00", to: [ops] } }`. None by default.
+    /// Summaries that are sent again and again, by name: `{ morning: { calendar: "Mon..Fri 08:00", to: [ops] } }`. They may stand
+    /// in a file of `conf.d` too. None by default.
     pub summaries: BTreeMap<String, SummarySettings>,
     /// A sign of life that is sent again and again to a service that notices when it stops. None by default.
     #[schemars(with = "Alive")]

@@ -1,4 +1,4 @@
-//! `summaries:` of `monchero.yaml`: what is sent again and again, to whom.
+//! `summaries:` of `monchero.yaml` and of files in `conf.d`: what is sent again and again, to whom.
 
 use std::time::Duration;
 
@@ -6,14 +6,16 @@ use jiff::tz::TimeZone;
 use monchero_core::action::Action;
 use monchero_core::definition::SummaryDefinition;
 use monchero_core::duration::DurationText;
-use monchero_core::node::nearest;
+use monchero_core::node::{Key, Node, SettingsError, Span, nearest};
 use monchero_core::recurrence::{self, Recurrence};
-use monchero_core::text::escape_controls;
+use monchero_core::text::{escape_controls, quote};
 use monchero_core::{Invalid, Name, duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::load::Loader;
+use super::load::{Loader, Sort};
+use super::read::read_all;
+use super::secrets::Fetcher;
 use super::settings::Settings;
 
 /// The shortest period: what happened in less is told by notices.
@@ -50,14 +52,64 @@ impl SummarySettings {
     }
 }
 
+/// Where a summary is written: the tree, the way to it there, and what it is called if that does not say it.
+struct Written<'a> {
+    root: &'a Node,
+    path: String,
+    subject: Option<String>,
+}
+
 impl Loader<'_> {
+    /// Takes an entry of `summaries:` of a file in `conf.d`, or its mistakes.
+    pub(crate) fn summary_entry(
+        &mut self,
+        key: Key,
+        node: Node,
+        doubled: &mut Vec<SettingsError>,
+        secrets: &Fetcher<'_>,
+    ) {
+        let subject = subject(&key);
+        let whole = Span { end: node.span.end.max(key.span.end), ..key.span };
+        let broken = self.take_doubled(Some(&subject), whole, doubled);
+        let name = self.take_name(&key.name, key.span, Sort::Summary, &subject);
+        let (settings, errors) = read_all(&node, |node| node.read::<SummarySettings>(None, secrets));
+        let fine = errors.is_empty() && !broken && name.is_some();
+        for error in errors {
+            self.report(Some(&subject), error);
+        }
+        self.summary_entries.extend(settings.filter(|_| fine).map(|settings| (key, node, settings)));
+    }
+
     /// The summaries whose settings are good; the mistakes of the others are told.
     pub(crate) fn summaries(&mut self, settings: &Settings) -> Vec<SummaryDefinition> {
         let zone = self.zone.clone();
-        settings.summaries.iter().filter_map(|(name, settings)| self.summary(name, settings, &zone)).collect()
+        let mut all = Vec::new();
+        if let Some(root) = self.settings.clone() {
+            for (name, settings) in &settings.summaries {
+                let written = Written { root: &root, path: format!("summaries.{name}"), subject: None };
+                all.extend(self.summary(name, settings, &zone, &written));
+            }
+        }
+        for (key, root, settings) in std::mem::take(&mut self.summary_entries) {
+            let subject = subject(&key);
+            if all.iter().any(|known: &SummaryDefinition| known.name.as_str() == &*key.name) {
+                let why = "the name is taken: it stands in `monchero.yaml` already".to_owned();
+                self.report_at(Some(&subject), key.span, why, Some("choose another name".to_owned()));
+                continue;
+            }
+            let written = Written { root: &root, path: String::new(), subject: Some(subject) };
+            all.extend(self.summary(&key.name, &settings, &zone, &written));
+        }
+        all
     }
 
-    fn summary(&mut self, text: &str, settings: &SummarySettings, zone: &TimeZone) -> Option<SummaryDefinition> {
+    fn summary(
+        &mut self,
+        text: &str,
+        settings: &SummarySettings,
+        zone: &TimeZone,
+        written: &Written<'_>,
+    ) -> Option<SummaryDefinition> {
         let mut wrong: Vec<(String, String, Option<String>)> = Vec::new();
         let mut tell = |path: &str, why: String| wrong.push((path.to_owned(), why, None));
         let name = Name::parse(text).map_err(|why| tell("", why)).ok();
@@ -88,13 +140,17 @@ impl Loader<'_> {
         }
         let fine = wrong.is_empty();
         for (path, why, help) in wrong {
-            let Some(root) = &self.settings else { continue };
-            let path = format!("summaries.{text}.{path}");
-            let mut error = root.error_at(path.trim_end_matches('.'), why);
+            let path = format!("{}.{path}", written.path);
+            let mut error = written.root.error_at(path.trim_matches('.'), why);
             error.help = help;
-            self.report(None, error);
+            self.report(written.subject.as_deref(), error);
         }
         let (Some(name), Some(schedule), true) = (name, schedule, fine) else { return None };
         Some(SummaryDefinition { name, schedule: schedule.into(), to, period: settings.period })
     }
+}
+
+/// What a summary of `conf.d` is called in its mistakes.
+fn subject(key: &Key) -> String {
+    format!("summary {}", quote(&key.name))
 }

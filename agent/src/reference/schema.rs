@@ -6,6 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use crate::config::Kinds;
+use crate::config::SummarySettings;
 use crate::config::settings::{ActionSettings, CheckSettings, DowntimeSettings, Settings};
 
 /// The dialect of the schemas.
@@ -35,6 +36,7 @@ pub fn conf_d_schema() -> Json {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let defaults = generator.subschema_for::<CheckSettings>().to_value();
     let downtime = generator.subschema_for::<DowntimeSettings>().to_value();
+    let summary = generator.subschema_for::<SummarySettings>().to_value();
     let kinds = Kinds::built_in();
     let mut definitions = Map::new();
     let mut checks = Vec::new();
@@ -55,7 +57,7 @@ pub fn conf_d_schema() -> Json {
     let mut schema = json!({
         "$schema": DIALECT,
         "title": "monchero conf.d",
-        "description": "Checks, actions and downtimes of monchero.",
+        "description": "Checks, actions, downtimes and summaries of monchero.",
         "type": ["object", "null"],
         "properties": {
             "defaults": defaults,
@@ -73,6 +75,11 @@ pub fn conf_d_schema() -> Json {
                 "description": "Downtimes that recur, by name.",
                 "type": ["object", "null"],
                 "additionalProperties": downtime,
+            },
+            "summaries": {
+                "description": "Summaries that are sent again and again, by name.",
+                "type": ["object", "null"],
+                "additionalProperties": summary,
             },
         },
         "patternProperties": { "^x-": true },

@@ -308,7 +308,7 @@ pub struct Target {
     pub told_at: Option<Timestamp>,
     /// What is to be done.
     pub plan: Plan,
-    /// The kind of message that is to be told: `problem`, `change`, `reminder`, `recovery`, `missed`, `hold_ends`, `flapping_started` or `flapping_ended`; null if there is nothing to tell.
+    /// The kind of message that is to be told: `problem`, `change`, `reminder`, `acknowledged`, `recovery`, `missed`, `hold_ends`, `flapping_started` or `flapping_ended`; null if there is nothing to tell.
     pub notice: Option<String>,
     /// When that will be: the next try, the end of the hold, the next reminder. Null if it is now, or not known.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -121,6 +121,11 @@ impl Message {
     pub fn is_about_one_check(&self) -> bool {
         self.digest.is_empty() && self.bulletin.is_none()
     }
+
+    /// Whether nobody has to come: all is well, or somebody works on it.
+    pub fn is_calm(&self) -> bool {
+        !self.event.state.is_problem() || self.kind == NoticeKind::Acknowledged
+    }
 }
 
 /// What a message tells that is about no check.
@@ -274,6 +279,11 @@ pub trait Target: Send + Sync {
     fn takes_digests(&self) -> bool {
         true
     }
+
+    /// Whether it is told of acknowledgements although its settings do not say so: a service that calls people stops calling them.
+    fn hears_acknowledgements(&self) -> bool {
+        false
+    }
 }
 
 /// Why an action could not be done.
@@ -347,6 +357,8 @@ pub trait TargetKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 
     /// Whether one message may speak of many checks ([`Target::takes_digests`]).
     const TAKES_DIGESTS: bool = true;
+    /// Whether it is told of acknowledgements unless its settings say otherwise ([`Target::hears_acknowledgements`]).
+    const HEARS_ACKNOWLEDGEMENTS: bool = false;
 
     /// Judges what serde cannot and compiles templates. The path names the setting.
     fn validate(&mut self) -> Result<(), Invalid> {
@@ -403,6 +415,10 @@ impl<T: TargetKind> Target for Running<T> {
 
     fn takes_digests(&self) -> bool {
         T::TAKES_DIGESTS
+    }
+
+    fn hears_acknowledgements(&self) -> bool {
+        T::HEARS_ACKNOWLEDGEMENTS
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Told {
     /// The end of the hold that it was told of before it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced: Option<Timestamp>,
+    /// The beginning of the acknowledgement that it was told of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Timestamp>,
     /// How many messages it has been told about this check: the part of the delivery id that grows.
     pub count: u64,
     /// Whether the last thing that it was told is that the check flaps.
@@ -84,6 +87,8 @@ pub enum NoticeKind {
     Change,
     /// It is still broken.
     Reminder,
+    /// It is still broken, and somebody works on it.
+    Acknowledged,
     /// It is still broken, and what holds its messages is about to end.
     HoldEnds,
     /// It is over.
@@ -106,10 +111,11 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// All kinds of messages that are decided about a check.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Problem,
         Self::Change,
         Self::Reminder,
+        Self::Acknowledged,
         Self::HoldEnds,
         Self::Recovery,
         Self::Missed,
@@ -123,6 +129,7 @@ impl NoticeKind {
             Self::Problem => "problem",
             Self::Change => "change",
             Self::Reminder => "reminder",
+            Self::Acknowledged => "acknowledged",
             Self::HoldEnds => "hold_ends",
             Self::Recovery => "recovery",
             Self::Missed => "missed",
@@ -154,7 +161,7 @@ pub struct Notice {
     /// How many more there were than `missed` lists.
     #[serde(default)]
     pub missed_more: u32,
-    /// The hold that is about to end, if that is what is told.
+    /// The acknowledgement, or the hold that is about to end, if that is what is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
 }
@@ -194,6 +201,8 @@ pub struct Wants {
     pub remind: Option<Remind>,
     /// How long before a downtime or an acknowledgement ends over a standing problem it is told of that.
     pub before_hold_ends: Option<Duration>,
+    /// Whether it is told that somebody acknowledged a problem that it was told of.
+    pub acknowledgements: bool,
 }
 
 /// How often a target is reminded of a standing problem.
@@ -251,6 +260,14 @@ pub fn decide<'h>(
     now: Timestamp,
 ) -> Decision {
     let holds = Holds::sort(holds);
+    if let Some(hold) = holds.untold_acknowledgement(hard, told, wants) {
+        let notice = Notice { hold: Some(hold.clone()), ..notice(NoticeKind::Acknowledged, hard, told) };
+        // It ends the worry as good news does, so it passes what that passes.
+        return match holds.of_all {
+            Some(other) => Decision::Held(notice, other.clone()),
+            None => Decision::Tell(notice),
+        };
+    }
     if let Some((at, hold)) = holds.announcement(hard, told, wants)
         && at <= now
         && hold.until().is_some_and(|until| now < until)
@@ -295,14 +312,19 @@ struct Holds<'h> {
     other: Option<&'h Hold>,
     /// What people hold it by, the one that ends last at the end.
     made: Option<&'h Hold>,
+    acknowledgement: Option<&'h Hold>,
 }
 
 impl<'h> Holds<'h> {
     fn sort(holds: impl IntoIterator<Item = &'h Hold>) -> Self {
-        let mut sorted = Self { flapping: None, of_all: None, any: None, other: None, made: None };
+        let mut sorted =
+            Self { flapping: None, of_all: None, any: None, other: None, made: None, acknowledgement: None };
         // What never ends by itself ends last.
         let end = |hold: &Hold| hold.until().unwrap_or(Timestamp::MAX);
         for hold in holds {
+            if matches!(hold, Hold::Acknowledgement { .. }) {
+                sorted.acknowledgement = Some(hold);
+            }
             if matches!(hold, Hold::Downtime { .. } | Hold::Acknowledgement { .. }) {
                 sorted.made = Some(sorted.made.filter(|made| end(made) >= end(hold)).unwrap_or(hold));
             } else {
@@ -318,6 +340,14 @@ impl<'h> Holds<'h> {
             }
         }
         sorted
+    }
+
+    /// The acknowledgement of the problem that the target was told of, if it wants to know of that and does not yet.
+    fn untold_acknowledgement(&self, hard: &Hard, told: &Told, wants: &Wants) -> Option<&'h Hold> {
+        let (hold, incident) = (self.acknowledgement?, hard.incident?);
+        let Hold::Acknowledgement { since, .. } = hold else { return None };
+        let knows = told.incident == Some(incident.id) && !told.flapping && self.flapping.is_none();
+        (wants.acknowledgements && knows && told.acknowledged != Some(*since)).then_some(hold)
     }
 
     /// The hold that is the last to end over a standing problem, and when that is to be told. Not one that is shorter than the time before its
@@ -413,8 +443,10 @@ impl Told {
         self.incident = if is_problem { notice.incident } else { None };
         self.at = Some(now);
         self.reminders = if notice.kind == NoticeKind::Reminder { self.reminders.saturating_add(1) } else { 0 };
-        if let Some(hold) = &notice.hold {
-            self.announced = hold.until();
+        match (notice.kind, &notice.hold) {
+            (NoticeKind::Acknowledged, Some(Hold::Acknowledgement { since, .. })) => self.acknowledged = Some(*since),
+            (_, Some(hold)) => self.announced = hold.until(),
+            (_, None) => {}
         }
         self.count += 1;
         self.flapping = notice.kind == NoticeKind::FlappingStarted;

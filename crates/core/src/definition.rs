@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::action::{Action, Lifecycle};
 use crate::check::Check;
 use crate::decide::Wants;
@@ -103,8 +106,10 @@ pub struct ActionDefinition {
     pub action: Action,
     /// For targets: what it wants to be told.
     pub wants: Wants,
-    /// For targets: when it is not to be disturbed, in the daemon's time zone.
+    /// For targets: when it is not to be disturbed.
     pub quiet: Option<QuietHours>,
+    /// For targets: the time zone of `quiet`, if it is not that of the daemon.
+    pub quiet_zone: Option<TimeZone>,
     /// For targets: how long a problem must stand before it is told of it.
     pub delay: Option<Duration>,
     /// For targets: how many scripts and remedies must have run about a problem that still stands before it is told of it.
@@ -129,6 +134,13 @@ pub struct ActionDefinition {
     pub source: Arc<str>,
     /// Changes when anything about the definition changes.
     pub fingerprint: u64,
+}
+
+impl ActionDefinition {
+    /// When the quiet hours that reign at `now` end, if they do reign; `usual` is the time zone of the daemon.
+    pub fn quiet_until(&self, now: Timestamp, usual: &TimeZone) -> Option<Timestamp> {
+        self.quiet?.until(now, self.quiet_zone.as_ref().unwrap_or(usual))
+    }
 }
 
 /// A summary that is sent again and again.

@@ -107,7 +107,8 @@ impl Range {
 
     /// When it alerts, in words that continue "is 93%,": `above 90%`, `outside of 10 .. 20`.
     pub fn describe(&self, unit: &quantity::Unit) -> String {
-        let base = match self.dimension.max_known(unit.dimension()) {
+        // Without a unit of its own it is meant in that of the metric.
+        let base = match self.dimension {
             Dimension::Plain => unit.clone(),
             Dimension::Percent => quantity::Unit::PERCENT,
             Dimension::Bytes => quantity::Unit::BYTES,
@@ -128,12 +129,6 @@ impl Range {
             (false, false, false) => "never".to_owned(),
             (true, false, false) => "always".to_owned(),
         }
-    }
-}
-
-impl Dimension {
-    fn max_known(self, other: Self) -> Self {
-        if self == Self::Plain { other } else { self }
     }
 }
 
@@ -268,6 +263,8 @@ mod tests {
         let words = |text: &str, unit: &str| Range::parse(text).unwrap().describe(&quantity::Unit::new(unit));
         assert_eq!(words("90", "%"), "above 90%");
         assert_eq!(words("> 500ms", "s"), "above 500 ms");
+        assert_eq!(words("100", "ms"), "above 100 ms");
+        assert_eq!(words("100:2000", "KB"), "outside of 97.66 KiB .. 1.91 MiB");
         assert_eq!(words("10:", ""), "below 10");
         assert_eq!(words("@10:20", ""), "within 10 .. 20");
         assert_eq!(words("@10:<20", ""), "within 10 .. 20");

@@ -29,6 +29,7 @@ fn wants() -> Wants {
         states: vec![State::Bad, State::Unknown],
         remind: Some(Duration::from_hours(4).into()),
         before_hold_ends: Some(Duration::from_mins(15)),
+        acknowledgements: true,
     }
 }
 
@@ -53,7 +54,7 @@ fn missed(letter: &str, open: bool) -> Missed {
     Missed { incident, state: State::Bad, since, until: (!open).then(|| since.checked_add(5.minutes()).unwrap()) }
 }
 
-/// `nothing`, `flapping`, or `bad A`; then `5h ago`, `missed B`, `in doubt`, `the end in 10m`.
+/// `nothing`, `flapping`, or `bad A`; then `5h ago`, `missed B`, `in doubt`, `acknowledged`, `the end in 10m`.
 fn told(words: &str, hard: &Hard) -> Told {
     let mut told = Told { at: Some(ago(1.hour())), count: 7, ..Told::default() };
     let is_open = |letter: &str| hard.incident.is_some_and(|open| open.id == incident(letter).0);
@@ -62,6 +63,7 @@ fn told(words: &str, hard: &Hard) -> Told {
             ["nothing"] => told = Told::default(),
             ["flapping"] => told.flapping = true,
             ["in", "doubt"] => told.doubt = true,
+            ["acknowledged"] => told.acknowledged = Some(ago(7.hours())),
             ["the", "end", "in", span] => {
                 told.announced = Some(start().checked_add(span.parse::<Span>().unwrap()).unwrap());
             }
@@ -415,7 +417,7 @@ fn a_clock_that_steps_back_delays_a_reminder_by_one_interval_at_most() {
 #[test]
 fn reminders_come_more_and_more_rarely() {
     let remind = Remind { every: Duration::from_hours(1), growth: 200, at_most: Duration::from_hours(6) };
-    let wants = Wants { states: vec![State::Bad, State::Warning], remind: Some(remind), before_hold_ends: None };
+    let wants = Wants { states: vec![State::Bad, State::Warning], remind: Some(remind), ..Wants::default() };
     let (mut bad, mut told, mut now) = (hard("bad B"), Told::default(), start());
     let mut tell = |hard: &Hard, told: &mut Told| {
         for minute in 0.. {

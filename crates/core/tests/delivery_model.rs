@@ -213,9 +213,9 @@ impl World<'_> {
                 Hold::QuietHours { .. } => false,
                 Hold::Delay { .. } | Hold::Mending { .. } => unreachable!("the engine makes them, target by target"),
                 Hold::Acknowledgement { .. } | Hold::Downtime { .. } => {
-                    good_news || notice.kind == NoticeKind::HoldEnds
+                    good_news || matches!(notice.kind, NoticeKind::HoldEnds | NoticeKind::Acknowledged)
                 }
-                Hold::Dependency { .. } | Hold::CutOff { .. } => good_news,
+                Hold::Dependency { .. } | Hold::CutOff { .. } => good_news || notice.kind == NoticeKind::Acknowledged,
             };
             assert!(passes, "{notice:?} in spite of {hold:?}");
         }
@@ -262,6 +262,7 @@ fn wants(random: &mut Random) -> Wants {
         states,
         remind: random.percent(50).then_some(remind),
         before_hold_ends: random.percent(50).then_some(before),
+        acknowledgements: random.percent(50),
     }
 }
 
@@ -308,7 +309,7 @@ fn judge(world: &World<'_>) {
     no_good_news_out_of_the_blue(world, &story);
     listed_incidents_are_true_and_told_once(world, &story);
     reminders_keep_their_distance(world, &story);
-    no_end_of_a_hold_is_told_twice(world, &story);
+    no_hold_is_told_twice(world, &story);
     if !world.had_faults {
         nothing_is_said_twice(world, &story);
     }
@@ -349,6 +350,10 @@ fn no_good_news_out_of_the_blue(world: &World<'_>, story: &dyn Fn() -> String) {
             }
             NoticeKind::Problem | NoticeKind::Change | NoticeKind::Reminder | NoticeKind::HoldEnds => {
                 assert!(seen.notice.state.is_problem(), "{seen:?}");
+            }
+            NoticeKind::Acknowledged => {
+                let is_known = seen.notice.incident.is_some_and(heard_of);
+                assert!(is_known && seen.notice.state.is_problem(), "{seen:?}\n{}", story());
             }
             NoticeKind::FlappingStarted => {}
             NoticeKind::Summary | NoticeKind::Started | NoticeKind::Config | NoticeKind::Crashed => {
@@ -406,14 +411,19 @@ fn reminders_keep_their_distance(world: &World<'_>, story: &dyn Fn() -> String) 
     }
 }
 
-/// One notice for each hold, before it ends, unless nobody knows whether it arrived.
-fn no_end_of_a_hold_is_told_twice(world: &World<'_>, story: &dyn Fn() -> String) {
+/// One notice for each acknowledgement and for each end of a hold, unless nobody knows whether it arrived.
+fn no_hold_is_told_twice(world: &World<'_>, story: &dyn Fn() -> String) {
     let mut told = HashSet::new();
-    for seen in world.seen.iter().filter(|seen| seen.notice.kind == NoticeKind::HoldEnds) {
-        let until = seen.notice.hold.as_ref().and_then(Hold::until).expect("a hold whose end is known");
-        assert!(!told.contains(&until), "{seen:?} for the second time\n{}", story());
+    for seen in &world.seen {
+        let about = match (seen.notice.kind, &seen.notice.hold) {
+            (NoticeKind::Acknowledged, Some(Hold::Acknowledgement { since, .. })) => (seen.notice.kind, *since),
+            (NoticeKind::HoldEnds, Some(hold)) => (seen.notice.kind, hold.until().expect("a known end")),
+            (NoticeKind::Acknowledged | NoticeKind::HoldEnds, _) => panic!("{seen:?} is about no hold\n{}", story()),
+            _ => continue,
+        };
+        assert!(!told.contains(&about), "{seen:?} for the second time\n{}", story());
         if seen.confirmed {
-            told.insert(until);
+            told.insert(about);
         }
     }
 }
@@ -430,7 +440,10 @@ fn nothing_is_said_twice(world: &World<'_>, story: &dyn Fn() -> String) {
     let mut knows = (State::Okay, None, false);
     for seen in &world.seen {
         let news = says(&seen.notice) != knows
-            || matches!(seen.notice.kind, NoticeKind::Reminder | NoticeKind::Missed | NoticeKind::HoldEnds);
+            || matches!(
+                seen.notice.kind,
+                NoticeKind::Reminder | NoticeKind::Missed | NoticeKind::Acknowledged | NoticeKind::HoldEnds
+            );
         assert!(news, "{seen:?} says nothing new\n{}", story());
         knows = says(&seen.notice);
     }

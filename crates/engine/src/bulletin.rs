@@ -220,7 +220,7 @@ impl Engine {
         }
         for (target, (at, topic)) in first {
             let Some(action) = self.actions.get(&target).cloned() else { continue };
-            let is_quiet = action.quiet.is_some_and(|quiet| quiet.until(wall, &self.zone).is_some());
+            let is_quiet = action.quiet_until(wall, &self.zone).is_some();
             if !is_quiet && self.outbox.begin_bulletin(&target, pace(&action), now) {
                 self.begin_bulletin(action, topic, at, wall);
             }

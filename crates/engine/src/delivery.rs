@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use monchero_core::action::{Action, ActionContext, Delivered, DigestLine, Event, MAX_REFERENCE, Message};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::incident::{IncidentId, stable_hash};
-use monchero_core::{Decision, DeliveryError, Name, Notice, NoticeKind, StateType, order};
+use monchero_core::{Decision, DeliveryError, Hold, Name, Notice, NoticeKind, StateType, order};
 use monchero_store::{NoticeRow, Record};
 use tokio::time::Instant;
 
@@ -196,6 +196,7 @@ impl Engine {
             NoticeKind::Problem => "hard problem",
             NoticeKind::Change => "the problem changed",
             NoticeKind::Reminder => "reminder: the problem stands",
+            NoticeKind::Acknowledged => &notice.hold.as_ref().map(Hold::to_string).unwrap_or_default(),
             NoticeKind::HoldEnds => &hold_ends(notice, wall),
             NoticeKind::Recovery => "recovery",
             NoticeKind::Missed => "a problem came and went while this target could not be told",

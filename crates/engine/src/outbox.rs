@@ -328,8 +328,7 @@ impl Engine {
     /// What holds notices about a check to one target if this is the status of the check.
     fn holds_for(&self, id: Id, target: &ActionDefinition, status: &CheckStatus, told: &Told) -> Vec<Hold> {
         let wall = self.wall();
-        let quiet =
-            target.quiet.and_then(|quiet| quiet.until(wall, &self.zone)).map(|until| Hold::QuietHours { until });
+        let quiet = target.quiet_until(wall, &self.zone).map(|until| Hold::QuietHours { until });
         let waits = self.waits_of(id, target, &status.hard(), told, wall);
         self.holds_on(id, status).into_iter().chain(quiet).chain(waits).collect()
     }

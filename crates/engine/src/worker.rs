@@ -11,6 +11,9 @@ use crate::entry::Id;
 
 /// How many messages about new trouble go out at once before the rest waits to be told together (R43).
 pub(crate) const BURST: usize = 2;
+/// Once [`BURST`] messages went out within this time, the next one waits for its end, be it good news: the checks of a storm recover one
+/// after the other, and are told together all the same. Well below the two seconds within which people are told.
+const BREATH: Duration = Duration::from_secs(1);
 /// The most checks of which one message speaks: as many lines as a person can still scroll through.
 pub(crate) const MAX_DIGEST: usize = 1_000;
 /// The time that a rate counts.
@@ -25,6 +28,13 @@ pub(crate) struct Pace {
     pub(crate) rate: usize,
     /// Whether one message may speak of many checks.
     pub(crate) digests: bool,
+}
+
+impl Pace {
+    /// Whether messages are put together at all.
+    fn groups(self) -> bool {
+        self.digests && !self.group.is_zero()
+    }
 }
 
 /// At most one delivery at a time, so the order of messages about a check is kept.
@@ -75,7 +85,14 @@ impl Worker {
             self.queue.extend(std::mem::take(&mut self.waiting));
         }
         let rests = self.trouble.as_ref().is_some_and(|trouble| trouble.until > now && !trouble.only_bulletins);
-        !self.queue.is_empty() && !rests && self.has_turn(pace, now)
+        let breathes = self.breath(pace).is_some_and(|until| until > now);
+        !self.queue.is_empty() && !rests && !breathes && self.has_turn(pace, now)
+    }
+
+    /// Until when the last messages keep the next one back, if they came close together.
+    fn breath(&self, pace: Pace) -> Option<Instant> {
+        let first = self.sent.iter().rev().nth(BURST - 1).filter(|_| pace.groups())?;
+        Some(*first + BREATH)
     }
 
     /// Whether one more message may go out now.
@@ -106,7 +123,7 @@ impl Worker {
             let rest = self.trouble.as_ref().filter(|trouble| !trouble.only_bulletins).map(|trouble| trouble.until);
             let full =
                 (self.sent.len() >= pace.rate.max(1)).then(|| self.sent.front().map(|at| *at + MINUTE)).flatten();
-            rest.max(full)
+            rest.max(full).max(self.breath(pace))
         });
         let waiting = if self.waiting.is_empty() { None } else { self.window.map(|(since, _)| since + pace.group) };
         queued.flatten().into_iter().chain(waiting).min()
@@ -138,7 +155,7 @@ impl Worker {
         now: Instant,
         good: impl Fn(&T) -> bool,
     ) -> Vec<(Id, T)> {
-        let groups = pace.digests && !pace.group.is_zero();
+        let groups = pace.groups();
         let is_open = groups && self.window.is_some_and(|(_, sent)| sent >= BURST);
         let (mut chosen, held): (Vec<_>, Vec<_>) = tells.into_iter().partition(|(_, tell)| !is_open || good(tell));
         self.waiting.extend(held.into_iter().map(|(id, _)| id));
@@ -195,6 +212,8 @@ mod tests {
         }
         told.retain(|message| !message.is_empty());
         assert_eq!(told, [vec![0], vec![1]]);
+        let looked_at = worker.next_wake(PACE).unwrap();
+        assert!(turn(&mut worker, PACE, looked_at, |_| true).is_empty());
         let end = worker.next_wake(PACE).unwrap();
         assert_eq!(end, start + PACE.group);
         assert!(turn(&mut worker, PACE, end - Duration::from_millis(1), |_| true).is_empty());
@@ -204,8 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_storm_that_drips_is_three_messages_too() {
+        let (mut worker, start) = (Worker::default(), Instant::now());
+        let mut told = Vec::new();
+        for check in 0..500 {
+            worker.enqueue(id(check));
+            told.push(turn(&mut worker, PACE, start + Duration::from_millis(u64::from(check) * 2), |_| false));
+        }
+        told.retain(|message| !message.is_empty());
+        assert_eq!(told, [vec![0], vec![1]]);
+        let end = worker.next_wake(PACE).unwrap();
+        assert_eq!(end, start + BREATH);
+        assert_eq!(turn(&mut worker, PACE, end, |_| false), (2..500).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn good_news_waits_for_no_window() {
-        let (mut worker, now) = (Worker::default(), Instant::now());
+        let (mut worker, mut now) = (Worker::default(), Instant::now());
         for check in 0..4 {
             worker.enqueue(id(check));
         }
@@ -214,6 +248,7 @@ mod tests {
         assert!(turn(&mut worker, PACE, now, |_| true).is_empty());
         worker.enqueue(id(0));
         assert_eq!(turn(&mut worker, PACE, now, |check| check == 9), [0]);
+        now += BREATH;
         // The one that waits turns good itself.
         worker.enqueue(id(9));
         assert_eq!(turn(&mut worker, PACE, now, |_| false), [9]);

@@ -17,7 +17,7 @@ use super::super::yaml;
 use super::Loader;
 
 /// The keys of a file in `conf.d`.
-const FILE_KEYS: [&str; 4] = ["defaults", "checks", "actions", "downtimes"];
+const FILE_KEYS: [&str; 5] = ["defaults", "checks", "actions", "downtimes", "summaries"];
 
 impl Loader<'_> {
     /// Reads a file into a tree. None if that is not possible, or not safe; then the reason is noted.
@@ -149,7 +149,9 @@ impl Loader<'_> {
             Value::Null => return,
             Value::Map(entries) => entries,
             _ => {
-                let help = "a file in `conf.d` has the keys `defaults`, `checks`, `actions` and `downtimes`".to_owned();
+                let help =
+                    "a file in `conf.d` has the keys `defaults`, `checks`, `actions`, `downtimes` and `summaries`"
+                        .to_owned();
                 self.report_at(
                     None,
                     root.span,
@@ -159,12 +161,14 @@ impl Loader<'_> {
                 return;
             }
         };
-        let (mut checks, mut actions, mut downtimes, mut defaults) = (None, None, None, Layer::default());
+        let (mut checks, mut actions, mut defaults) = (None, None, Layer::default());
+        let (mut downtimes, mut summaries) = (None, None);
         for (key, node) in entries {
             match &*key.name {
                 "checks" => checks = Some(node),
                 "actions" => actions = Some(node),
                 "downtimes" => downtimes = Some(node),
+                "summaries" => summaries = Some(node),
                 "defaults" => defaults = self.defaults(node, &mut doubled),
                 // A place for what `&name` stands before, as in Compose files.
                 name if name.starts_with("x-") => {}
@@ -180,6 +184,9 @@ impl Loader<'_> {
         }
         for (key, node) in self.entries("downtimes", downtimes) {
             self.downtime(&key, &node, &mut doubled, &fetcher);
+        }
+        for (key, node) in self.entries("summaries", summaries) {
+            self.summary_entry(key, node, &mut doubled, &fetcher);
         }
         self.keep_inline_secrets(fetcher);
         for error in doubled {
@@ -197,7 +204,7 @@ impl Loader<'_> {
             match node::nearest(name, FILE_KEYS) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => {
-                    "a file in `conf.d` has the keys `defaults`, `checks`, `actions` and `downtimes`; checks stand under `checks:`"
+                    "a file in `conf.d` has the keys `defaults`, `checks`, `actions`, `downtimes` and `summaries`; checks stand under `checks:`"
                         .to_owned()
                 }
             }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use monchero_core::action::Lifecycle;
 use monchero_core::decide::Wants;
 use monchero_core::definition::Trigger;
 use monchero_core::duration;
 use monchero_core::duration::DurationText;
 use monchero_core::hold::QuietHours;
+use monchero_core::recurrence;
 use monchero_core::state::State;
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -37,8 +39,12 @@ pub struct ActionSettings {
     #[serde(with = "duration::option")]
     #[schemars(with = "DurationText")]
     pub before_hold_ends: Option<Duration>,
-    /// For actions that tell somebody: hours of each day in which notices wait, in the time zone of `monchero.yaml`:
-    /// `{ from: "22:00", to: "07:00" }`.
+    /// For actions that tell somebody: whether this one is told that somebody acknowledged a problem that it was told of. `true` by default for
+    /// services that call people (`pagerduty`, `opsgenie`), which then stop calling, `false` for all others.
+    #[schemars(with = "bool")]
+    pub acknowledgements: Option<bool>,
+    /// For actions that tell somebody: hours of each day in which notices wait: `{ from: "22:00", to: "07:00" }`, in the time zone of
+    /// `monchero.yaml` or, with `zone: Europe/Berlin` beside them, in another one.
     #[schemars(with = "Quiet")]
     pub quiet: Option<Quiet>,
     /// For actions that tell somebody: how long a problem must stand before this one is told; if it is over by then, it is not. A second
@@ -97,10 +103,11 @@ pub struct ActionSettings {
 
 impl ActionSettings {
     /// The settings that only make sense for actions that tell somebody, and those only for scripts.
-    const FOR_TARGETS: [&'static str; 13] = [
+    const FOR_TARGETS: [&'static str; 14] = [
         "states",
         "remind",
         "before_hold_ends",
+        "acknowledgements",
         "quiet",
         "delay",
         "after",
@@ -166,11 +173,12 @@ impl ActionSettings {
         wrong
     }
 
-    /// What a target wants to be told.
-    pub fn wants(&self) -> Wants {
+    /// What a target wants to be told. `hears_acknowledgements` is what its kind does unless told otherwise.
+    pub fn wants(&self, hears_acknowledgements: bool) -> Wants {
         let states = self.states.clone().unwrap_or_else(|| vec![State::Warning, State::Unknown, State::Bad]);
         let remind = self.remind.map(|Reminders(remind)| remind);
-        Wants { states, remind, before_hold_ends: self.before_hold_ends }
+        let acknowledgements = self.acknowledgements.unwrap_or(hears_acknowledgements);
+        Wants { states, remind, before_hold_ends: self.before_hold_ends, acknowledgements }
     }
 }
 
@@ -186,12 +194,21 @@ pub struct Quiet {
     #[serde(deserialize_with = "time_of_day")]
     #[schemars(with = "String")]
     pub to: jiff::civil::Time,
+    /// The time zone of these times, such as `Europe/Berlin`. Default: that of `monchero.yaml`.
+    #[serde(default, deserialize_with = "time_zone")]
+    #[schemars(with = "Option<String>")]
+    pub zone: Option<TimeZone>,
 }
 
 impl From<&Quiet> for QuietHours {
     fn from(quiet: &Quiet) -> Self {
         Self { from: quiet.from, to: quiet.to }
     }
+}
+
+fn time_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TimeZone>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    recurrence::zone(Some(&name), &TimeZone::UTC).map(Some).map_err(|invalid| D::Error::custom(invalid.why))
 }
 
 fn time_of_day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<jiff::civil::Time, D::Error> {

@@ -133,13 +133,15 @@ fn defaults_of_the_manual() {
 #[test]
 fn actions_have_their_settings() {
     let loaded = good(
-        "actions:\n  t:\n    mail: { to: [x] }\n    states: [bad]\n    remind: 4h\n    quiet: { from: \"22:00\", to: 07:30 }\n  s:\n    fix: |\n      #!/bin/sh\n      true\n    on: [soft, recovery]\n    cooldown: 10m\n    limit: 3\n",
+        "actions:\n  t:\n    mail: { to: [x] }\n    states: [bad]\n    remind: 4h\n    quiet: { from: \"22:00\", to: 07:30, zone: Asia/Tokyo }\n  s:\n    fix: |\n      #!/bin/sh\n      true\n    on: [soft, recovery]\n    cooldown: 10m\n    limit: 3\n",
     );
     let [script, target] = loaded.configuration.actions.as_slice() else { panic!("two actions") };
     assert_eq!(
         (target.wants.states.as_slice(), target.wants.remind.map(|remind| remind.every)),
         ([State::Bad].as_slice(), Some(Duration::from_secs(4 * 3_600)))
     );
+    let (evening, utc) = ("2026-06-03T14:00:00Z".parse().unwrap(), jiff::tz::TimeZone::UTC);
+    assert_eq!(target.quiet_until(evening, &utc), Some("2026-06-03T22:30:00Z".parse().unwrap()));
     let quiet = target.quiet.unwrap();
     assert_eq!((quiet.from, quiet.to), (jiff::civil::time(22, 0, 0, 0), jiff::civil::time(7, 30, 0, 0)));
     assert_eq!(script.on, [Trigger::Soft, Trigger::Recovery]);

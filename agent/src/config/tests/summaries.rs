@@ -45,6 +45,33 @@ summaries:
 }
 
 #[test]
+fn they_may_stand_in_conf_d_beside_those_whom_they_are_sent_to() {
+    let load = |file: &str| {
+        let directory = Directory::with(&format!("{ACTIONS}summaries:\n{file}"));
+        directory.write("monchero.yaml", "time_zone: UTC\nsummaries: { morning: { calendar: daily, to: [ops] } }\n");
+        directory.load()
+    };
+    let loaded = load("  week: { cron: \"0 7 * * 1\", to: [ops] }\n");
+    assert_eq!(lines(&loaded), [""; 0]);
+    let names: Vec<&str> = loaded.configuration.summaries.iter().map(|summary| summary.name.as_str()).collect();
+    assert_eq!(names, ["morning", "week"]);
+    for (file, mistake) in [
+        ("  morning: { calendar: daily, to: [ops] }\n", "summary `morning`: the name is taken"),
+        ("  bad: { calendar: daily, to: [opps] }\n", "there is no action `opps`; did you mean `ops`?"),
+        ("  bad: { to: [ops] }\n", "it is not said when it is sent"),
+        ("  bad: { calendar: daily, too: [ops] }\n", "did you mean `to`?"),
+        ("  bad: daily\n", "summary `bad`"),
+        ("  bad:\n", "summary `bad`"),
+    ] {
+        let loaded = load(file);
+        let lines = lines(&loaded);
+        assert!(lines.iter().any(|line| line.contains(mistake)), "{file}: {lines:?}");
+        assert!(lines.iter().all(|line| line.contains("conf.d/")), "{file}: {lines:?}");
+        assert_eq!(loaded.configuration.summaries.len(), 1);
+    }
+}
+
+#[test]
 fn mistakes_are_shown_where_they_stand_and_the_rest_is_in_force() {
     for (settings, mistake) in [
         ("to: [ops]", "monchero.yaml:2:8: `summaries.bad`: it is not said when it is sent"),

@@ -65,7 +65,7 @@ pub struct NoticeEvent {
     pub check: String,
     /// The target.
     pub target: String,
-    /// What kind of message: `problem`, `change`, `reminder`, `recovery`, `missed`, `hold_ends`, `flapping_started` or `flapping_ended`; of no check
+    /// What kind of message: `problem`, `change`, `reminder`, `acknowledged`, `recovery`, `missed`, `hold_ends`, `flapping_started` or `flapping_ended`; of no check
     /// `summary`, `started`, `config` or `crashed`.
     pub kind: String,
     /// The state that was told.

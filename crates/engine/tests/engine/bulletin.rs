@@ -29,7 +29,7 @@ fn shop(adjust: impl FnMut(&mut ActionDefinition)) -> Lab {
         depends_on: Vec::new(),
         actions: vec!["ops".to_owned()],
     };
-    let wants = Wants { states: vec![State::Bad], remind: None, before_hold_ends: None };
+    let wants = Wants { states: vec![State::Bad], ..Wants::default() };
     Lab::adjusted(&[check], &[("ops".to_owned(), wants)], &[], adjust)
 }
 

@@ -44,6 +44,8 @@ struct Scene {
     gate: bool,
     /// Whether receivers fail and daemons are killed.
     faults: bool,
+    /// Whether the first target is told of acknowledgements.
+    acknowledgements: bool,
 }
 
 impl Scene {
@@ -64,6 +66,7 @@ impl Scene {
             delay,
             gate: random.percent(40),
             faults: random.percent(70),
+            acknowledgements: random.percent(50),
         }
     }
 
@@ -72,8 +75,13 @@ impl Scene {
         let [first, second] = self.remind.map(|remind| remind.map(Into::into));
         let bad = vec![State::Bad];
         [
-            Wants { states: all, remind: first, before_hold_ends: Some(BEFORE_HOLD_ENDS) },
-            Wants { states: bad, remind: second, before_hold_ends: None },
+            Wants {
+                states: all,
+                remind: first,
+                before_hold_ends: Some(BEFORE_HOLD_ENDS),
+                acknowledgements: self.acknowledgements,
+            },
+            Wants { states: bad, remind: second, ..Wants::default() },
         ]
     }
 
@@ -254,6 +262,10 @@ fn nothing_out_of_the_blue(heard: &[Heard], scene: &Scene, story: &dyn Fn() -> S
                     NoticeKind::HoldEnds => {
                         assert!(one.state.is_problem() && wants.before_hold_ends.is_some(), "{one:?}{}", story());
                     }
+                    NoticeKind::Acknowledged => {
+                        assert!(one.state.is_problem() && wants.acknowledgements, "{one:?}{}", story());
+                        assert!(!is_sure || knows.is_problem(), "{one:?} of what is not known{}", story());
+                    }
                     NoticeKind::Recovery => {
                         let ends = knows.is_problem() || owed || !news;
                         assert!(ends && one.state == State::Okay, "{one:?} from nothing{}", story());
@@ -383,6 +395,7 @@ async fn quarter_of_an_hour(hangs: bool) -> (BTreeMap<String, u32>, Vec<(String,
         delay: None,
         gate: false,
         faults: false,
+        acknowledgements: false,
     };
     let lab = scene.lab().await;
     if hangs {

@@ -389,6 +389,7 @@ fn action(name: &str, action: Action, wants: Wants) -> ActionDefinition {
         action,
         wants,
         quiet: None,
+        quiet_zone: None,
         delay: None,
         after: None,
         group: Duration::from_secs(10),

@@ -257,6 +257,7 @@ fn parse_item(page: &mut Page, item: &str) {
                 "delay",
                 "after",
                 "before a hold ends",
+                "acknowledgements",
                 "checks",
                 "holds",
                 "calendar",
@@ -299,7 +300,9 @@ fn parse_item(page: &mut Page, item: &str) {
             let remind = settings.get("remind").map(|words| reminders(words));
             let after = one("after").map(|count| count.parse().unwrap());
             page.waits.insert(name.clone(), (span("delay"), after));
-            page.targets.push((name, Wants { states, remind, before_hold_ends: span("before a hold ends") }));
+            let acknowledgements = one("acknowledgements").map(String::as_str) == Some("on");
+            let before_hold_ends = span("before a hold ends");
+            page.targets.push((name, Wants { states, remind, before_hold_ends, acknowledgements }));
         }
         "script" => {
             let on = settings["on"].iter().map(|word| match word.as_str() {
