@@ -47,6 +47,32 @@ fn systemd_is_told() {
     assert!(!agent.log().contains("no progress"), "{}", agent.log());
 }
 
+/// A program of which the kernel loads a part from a dead mount, where nobody looked for it, holds the thread that starts programs: the
+/// check says so, the watchdog is told, and the daemon can be stopped.
+#[test]
+fn a_thread_that_hangs_in_the_kernel_is_noticed_and_costs_nothing_else() {
+    let hung = support::hung::Hung::needed();
+    let mut agent = TestAgent::configured(
+        "defaults: { interval: 1s, retries: 0, timeout: 500ms }
+checks:
+  fine: { plugin: /bin/true }
+  dead: { plugin: '{dir}/outer' }
+",
+    );
+    agent.script("inner", &format!("#!{}/sh\n", hung.path().display()));
+    agent.script("outer", "#!{dir}/inner\n");
+    agent.set_env("WATCHDOG_USEC", "4000000");
+    agent.launch();
+    let row = agent.wait_for_state("dead", "unknown", "hard");
+    assert!(row["message"].as_str().unwrap().contains("the thread on which checks run hangs"), "{row:#}");
+    agent.wait_for("the watchdog to be told", |agent| {
+        agent.log().contains("the thread that starts programs makes no progress: the watchdog is not told")
+    });
+    assert!(!agent.log().contains("the engine makes no progress"));
+    let (took, _) = agent.stop();
+    assert!(took < Duration::from_secs(12), "took {took:?}");
+}
+
 /// R19: after the whole daemon stood still, a run that was frozen with it is not judged, and everything goes on.
 #[test]
 fn standing_still_proves_nothing() {

@@ -34,6 +34,9 @@ const OPERATORS: &str = "monchero";
 const SETTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the engine may take to stop: its own patience and a little.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(6);
+/// How long the executor may take to stop: its own patience with what hangs in the kernel and a little. If the thread that starts programs
+/// hangs itself, it never stops, and what it started is ended by the guard.
+const EXECUTOR_PATIENCE: Duration = Duration::from_secs(6);
 /// How often the loops are looked at when nobody asks for a watchdog: never; when systemd does, at half its time.
 const WATCHDOG_SHARE: u32 = 2;
 
@@ -185,7 +188,8 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         let _ = stop_api.wait_for(|stop| *stop).await;
     }));
     tell_systemd(&[NotifyState::Ready]);
-    let watchdog = tokio::spawn(watch_engine(started.beat));
+    let watchdog =
+        tokio::spawn(watch_loops([("the engine", started.beat), ("the thread that starts programs", executor.beat())]));
     tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
     while signals.reload_or_stop().await == Asked::Reload {
@@ -285,7 +289,9 @@ async fn take_apart(
         Ok(_) => tracing::error!("the engine panicked while it stopped"),
         Err(_) => tracing::error!("the engine did not stop within {ENGINE_PATIENCE:?}"),
     }
-    executor.stop().await;
+    if tokio::time::timeout(EXECUTOR_PATIENCE, executor.stop()).await.is_err() {
+        tracing::error!("the thread that starts programs did not stop within {EXECUTOR_PATIENCE:?}");
+    }
     if tokio::time::timeout(monchero_api::serve::DRAIN * 2, api).await.is_err() {
         tracing::warn!("clients were cut off");
     }
@@ -429,23 +435,27 @@ impl Reloads {
     }
 }
 
-/// Tells systemd's watchdog that all is well, only while the engine makes progress (R60). The store watches its own thread: a disk that
+/// Tells systemd's watchdog that all is well, only while all loops make progress (R60). The store watches its own thread: a disk that
 /// hangs is told as trouble and must not cost the daemon's life (R28).
-async fn watch_engine(beat: Arc<AtomicU64>) {
+async fn watch_loops(beats: [(&'static str, Arc<AtomicU64>); 2]) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let share = limit / WATCHDOG_SHARE;
-    let mut last = beat.load(Ordering::Relaxed);
-    // An engine that has just begun has made no progress yet.
+    let mut last = beats.each_ref().map(|(_, beat)| beat.load(Ordering::Relaxed));
+    // A loop that has just begun has made no progress yet.
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + share, share);
     loop {
         ticks.tick().await;
-        let now = beat.load(Ordering::Relaxed);
-        if now == last {
-            tracing::error!("the engine makes no progress: the watchdog is not told that all is well");
-        } else {
+        let mut all_well = true;
+        for ((who, beat), last) in beats.iter().zip(&mut last) {
+            let before = std::mem::replace(last, beat.load(Ordering::Relaxed));
+            if before == *last {
+                tracing::error!("{who} makes no progress: the watchdog is not told that all is well");
+                all_well = false;
+            }
+        }
+        if all_well {
             tell_systemd(&[NotifyState::Watchdog]);
         }
-        last = now;
     }
 }
 

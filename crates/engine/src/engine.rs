@@ -363,6 +363,7 @@ impl Engine {
             return;
         }
         self.next_persist = now + PERSIST;
+        self.give_up_lost_runs(now);
         self.persist_dirty();
     }
 

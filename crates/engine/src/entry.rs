@@ -47,7 +47,7 @@ pub(crate) struct Running {
     pub(crate) young: bool,
     /// Whether the whole daemon stood still meanwhile: its timeout proves nothing (R19).
     pub(crate) frozen: bool,
-    /// Whether a signal came meanwhile: it judges what is no longer so.
+    /// Whether a signal came meanwhile, or the run was given up: it judges what is no longer so.
     pub(crate) overtaken: bool,
 }
 

@@ -26,6 +26,8 @@ pub(crate) const RUN_ENDS: usize = 1_024;
 const YOUNG: Duration = Duration::from_millis(100);
 /// A definition's timeout is kept by the check or by `exec`; if both fail, the run is dropped this much later (promise 1).
 const BACKSTOP: Duration = Duration::from_millis(2_900);
+/// If not even that comes, since the thread of the runs itself hangs, the engine gives the run up this long after its timeout.
+const LOST: Duration = Duration::from_secs(5);
 /// What is due this soon starts now, together with what is due: one wake for all of them. Far below what a schedule promises (10 ms).
 const TOGETHER: Duration = Duration::from_millis(5);
 /// A loop that wakes this much too late was stopped or frozen as a whole (SIGSTOP, a paused virtual machine).
@@ -342,6 +344,39 @@ impl Engine {
         match CheckResult::new(name, at, duration, end.answer, on_timeout) {
             Some(result) => self.take_result(end.id, result, Origin::Run, now),
             None => self.answer_waiters(end.id, || Err(Refusal::Senseless("the run was called off".to_owned()))),
+        }
+    }
+
+    /// Gives up runs whose thread keeps no time any more (R24). Such a check does not run again before the thread has come back.
+    pub(crate) fn give_up_lost_runs(&mut self, now: Instant) {
+        let is_lost = |running: &Running, timeout: Duration| {
+            !running.overtaken && !running.frozen && now.saturating_duration_since(running.started) > timeout + LOST
+        };
+        let mut lost = Vec::new();
+        for (_, id) in self.entries.names() {
+            let Some(entry) = self.entries.get(id) else { continue };
+            if matches!(&entry.phase, Phase::Running(running) if is_lost(running, entry.definition.timeout)) {
+                lost.push(id);
+            }
+        }
+        for id in lost {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let Phase::Running(running) = &mut entry.phase else { continue };
+            running.overtaken = true;
+            let duration = now.saturating_duration_since(running.started);
+            let timeout = monchero_core::duration::human(entry.definition.timeout);
+            let name = entry.row.name.clone();
+            tracing::error!(check = %name, "its run does not end: the thread on which checks run hangs");
+            let why = format!(
+                "the run did not end with its timeout of {timeout}: the thread on which checks run hangs in the kernel, and the check is not \
+                 run again before that comes back; if it does not, restart monchero"
+            );
+            let answer = Err(CheckError::Unable(why));
+            let result = CheckResult::new(name, self.wall(), duration, answer, State::Unknown);
+            if let Some(result) = result {
+                // No further run could confirm it.
+                self.take_result(id, CheckResult { proven: true, ..result }, Origin::Word, now);
+            }
         }
     }
 

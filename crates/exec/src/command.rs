@@ -50,6 +50,34 @@ pub(crate) struct Started {
     pub input: Option<Input>,
 }
 
+/// Our ends of a program's pipes.
+struct Pipes {
+    stdout: Output,
+    stderr: Output,
+    input: Option<Input>,
+}
+
+/// A program that was started and that no event loop watches yet.
+pub(crate) struct Born {
+    pub child: Child,
+    pipes: Pipes,
+    /// For what goes wrong later.
+    path: PathBuf,
+}
+
+/// Why a program was not started.
+pub(crate) enum Failure {
+    Error(RunError),
+    /// It stands on this mount, which may never answer: it is to be started [`apart`](crate::apart).
+    Foreign(PathBuf),
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Starts a program, with nothing but what its definition says: an environment of its own, three descriptors, a process group.
 ///
 /// The standard library takes the `posix_spawn` path for all of this (an absolute path, no user, no hook), which costs the same
@@ -58,38 +86,100 @@ pub(crate) async fn start(
     base: &Base,
     program: &mut Program,
     mark: &str,
+    foreign: &[OsString],
     began: impl FnOnce(&Child),
-) -> Result<Started, RunError> {
-    let stdin = program.stdin.take();
-    let name = program.argv.first().cloned().unwrap_or_default();
-    let failed = |why: String| RunError::Start { program: name.to_string_lossy().into_owned(), why };
-    let path = trust::resolve(Path::new(&name)).map_err(|error| failed(error.to_string()))?;
-    let user = other_user(program).map_err(failed)?;
-    if !program.allow_insecure_path {
-        trust::verify_for(&path, user.as_ref().map(|(_, user)| user.uid)).map_err(|error| match error {
-            TrustError::Refused { .. } => RunError::Untrusted(error.to_string()),
-            TrustError::Unusable(why) => failed(why),
-        })?;
-    }
-    let mut command = command(base, program, &path, user.as_ref(), mark).map_err(failed)?;
-    let pipes = |error: Errno| failed(explain(&io::Error::from(error), &path, program));
-    let (stdout, theirs) = Output::new(program.max_output).map_err(pipes)?;
-    command.stdout(Stdio::from(theirs));
-    let (stderr, theirs) = Output::new(MAX_STDERR).map_err(pipes)?;
-    command.stderr(Stdio::from(theirs));
-    let input = if let Some(bytes) = stdin {
-        let (input, theirs) = Input::new(bytes).map_err(pipes)?;
-        command.stdin(Stdio::from(theirs));
-        Some(input)
-    } else {
-        let null = base.null.try_clone().map_err(|error| failed(explain(&error, &path, program)))?;
-        command.stdin(Stdio::from(null));
-        None
+) -> Result<Started, Failure> {
+    let (mut command, path) = prepare(base, program, mark, foreign)?;
+    let pipes = connect(&mut command, base, program, &path)?;
+    let mut tries = 0;
+    let child = loop {
+        match spawn(&mut command) {
+            Err(error) if is_busy(&error, &mut tries) => tokio::time::sleep(BUSY_PAUSE).await,
+            child => break child.map_err(|error| failed(program, explain(&error, &path, program)))?,
+        }
     };
-    let child = spawn(&mut command).await.map_err(|error| failed(explain(&error, &path, program)))?;
+    began(&child);
     // The other ends of the pipes are closed with it: the program alone holds them now.
     drop(command);
-    watch(child, began, stdout, stderr, input).map_err(|error| failed(explain(&error, &path, program)))
+    Ok(watch(Born { child, pipes, path }, program)?)
+}
+
+/// As [`start`], on a thread that may wait.
+pub(crate) fn start_waiting(
+    base: &Base,
+    mut program: Program,
+    mark: &str,
+    began: impl FnOnce(&Child),
+) -> Result<Born, RunError> {
+    let (mut command, path) = prepare(base, &program, mark, &[]).map_err(|failure| match failure {
+        Failure::Error(error) => error,
+        Failure::Foreign(mount) => failed(&program, format!("it leads onto `{}`", mount.display())),
+    })?;
+    let pipes = connect(&mut command, base, &mut program, &path)?;
+    let mut tries = 0;
+    let child = loop {
+        match spawn(&mut command) {
+            Err(error) if is_busy(&error, &mut tries) => std::thread::sleep(BUSY_PAUSE),
+            child => break child.map_err(|error| failed(&program, explain(&error, &path, &program)))?,
+        }
+    };
+    began(&child);
+    Ok(Born { child, pipes, path })
+}
+
+/// Looks at the program and at all that its start needs, except on `foreign` mounts.
+fn prepare(base: &Base, program: &Program, mark: &str, foreign: &[OsString]) -> Result<(Command, PathBuf), Failure> {
+    let name = program.argv.first().map_or(Path::new(""), Path::new);
+    let why = |error: TrustError| match error {
+        TrustError::Refused { .. } => Failure::Error(RunError::Untrusted(error.to_string())),
+        TrustError::Unusable(why) => Failure::Error(failed(program, why)),
+        TrustError::Foreign(mount) => Failure::Foreign(mount),
+    };
+    let path = trust::resolve_off(name, foreign).map_err(why)?;
+    let user = other_user(program).map_err(|why| failed(program, why))?;
+    if program.allow_insecure_path {
+        trust::stay_off(&path, foreign).map_err(why)?;
+    } else {
+        trust::verify_for(&path, user.as_ref().map(|(_, user)| user.uid), foreign).map_err(why)?;
+    }
+    if let Some(directory) = &program.directory {
+        trust::stay_off(directory, foreign).map_err(why)?;
+    }
+    if !foreign.is_empty()
+        && let Some(interpreter) = interpreter(&path)
+    {
+        trust::stay_off(Path::new(&interpreter), foreign).map_err(why)?;
+    }
+    let command = command(base, program, &path, user.as_ref(), mark).map_err(|why| failed(program, why))?;
+    Ok((command, path))
+}
+
+/// Gives the program its three descriptors.
+fn connect(command: &mut Command, base: &Base, program: &mut Program, path: &Path) -> Result<Pipes, RunError> {
+    let stdin = program.stdin.take();
+    let connected = || {
+        let (stdout, theirs) = Output::new(program.max_output)?;
+        command.stdout(Stdio::from(theirs));
+        let (stderr, theirs) = Output::new(MAX_STDERR)?;
+        command.stderr(Stdio::from(theirs));
+        let input = if let Some(bytes) = stdin {
+            let (input, theirs) = Input::new(bytes)?;
+            command.stdin(Stdio::from(theirs));
+            Some(input)
+        } else {
+            command.stdin(Stdio::from(base.null.try_clone()?));
+            None
+        };
+        io::Result::Ok(Pipes { stdout, stderr, input })
+    };
+    let connected = connected();
+    connected.map_err(|error| failed(program, explain(&error, path, program)))
+}
+
+/// The error of a program that could not be started.
+pub(crate) fn failed(program: &Program, why: String) -> RunError {
+    let name = program.argv.first().map(|name| name.to_string_lossy().into_owned());
+    RunError::Start { program: name.unwrap_or_default(), why }
 }
 
 /// The user that the program is to run as, if that is not ours.
@@ -138,42 +228,31 @@ fn command(
     Ok(command)
 }
 
-async fn spawn(command: &mut Command) -> io::Result<Child> {
-    let mut tries = 0;
-    loop {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
-        let spawned = command.spawn();
-        match spawned {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
-                tries += 1;
-                tokio::time::sleep(BUSY_PAUSE).await;
-            }
-            other => return other,
-        }
-    }
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
 }
 
-fn watch(
-    mut child: Child,
-    began: impl FnOnce(&Child),
-    stdout: Output,
-    stderr: Output,
-    input: Option<Input>,
-) -> io::Result<Started> {
+/// Whether somebody writes to the program who may be done in a moment.
+fn is_busy(error: &io::Error, tries: &mut u32) -> bool {
+    *tries += 1;
+    error.kind() == io::ErrorKind::ExecutableFileBusy && *tries <= BUSY_TRIES
+}
+
+/// Makes the event loop watch a program.
+pub(crate) fn watch(born: Born, program: &Program) -> Result<Started, RunError> {
+    let Born { mut child, pipes: Pipes { stdout, stderr, input }, path } = born;
     let pid = Pid::from_child(&child);
     let exit = pidfd_open(pid, PidfdFlags::empty())
         .map_err(io::Error::from)
         .and_then(|pidfd| watched(pidfd, Interest::READABLE));
     match exit {
-        Ok(exit) => {
-            began(&child);
-            Ok(Started { pid, exit, stdout, stderr, input: input.and_then(Input::feed), child })
-        }
+        Ok(exit) => Ok(Started { pid, exit, stdout, stderr, input: input.and_then(Input::feed), child }),
         Err(error) => {
             // It cannot be watched (no descriptor is left), so it must not run. It has had no time to get anywhere.
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = child.wait();
-            Err(error)
+            Err(failed(program, explain(&error, &path, program)))
         }
     }
 }

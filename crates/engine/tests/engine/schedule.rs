@@ -64,6 +64,34 @@ async fn hung_checks_delay_nobody() {
     assert!(runs(&lab, "quick") >= 118, "{}", runs(&lab, "quick"));
 }
 
+/// R24: when the thread on which checks run hangs, their checks say so, also to who asked for a run, and the engine goes on; when it comes
+/// back, they run as ever.
+#[tokio::test(start_paused = true)]
+async fn runs_whose_thread_hangs_are_given_up() {
+    let mut lab = Lab::new(&[spec("a", Duration::from_secs(10))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    // Nobody drives it.
+    let hung = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    lab.restart_with(hung.handle().clone()).await;
+    let before = runs(&lab, "a");
+    let asked = lab.handle.run("a".into()).await;
+    assert!(asked.unwrap().state == State::Unknown);
+    let message = lab.message("a").await;
+    assert!(message.contains("the thread on which checks run hangs"), "{message}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let snapshot = lab.handle.snapshot().await.unwrap();
+    assert!(snapshot.rows[0].skipped >= 3, "slots go by: {}", snapshot.rows[0].skipped);
+    assert_eq!(runs(&lab, "a"), before);
+
+    let thread = std::thread::spawn(move || {
+        // What was waiting is done, and the thread waits for more.
+        hung.block_on(async { tokio::time::sleep(Duration::from_millis(200)).await });
+    });
+    thread.join().unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(runs(&lab, "a"), before + 1, "it ran late, and what it found is no longer so");
+}
+
 /// R59: a check that panics is unknown; everything else goes on.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_a_result() {
