@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -608,6 +609,8 @@ pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
     pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
+    /// Whether the disk takes its time: nothing counts as committed before [`Self::catch_up`].
+    late: AtomicBool,
 }
 
 #[derive(Default)]
@@ -626,11 +629,28 @@ struct Kept {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { kept: Mutex::default(), committed: watch::channel(Committed::default()).0, notices: Mutex::default() }
+        Self {
+            kept: Mutex::default(),
+            committed: watch::channel(Committed::default()).0,
+            notices: Mutex::default(),
+            late: AtomicBool::default(),
+        }
     }
 }
 
 impl MemoryJournal {
+    /// The disk takes its time from now on.
+    pub(crate) fn fall_behind(&self) {
+        self.late.store(true, Ordering::Relaxed);
+    }
+
+    /// All that was written is on disk, and the disk is as quick as ever.
+    pub(crate) fn catch_up(&self) {
+        self.late.store(false, Ordering::Relaxed);
+        let ticket = self.kept.lock().unwrap().ticket;
+        self.committed.send_replace(Committed { ticket, trouble: None });
+    }
+
     /// All transitions, in their order.
     pub(crate) fn transitions(&self) -> Vec<(Name, Transition)> {
         self.kept.lock().unwrap().history.clone()
@@ -708,7 +728,9 @@ impl Journal for MemoryJournal {
         kept.ticket += 1;
         let ticket = kept.ticket;
         drop(kept);
-        self.committed.send_replace(Committed { ticket, trouble: None });
+        if !self.late.load(Ordering::Relaxed) {
+            self.committed.send_replace(Committed { ticket, trouble: None });
+        }
         ticket
     }
 
