@@ -13,16 +13,16 @@ use monchero_actions::Alive;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Operators, Socket};
 use monchero_core::definition::Configuration;
-use monchero_core::program::{Exit, Program, Spawner};
+use monchero_core::program::{Exit, Program, RunEnd, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_exec::Executor;
 use monchero_store::{Store, StoreOptions, Witness};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
-use crate::config::{Kinds, LoadOptions, LogSettings, Overrides, Paths, SecretStore};
+use crate::config::{Kinds, LoadOptions, Loaded, LogSettings, Overrides, Paths, SecretStore};
 use crate::logging::{self, Log};
 use crate::{alive, config};
 
@@ -153,15 +153,41 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         commands,
         stop: engine_stop,
     };
-    let env = configuration.run_setters().await;
-    let (thread, started) = start_engine(Arc::clone(&configuration), env, Arc::clone(&store), parts)?;
+    let starting = async {
+        let (env, troubles) = configuration.run_setters().await;
+        let engine = start_engine(Arc::clone(&configuration), env, Arc::clone(&store), parts).await?;
+        anyhow::Ok((engine, troubles))
+    };
+    let begun = tokio::select! {
+        begun = starting => Some(begun?),
+        // A setter may take its time, and a directory may never answer.
+        () = signals.stop() => None,
+    };
+    let Some(((thread, mut gone, started), troubles)) = begun else {
+        tracing::info!("told to stop before the start was over");
+        // If the engine comes to life yet, it ends at once.
+        let _ = stop.send_replace(true);
+        end_programs(&executor).await;
+        return close(store).await;
+    };
     tokio::spawn(watch_log(log.trouble(), engine.clone()));
     log.configure(started.log);
-    for problem in &started.problems {
+    for problem in started.problems.iter().chain(&troubles) {
         tracing::error!("{problem}");
     }
+    if let Some(first) = troubles.first() {
+        engine.config_trouble(Some(first.clone())).await?;
+    }
 
-    let operators = operators(started.operators.as_deref(), &paths.socket.path)?;
+    let operators = match operators(started.operators.as_deref(), &paths.socket.path) {
+        Ok(operators) => operators,
+        Err(error) => {
+            // That it ended is to be on disk: it did not crash.
+            take_apart(stop, thread, executor, None).await;
+            close(store).await?;
+            return Err(error);
+        }
+    };
     let reloads = Arc::new(Reloads {
         configuration,
         engine: engine.clone(),
@@ -192,19 +218,42 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         tokio::spawn(watch_loops([("the engine", started.beat), ("the thread that starts programs", executor.beat())]));
     tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
-    while signals.reload_or_stop().await == Asked::Reload {
-        for problem in reloads.reload().await.err().unwrap_or_default() {
-            tracing::error!("{problem}");
+    let asked = loop {
+        match signals.next(&mut gone).await {
+            Asked::Reload => {}
+            end => break end,
         }
+        tokio::select! {
+            result = reloads.reload() => for problem in result.err().unwrap_or_default() {
+                tracing::error!("{problem}");
+            },
+            // It changes nothing before all of it is read.
+            () = signals.stop() => break Asked::Stop,
+        }
+    };
+    let crashed = asked == Asked::EngineGone;
+    if crashed {
+        tracing::error!("the engine broke off: ending, so that monchero is started anew");
+    } else {
+        tracing::info!("stopping");
     }
-    tracing::info!("stopping");
     tell_systemd(&[NotifyState::Stopping]);
     watchdog.abort();
-    let taken_apart = take_apart(stop, thread, executor, api);
+    // Without an engine no client gets an answer.
+    let taken_apart = take_apart(stop, thread, executor, (!crashed).then_some(api));
     tokio::select! {
         () = taken_apart => {}
         () = signals.stop() => bail!("told to stop twice: what was under way is cut off"),
     }
+    let code = close(store).await?;
+    if crashed {
+        bail!("the engine broke off; the log says why");
+    }
+    Ok(code)
+}
+
+/// Closes the store; all that was written is on disk then.
+async fn close(store: Arc<Store>) -> anyhow::Result<ExitCode> {
     if !tokio::task::spawn_blocking(move || store.close()).await.context("the store panicked while it closed")? {
         bail!("the last changes are not on disk");
     }
@@ -242,36 +291,50 @@ struct Started {
     log: LogSettings,
 }
 
+/// Becomes ready when a thread ends, in whatever way.
+type Gone = oneshot::Receiver<std::convert::Infallible>;
+
+/// A thread of which is known when it ends.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<(std::thread::JoinHandle<()>, Gone)> {
+    let (lives, gone) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // Dropped with the thread, also by a panic.
+            let _lives = lives;
+            work();
+        })
+        .with_context(|| format!("cannot start the thread `{name}`"))?;
+    Ok((thread, gone))
+}
+
 /// The engine has a thread of its own: nothing that blocks or computes long shares it. The configuration is read there too, so that the
 /// memory that reading took is used again for what the engine keeps.
-fn start_engine(
+async fn start_engine(
     configuration: Arc<Configurations>,
     env: Vec<(OsString, OsString)>,
     store: Arc<Store>,
     parts: impl FnOnce(Configuration) -> Parts + Send + 'static,
-) -> anyhow::Result<(std::thread::JoinHandle<()>, Started)> {
+) -> anyhow::Result<(std::thread::JoinHandle<()>, Gone, Started)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start the engine's runtime")?;
-    let (send, receive) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || {
-            let Read { configuration, problems, log, alive } = configuration.load(env);
-            store.set_retention(configuration.retention);
-            let operators = configuration.operators.clone();
-            let parts = parts(configuration);
-            runtime.block_on(async {
-                let engine = Engine::new(parts);
-                // The receiver waits for exactly this.
-                let _ = send.send(Started { beat: engine.beat(), problems, operators, log, alive });
-                engine.run().await;
-            });
-        })
-        .context("cannot start the engine's thread")?;
-    let started = receive.recv().context("the engine did not start")?;
-    Ok((thread, started))
+    let (send, receive) = oneshot::channel();
+    let (thread, gone) = thread("engine", move || {
+        let Read { configuration, problems, log, alive, .. } = configuration.load(env);
+        store.set_retention(configuration.retention);
+        let operators = configuration.operators.clone();
+        let parts = parts(configuration);
+        runtime.block_on(async {
+            let engine = Engine::new(parts);
+            // Nobody waits any more if the daemon was told to stop: then the engine ends by itself.
+            let _ = send.send(Started { beat: engine.beat(), problems, operators, log, alive });
+            engine.run().await;
+        });
+    })?;
+    let started = receive.await.context("the engine did not start")?;
+    Ok((thread, gone, started))
 }
 
 /// Stops the parts: first what starts things, then what things stand on (R35).
@@ -279,21 +342,28 @@ async fn take_apart(
     stop: watch::Sender<bool>,
     engine: std::thread::JoinHandle<()>,
     executor: Executor,
-    api: tokio::task::JoinHandle<()>,
+    api: Option<tokio::task::JoinHandle<()>>,
 ) {
     // Nobody listens any more only if all have ended.
     let _ = stop.send(true);
     let ended = tokio::task::spawn_blocking(move || engine.join().is_ok());
     match tokio::time::timeout(ENGINE_PATIENCE, ended).await {
         Ok(Ok(true)) => {}
-        Ok(_) => tracing::error!("the engine panicked while it stopped"),
+        Ok(_) => tracing::error!("the engine panicked"),
         Err(_) => tracing::error!("the engine did not stop within {ENGINE_PATIENCE:?}"),
     }
+    end_programs(&executor).await;
+    if let Some(api) = api
+        && tokio::time::timeout(monchero_api::serve::DRAIN * 2, api).await.is_err()
+    {
+        tracing::warn!("clients were cut off");
+    }
+}
+
+/// Ends all programs.
+async fn end_programs(executor: &Executor) {
     if tokio::time::timeout(EXECUTOR_PATIENCE, executor.stop()).await.is_err() {
         tracing::error!("the thread that starts programs did not stop within {EXECUTOR_PATIENCE:?}");
-    }
-    if tokio::time::timeout(monchero_api::serve::DRAIN * 2, api).await.is_err() {
-        tracing::warn!("clients were cut off");
     }
 }
 
@@ -309,6 +379,8 @@ pub(crate) struct Configurations {
 pub(crate) struct Read {
     pub(crate) configuration: monchero_core::definition::Configuration,
     problems: Vec<String>,
+    /// Why environment setters failed.
+    pub(crate) troubles: Vec<String>,
     log: LogSettings,
     /// Where signs of life go, if anywhere.
     alive: Option<Alive>,
@@ -321,10 +393,10 @@ impl Configurations {
     }
 
     pub(crate) async fn read(self: &Arc<Self>) -> Read {
-        let env = self.run_setters().await;
+        let (env, troubles) = self.run_setters().await;
         let files = Arc::clone(self);
         match tokio::task::spawn_blocking(move || files.load(env)).await {
-            Ok(read) => read,
+            Ok(read) => Read { troubles, ..read },
             // The loader only reads files; a panic there is ours.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -342,12 +414,13 @@ impl Configurations {
                 self.paths.conf_d().display()
             ));
         }
-        Read { configuration: loaded.configuration, problems, log: loaded.log, alive: loaded.alive }
+        let Loaded { configuration, log, alive, .. } = loaded;
+        Read { configuration, problems, troubles: Vec::new(), log, alive }
     }
 
-    /// Runs the environment setters; what is wrong with one is logged, and the others count.
-    async fn run_setters(&self) -> Vec<(OsString, OsString)> {
-        let mut env = Vec::new();
+    /// Runs the environment setters. Answers what they gave and why one of them failed; the others count.
+    async fn run_setters(&self) -> (Vec<(OsString, OsString)>, Vec<String>) {
+        let (mut env, mut troubles) = (Vec::new(), Vec::new());
         let setters = config::environment_setters(&options(&self.paths.config, Vec::new()));
         for setter in setters {
             let name = setter.display().to_string();
@@ -359,15 +432,27 @@ impl Configurations {
                         tracing::warn!("environment setter `{name}`: {warning}");
                     }
                 }
-                Ok(end) => tracing::warn!(
-                    "environment setter `{name}` failed ({:?}): {}",
-                    end.exit,
-                    monchero_core::text::clean(&end.stderr)
-                ),
-                Err(error) => tracing::warn!("environment setter `{name}`: {error}"),
+                Ok(end) => troubles.push(format!("environment setter `{name}` {}", setter_failed(&end))),
+                Err(error) => troubles.push(format!("environment setter `{name}`: {error}")),
             }
         }
-        env
+        (env, troubles)
+    }
+}
+
+/// How a setter failed.
+fn setter_failed(end: &RunEnd) -> String {
+    let how = match end.exit {
+        Exit::Status(status) => format!("failed with exit status {status}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        Exit::TimedOut => format!("took longer than {SETTER_TIMEOUT:?}"),
+        Exit::TooMuchOutput => "wrote too much".to_owned(),
+        Exit::Stuck { pid } => format!("hangs in the kernel as process {pid}"),
+    };
+    let said = monchero_core::text::clean(&end.stderr);
+    match said.lines().next() {
+        Some(line) => format!("{how}: {}", monchero_core::text::escape_controls(line)),
+        None => how,
     }
 }
 
@@ -412,7 +497,8 @@ impl Reloads {
     }
 
     async fn try_reload(&self) -> Result<ReloadSummary, Vec<String>> {
-        let Read { configuration, problems, log, alive } = self.configuration.read().await;
+        let Read { configuration, mut problems, troubles, log, alive } = self.configuration.read().await;
+        problems.extend(troubles);
         let gone = |error: monchero_engine::EngineGone| vec![error.to_string()];
         if let Some(first) = problems.first() {
             let line = configuration.problems.first().map_or_else(|| first.clone(), |problem| problem.line.clone());
@@ -481,6 +567,8 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
 enum Asked {
     Reload,
     Stop,
+    /// Nobody asked: the engine's thread has ended.
+    EngineGone,
 }
 
 /// The signals that mean something.
@@ -501,8 +589,9 @@ impl Signals {
     }
 
     /// SIGHUP, or anything that stops.
-    async fn reload_or_stop(&mut self) -> Asked {
+    async fn next(&mut self, gone: &mut Gone) -> Asked {
         tokio::select! {
+            _ = gone => Asked::EngineGone,
             _ = self.hangup.recv() => Asked::Reload,
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
@@ -515,5 +604,19 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_missed() {
+        let mut signals = Signals::take().unwrap();
+        let (thread, mut gone) = thread("test", || panic!("a test")).unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(10), signals.next(&mut gone)).await;
+        assert!(asked.unwrap() == Asked::EngineGone);
+        assert!(thread.join().is_err());
     }
 }
