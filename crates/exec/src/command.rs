@@ -28,6 +28,12 @@ const BUSY_TRIES: u32 = 20;
 /// How long is waited before that. Together 0.2 s: a package manager renames a finished file, only an editor or `cp` in place gets here.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a start is tried again when the kernel has no process or no memory to give (EAGAIN, ENOMEM); after a pause that doubles,
+/// together 1.6 s. Whoever needs longer is tried with the next slot.
+const FULL_TRIES: u32 = 5;
+/// The first of those pauses.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
 /// What every start needs of the daemon.
 pub(crate) struct Base {
     /// `/dev/null`, open once.
@@ -94,9 +100,13 @@ pub(crate) async fn start(
     let mut tries = 0;
     let child = loop {
         match spawn(&mut command) {
-            Err(error) if is_busy(&error, &mut tries) => tokio::time::sleep(BUSY_PAUSE).await,
-            child => break child.map_err(|error| failed(program, explain(&error, &path, program)))?,
+            Ok(child) => break child,
+            Err(error) => match try_again(&error, tries, program.timeout) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(failed(program, explain(&error, &path, program)).into()),
+            },
         }
+        tries += 1;
     };
     began(&child);
     // The other ends of the pipes are closed with it: the program alone holds them now.
@@ -119,9 +129,13 @@ pub(crate) fn start_waiting(
     let mut tries = 0;
     let child = loop {
         match spawn(&mut command) {
-            Err(error) if is_busy(&error, &mut tries) => std::thread::sleep(BUSY_PAUSE),
-            child => break child.map_err(|error| failed(&program, explain(&error, &path, &program)))?,
+            Ok(child) => break child,
+            Err(error) => match try_again(&error, tries, program.timeout) {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(failed(&program, explain(&error, &path, &program))),
+            },
         }
+        tries += 1;
     };
     began(&child);
     Ok(Born { child, pipes, path })
@@ -233,10 +247,21 @@ fn spawn(command: &mut Command) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Whether somebody writes to the program who may be done in a moment.
-fn is_busy(error: &io::Error, tries: &mut u32) -> bool {
-    *tries += 1;
-    error.kind() == io::ErrorKind::ExecutableFileBusy && *tries <= BUSY_TRIES
+/// How long to wait before a start is tried again; nothing if that is no use. What passes by itself is that somebody writes to the program, and
+/// that there are too many processes (R17).
+fn try_again(error: &io::Error, tries: u32, timeout: Duration) -> Option<Duration> {
+    match Errno::from_io_error(error) {
+        Some(Errno::TXTBSY) => (tries < BUSY_TRIES).then_some(BUSY_PAUSE),
+        Some(Errno::AGAIN | Errno::NOMEM) => {
+            if tries == 0 {
+                tracing::warn!("no further program can be started ({error}): starts are tried again, ever more slowly");
+            }
+            // All pauses so far are together as long as this one.
+            let pause = FULL_PAUSE * 2_u32.pow(tries.min(FULL_TRIES));
+            (tries < FULL_TRIES && pause * 2 < timeout).then_some(pause)
+        }
+        _ => None,
+    }
 }
 
 /// Makes the event loop watch a program.
@@ -339,4 +364,27 @@ fn interpreter(path: &Path) -> Option<String> {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_start_matches([' ', '\t']);
     Some(line.split([' ', '\t']).next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_tried_again_ever_more_slowly_and_not_for_ever() {
+        let pauses = |errno: Errno, timeout: Duration| -> Vec<Duration> {
+            (0..100).map_while(|tries| try_again(&io::Error::from(errno), tries, timeout)).collect()
+        };
+        let minute = Duration::from_secs(60);
+        for errno in [Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(pauses(errno, minute), [50, 100, 200, 400, 800].map(Duration::from_millis));
+            assert_eq!(
+                pauses(errno, Duration::from_millis(500)),
+                [50, 100, 200].map(Duration::from_millis),
+                "within the timeout"
+            );
+        }
+        assert_eq!(pauses(Errno::TXTBSY, minute).len(), 20);
+        assert!(pauses(Errno::NOENT, minute).is_empty());
+    }
 }
