@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,49 @@ checks:
     assert!(!agent.log().contains("the engine makes no progress"));
     let (took, _) = agent.stop();
     assert!(took < Duration::from_secs(12), "took {took:?}");
+}
+
+/// R35: whatever it is at, it stops in time when it is told to, and what could not be told is told after the next start.
+#[test]
+fn it_stops_in_time_under_load() {
+    let mut yaml = "defaults: { interval: 100ms, retries: 0, flapping: false, actions: [ops] }\nchecks:\n".to_owned();
+    for number in 0..30 {
+        let _ = writeln!(yaml, "  quick-{number}: {{ plugin: [/bin/sleep, '0.0{number}'] }}");
+    }
+    for number in 0..10 {
+        let _ =
+            writeln!(yaml, "  deaf-{number}: {{ plugin: [/bin/sh, -c, \"trap '' TERM; sleep 600\"], timeout: 10m }}");
+    }
+    yaml.push_str(
+        "  down: { plugin: [/bin/sh, -c, 'echo down; exit 2'] }
+actions:
+  ops: { command: { run: ['{dir}/tell'], timeout: 2m } }
+",
+    );
+    let mut agent = TestAgent::configured(&yaml);
+    agent.script("tell", "#!/bin/sh\n[ -e {dir}/hang ] && sleep 600\necho \"$MONCHERO_CHECK\" >> {dir}/told\n");
+    std::fs::write(agent.path("hang"), "").unwrap();
+    for round in 0..24_u64 {
+        agent.spawn();
+        if round % 4 == 3 {
+            // By now the message that hangs is under way.
+            agent.wait_for("a confirmed problem", |agent| agent.check("down")["state_type"] == "hard");
+        } else {
+            // Any moment will do, also one of the start.
+            std::thread::sleep(Duration::from_millis(97 * round));
+        }
+        agent.signal(Signal::TERM);
+        let (took, status) = agent.ended(Duration::from_secs(10));
+        assert!(
+            status == Some(0) || status.is_none() && took < Duration::from_secs(1),
+            "round {round}: {status:?}\n{}",
+            agent.log()
+        );
+    }
+    assert!(agent.lines("told").is_empty());
+    std::fs::remove_file(agent.path("hang")).unwrap();
+    agent.launch();
+    agent.wait_for("what was queued to be told", |agent| !agent.lines("told").is_empty());
 }
 
 /// A daemon with an environment setter that takes long unless there is a file `quick`.

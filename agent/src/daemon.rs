@@ -15,7 +15,7 @@ use monchero_api::{Backend, Operators, Socket};
 use monchero_core::definition::Configuration;
 use monchero_core::program::{Exit, Program, RunEnd, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
-use monchero_exec::Executor;
+use monchero_exec::{Counts, Executor};
 use monchero_store::{Store, StoreOptions, Witness};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
@@ -216,7 +216,7 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
     tell_systemd(&[NotifyState::Ready]);
     let watchdog =
         tokio::spawn(watch_loops([("the engine", started.beat), ("the thread that starts programs", executor.beat())]));
-    tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
+    tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), programs = executor.containment(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
     let asked = loop {
         match signals.next(&mut gone).await {
@@ -365,6 +365,8 @@ async fn end_programs(executor: &Executor) {
     if tokio::time::timeout(EXECUTOR_PATIENCE, executor.stop()).await.is_err() {
         tracing::error!("the thread that starts programs did not stop within {EXECUTOR_PATIENCE:?}");
     }
+    let Counts { runs, leftovers, cancelled, stuck, guard_restarts, .. } = executor.counts();
+    tracing::info!(runs, leftovers, cancelled, stuck, guard_restarts, "programs are ended");
 }
 
 /// What the configuration says now.
