@@ -12,11 +12,12 @@ use anyhow::{Context as _, bail};
 use monchero_actions::Alive;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Operators, Socket};
+use monchero_core::Name;
 use monchero_core::definition::Configuration;
 use monchero_core::program::{Exit, Program, RunEnd, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_exec::{Counts, Executor};
-use monchero_store::{Store, StoreOptions, Witness};
+use monchero_store::{Loaded as StoreLoaded, Store, StoreOptions, Witness};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -113,22 +114,9 @@ pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
 async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::take()?;
     let configuration = Configurations::new(paths.clone(), executor.clone());
-    if reset_state && let Some(aside) = Store::set_aside(&paths.state.path)? {
-        tracing::warn!("the state begins anew; what was known is in `{}`", aside.display());
-    }
     let clock = Clock::system();
-    let for_store = clock.clone();
-    let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
-    let store = Arc::new(store);
-    let (witness, accused) = match Witness::take_up(&paths.state.path, clock.now()) {
-        Ok((witness, accused)) => (Some(witness), accused),
-        Err(why) => {
-            tracing::warn!(
-                "what is worked on is not noted, so a check that crashes monchero would not be left out: {why}"
-            );
-            (None, None)
-        }
-    };
+    let (store, loaded) = open_store(paths, &clock, reset_state)?;
+    let (witness, accused) = take_up_witness(paths, &clock);
 
     // The socket says whether another daemon is there, so it comes before the first check.
     let socket = Socket::bind(&paths.socket.path)?;
@@ -218,19 +206,21 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         tokio::spawn(watch_loops([("the engine", started.beat), ("the thread that starts programs", executor.beat())]));
     tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), programs = executor.containment(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
-    let asked = loop {
-        match signals.next(&mut gone).await {
-            Asked::Reload => {}
-            end => break end,
-        }
-        tokio::select! {
-            result = reloads.reload() => for problem in result.err().unwrap_or_default() {
-                tracing::error!("{problem}");
-            },
-            // It changes nothing before all of it is read.
-            () = signals.stop() => break Asked::Stop,
-        }
-    };
+    let asked = until_the_end(&mut signals, &mut gone, &reloads).await;
+    watchdog.abort();
+    end(asked, signals, stop, thread, executor, api, store).await
+}
+
+/// Takes the daemon apart, and says how it ended.
+async fn end(
+    asked: Asked,
+    mut signals: Signals,
+    stop: watch::Sender<bool>,
+    engine: std::thread::JoinHandle<()>,
+    executor: Executor,
+    api: tokio::task::JoinHandle<()>,
+    store: Arc<Store>,
+) -> anyhow::Result<ExitCode> {
     let crashed = asked == Asked::EngineGone;
     if crashed {
         tracing::error!("the engine broke off: ending, so that monchero is started anew");
@@ -238,9 +228,8 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         tracing::info!("stopping");
     }
     tell_systemd(&[NotifyState::Stopping]);
-    watchdog.abort();
     // Without an engine no client gets an answer.
-    let taken_apart = take_apart(stop, thread, executor, (!crashed).then_some(api));
+    let taken_apart = take_apart(stop, engine, executor, (!crashed).then_some(api));
     tokio::select! {
         () = taken_apart => {}
         () = signals.stop() => bail!("told to stop twice: what was under way is cut off"),
@@ -250,6 +239,45 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         bail!("the engine broke off; the log says why");
     }
     Ok(code)
+}
+
+fn open_store(paths: &Paths, clock: &Clock, reset_state: bool) -> anyhow::Result<(Arc<Store>, StoreLoaded)> {
+    if reset_state && let Some(aside) = Store::set_aside(&paths.state.path)? {
+        tracing::warn!("the state begins anew; what was known is in `{}`", aside.display());
+    }
+    let for_store = clock.clone();
+    let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
+    Ok((Arc::new(store), loaded))
+}
+
+fn take_up_witness(paths: &Paths, clock: &Clock) -> (Option<Witness>, Option<Name>) {
+    match Witness::take_up(&paths.state.path, clock.now()) {
+        Ok((witness, accused)) => (Some(witness), accused),
+        Err(why) => {
+            tracing::warn!(
+                "what is worked on is not noted, so a check that crashes monchero would not be left out: {why}"
+            );
+            (None, None)
+        }
+    }
+}
+
+/// Reloads when told to, until the daemon is to end.
+async fn until_the_end(signals: &mut Signals, gone: &mut Gone, reloads: &Reloads) -> Asked {
+    loop {
+        match signals.next(gone).await {
+            Asked::Reload => {}
+            end => return end,
+        }
+        tokio::select! {
+            result = reloads.reload() => for problem in result.err().unwrap_or_default() {
+                tracing::error!("{problem}");
+            },
+            // It changes nothing before all of it is read.
+            () = signals.stop() => return Asked::Stop,
+            _ = &mut *gone => return Asked::EngineGone,
+        }
+    }
 }
 
 /// Closes the store; all that was written is on disk then.
