@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,160 @@ fn systemd_is_told() {
     assert_eq!(agent.ended(Duration::from_secs(10)).1, Some(0));
     // The engine has made no progress yet when the watch over it begins, and that is no trouble.
     assert!(!agent.log().contains("no progress"), "{}", agent.log());
+}
+
+/// A program of which the kernel loads a part from a dead mount, where nobody looked for it, holds the thread that starts programs: the
+/// check says so, the watchdog is told, and the daemon can be stopped.
+#[test]
+fn a_thread_that_hangs_in_the_kernel_is_noticed_and_costs_nothing_else() {
+    let hung = support::hung::Hung::needed();
+    let mut agent = TestAgent::configured(
+        "defaults: { interval: 1s, retries: 0, timeout: 500ms }
+checks:
+  fine: { plugin: /bin/true }
+  dead: { plugin: '{dir}/outer' }
+",
+    );
+    agent.script("inner", &format!("#!{}/sh\n", hung.path().display()));
+    agent.script("outer", "#!{dir}/inner\n");
+    agent.set_env("WATCHDOG_USEC", "4000000");
+    agent.launch();
+    let row = agent.wait_for_state("dead", "unknown", "hard");
+    assert!(row["message"].as_str().unwrap().contains("the thread on which checks run hangs"), "{row:#}");
+    agent.wait_for("the watchdog to be told", |agent| {
+        agent.log().contains("the thread that starts programs makes no progress: the watchdog is not told")
+    });
+    assert!(!agent.log().contains("the engine makes no progress"));
+    let (took, _) = agent.stop();
+    assert!(took < Duration::from_secs(12), "took {took:?}");
+}
+
+/// R35: whatever it is at, it stops in time when it is told to, and what could not be told is told after the next start.
+#[test]
+fn it_stops_in_time_under_load() {
+    let mut yaml = "defaults: { interval: 100ms, retries: 0, flapping: false, actions: [ops] }\nchecks:\n".to_owned();
+    for number in 0..30 {
+        let _ = writeln!(yaml, "  quick-{number}: {{ plugin: [/bin/sleep, '0.0{number}'] }}");
+    }
+    for number in 0..10 {
+        let _ =
+            writeln!(yaml, "  deaf-{number}: {{ plugin: [/bin/sh, -c, \"trap '' TERM; sleep 600\"], timeout: 10m }}");
+    }
+    yaml.push_str(
+        "  down: { plugin: [/bin/sh, -c, 'echo down; exit 2'] }
+actions:
+  ops: { command: { run: ['{dir}/tell'], timeout: 2m } }
+",
+    );
+    let mut agent = TestAgent::configured(&yaml);
+    agent.script("tell", "#!/bin/sh\n[ -e {dir}/hang ] && sleep 600\necho \"$MONCHERO_CHECK\" >> {dir}/told\n");
+    std::fs::write(agent.path("hang"), "").unwrap();
+    for round in 0..24_u64 {
+        agent.spawn();
+        if round % 4 == 3 {
+            // By now the message that hangs is under way.
+            agent.wait_for("a confirmed problem", |agent| agent.check("down")["state_type"] == "hard");
+        } else {
+            // Any moment will do, also one of the start.
+            std::thread::sleep(Duration::from_millis(97 * round));
+        }
+        agent.signal(Signal::TERM);
+        let (took, status) = agent.ended(Duration::from_secs(10));
+        assert!(
+            status == Some(0) || status.is_none() && took < Duration::from_secs(1),
+            "round {round}: {status:?}\n{}",
+            agent.log()
+        );
+    }
+    assert!(agent.lines("told").is_empty());
+    std::fs::remove_file(agent.path("hang")).unwrap();
+    agent.launch();
+    agent.wait_for("what was queued to be told", |agent| !agent.lines("told").is_empty());
+}
+
+/// A daemon with an environment setter that takes long unless there is a file `quick`.
+fn with_setter(yaml: &str) -> TestAgent {
+    let agent = TestAgent::configured(yaml);
+    std::fs::create_dir(agent.path("env")).unwrap();
+    std::fs::write(agent.path("monchero.yaml"), format!("environment_setters: {}\n", agent.path("env").display()))
+        .unwrap();
+    std::fs::write(agent.path("quick"), "").unwrap();
+    let text = "#!/bin/sh\necho asked >> {dir}/asked\n[ -e {dir}/broken ] && { echo no tea >&2; exit 3; }\n[ -e {dir}/quick ] || sleep 9\n\
+                read value < {dir}/value && echo MONCHERO_TEA=$value\n";
+    std::fs::write(agent.path("value"), "green\n").unwrap();
+    agent.script("env/tea", text);
+    agent
+}
+
+/// Who tells the daemon to stop is heard at once, also while it starts and while it reads its configuration again.
+#[test]
+fn it_can_be_stopped_while_it_starts_and_while_it_reloads() {
+    let mut agent = with_setter("checks: { fine: { plugin: /bin/true } }");
+    let soon = Duration::from_secs(5);
+    std::fs::remove_file(agent.path("quick")).unwrap();
+    agent.spawn();
+    agent.wait_for("the setter to be run", |agent| agent.lines("asked").len() == 1);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.ended(soon).1, Some(0), "{}", agent.log());
+
+    std::fs::write(agent.path("quick"), "").unwrap();
+    agent.launch();
+    std::fs::remove_file(agent.path("quick")).unwrap();
+    agent.signal(Signal::HUP);
+    agent.wait_for("the setter to be run again", |agent| agent.lines("asked").len() == 3);
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.ended(soon).1, Some(0), "{}", agent.log());
+}
+
+/// What a setter gives reaches programs and nobody else, and one that fails changes nothing.
+#[test]
+fn an_environment_setter_that_fails_is_a_broken_configuration() {
+    let mut agent = with_setter(
+        "defaults: { interval: 200ms, retries: 0 }
+checks:
+  tea: { plugin: [/bin/sh, -c, 'echo OK - $MONCHERO_TEA'] }
+  here: { uptime: {} }
+",
+    );
+    agent.launch();
+    let tea = |what: &'static str| move |agent: &TestAgent| agent.check("tea")["message"].as_str() == Some(what);
+    agent.wait_for("green tea", tea("OK - green"));
+    std::fs::write(agent.path("value"), "black\n").unwrap();
+    let reload = agent.command(&["reload"]);
+    assert_eq!(support::text(&reload.stdout), "reloaded: 0 checks added, 1 changed, 0 removed, 1 untouched\n");
+    agent.wait_for("black tea", tea("OK - black"));
+
+    std::fs::write(agent.path("broken"), "").unwrap();
+    let reload = agent.command(&["reload"]);
+    assert_ne!(reload.status.code(), Some(0));
+    let said = support::text(&reload.stderr);
+    assert!(said.contains("env/tea` failed with exit status 3: no tea"), "{said}");
+    agent.wait_for_state("self/config", "bad", "hard");
+    assert!(tea("OK - black")(&agent), "{:#}", agent.check("tea"));
+    agent.stop();
+    agent.launch();
+    let row = agent.wait_for_state("self/config", "bad", "hard");
+    assert!(row["message"].as_str().unwrap().contains("no tea"), "{row:#}");
+    agent.wait_for("no tea", tea("OK -"));
+    std::fs::remove_file(agent.path("broken")).unwrap();
+    assert_eq!(agent.command(&["reload"]).status.code(), Some(0));
+    agent.wait_for("black tea again", tea("OK - black"));
+    agent.wait_for_state("self/config", "okay", "hard");
+}
+
+/// A daemon that refuses to start has not crashed.
+#[test]
+fn wrong_operators_are_no_crash() {
+    let mut agent = TestAgent::configured(
+        "checks: {}\nactions:\n  ops: { file: { path: '{dir}/told' }, lifecycle: [started, crashed] }\n",
+    );
+    std::fs::write(agent.path("monchero.yaml"), "operators: no-such-group\n").unwrap();
+    agent.spawn();
+    assert_eq!(agent.ended(Duration::from_secs(10)).1, Some(5), "{}", agent.log());
+    std::fs::remove_file(agent.path("monchero.yaml")).unwrap();
+    agent.launch();
+    agent.wait_for("the start to be told", |agent| agent.lines("told").iter().any(|line| line.contains("started")));
+    assert!(!agent.lines("told").iter().any(|line| line.contains("crashed")), "{:?}", agent.lines("told"));
 }
 
 /// R19: after the whole daemon stood still, a run that was frozen with it is not judged, and everything goes on.

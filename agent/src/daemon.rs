@@ -14,16 +14,17 @@ use anyhow::{Context as _, bail};
 use monchero_actions::Alive;
 use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Operators, Socket};
+use monchero_core::Name;
 use monchero_core::definition::Configuration;
-use monchero_core::program::{Exit, Program, Spawner};
+use monchero_core::program::{Exit, Program, RunEnd, Spawner};
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
-use monchero_exec::Executor;
-use monchero_store::{Store, StoreOptions, Witness};
+use monchero_exec::{Counts, Executor};
+use monchero_store::{Loaded as StoreLoaded, Store, StoreOptions, Witness};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
-use crate::config::{Kinds, LoadOptions, LogSettings, Overrides, Paths, SecretStore};
+use crate::config::{Kinds, LoadOptions, Loaded, LogSettings, Overrides, Paths, SecretStore};
 use crate::logging::{self, Log};
 use crate::{alive, config};
 use signals::{Asked, Signals};
@@ -36,6 +37,9 @@ const OPERATORS: &str = "monchero";
 const SETTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the engine may take to stop: its own patience and a little.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(6);
+/// How long the executor may take to stop: its own patience with what hangs in the kernel and a little. If the thread that starts programs
+/// hangs itself, it never stops, and what it started is ended by the guard.
+const EXECUTOR_PATIENCE: Duration = Duration::from_secs(6);
 /// How often the loops are looked at when nobody asks for a watchdog: never; when systemd does, at half its time.
 const WATCHDOG_SHARE: u32 = 2;
 
@@ -112,22 +116,9 @@ pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
 async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::take()?;
     let configuration = Configurations::new(paths.clone(), executor.clone());
-    if reset_state && let Some(aside) = Store::set_aside(&paths.state.path)? {
-        tracing::warn!("the state begins anew; what was known is in `{}`", aside.display());
-    }
     let clock = Clock::system();
-    let for_store = clock.clone();
-    let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
-    let store = Arc::new(store);
-    let (witness, accused) = match Witness::take_up(&paths.state.path, clock.now()) {
-        Ok((witness, accused)) => (Some(witness), accused),
-        Err(why) => {
-            tracing::warn!(
-                "what is worked on is not noted, so a check that crashes monchero would not be left out: {why}"
-            );
-            (None, None)
-        }
-    };
+    let (store, loaded) = open_store(paths, &clock, reset_state)?;
+    let (witness, accused) = take_up_witness(paths, &clock);
 
     // The socket says whether another daemon is there, so it comes before the first check.
     let socket = Socket::bind(&paths.socket.path)?;
@@ -152,15 +143,41 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         commands,
         stop: engine_stop,
     };
-    let env = configuration.run_setters().await;
-    let (thread, started) = start_engine(Arc::clone(&configuration), env, Arc::clone(&store), parts)?;
+    let starting = async {
+        let (env, troubles) = configuration.run_setters().await;
+        let engine = start_engine(Arc::clone(&configuration), env, Arc::clone(&store), parts).await?;
+        anyhow::Ok((engine, troubles))
+    };
+    let begun = tokio::select! {
+        begun = starting => Some(begun?),
+        // A setter may take its time, and a directory may never answer.
+        () = signals.stop() => None,
+    };
+    let Some(((thread, mut gone, started), troubles)) = begun else {
+        tracing::info!("told to stop before the start was over");
+        // If the engine comes to life yet, it ends at once.
+        let _ = stop.send_replace(true);
+        end_programs(&executor).await;
+        return close(store).await;
+    };
     tokio::spawn(watch_log(log.trouble(), engine.clone()));
     log.configure(started.log);
-    for problem in &started.problems {
+    for problem in started.problems.iter().chain(&troubles) {
         tracing::error!("{problem}");
     }
+    if let Some(first) = troubles.first() {
+        engine.config_trouble(Some(first.clone())).await?;
+    }
 
-    let operators = operators(started.operators.as_deref(), &paths.socket.path)?;
+    let operators = match operators(started.operators.as_deref(), &paths.socket.path) {
+        Ok(operators) => operators,
+        Err(error) => {
+            // That it ended is to be on disk: it did not crash.
+            take_apart(stop, thread, executor, None).await;
+            close(store).await?;
+            return Err(error);
+        }
+    };
     let reloads = Arc::new(Reloads {
         configuration,
         engine: engine.clone(),
@@ -187,22 +204,86 @@ async fn serve(paths: &Paths, executor: Executor, log: Log, reset_state: bool) -
         let _ = stop_api.wait_for(|stop| *stop).await;
     }));
     tell_systemd(&[NotifyState::Ready]);
-    let watchdog = tokio::spawn(watch_engine(started.beat));
-    tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
+    let watchdog =
+        tokio::spawn(watch_loops([("the engine", started.beat), ("the thread that starts programs", executor.beat())]));
+    tracing::info!(config = %paths.config.path.display(), socket = %paths.socket.path.display(), programs = executor.containment(), "monchero {} is running", env!("CARGO_PKG_VERSION"));
 
-    while signals.reload_or_stop().await == Asked::Reload {
-        for problem in reloads.reload().await.err().unwrap_or_default() {
-            tracing::error!("{problem}");
-        }
-    }
-    tracing::info!("stopping");
-    tell_systemd(&[NotifyState::Stopping]);
+    let asked = until_the_end(&mut signals, &mut gone, &reloads).await;
     watchdog.abort();
-    let taken_apart = take_apart(stop, thread, executor, api);
+    end(asked, signals, stop, thread, executor, api, store).await
+}
+
+/// Takes the daemon apart, and says how it ended.
+async fn end(
+    asked: Asked,
+    mut signals: Signals,
+    stop: watch::Sender<bool>,
+    engine: std::thread::JoinHandle<()>,
+    executor: Executor,
+    api: tokio::task::JoinHandle<()>,
+    store: Arc<Store>,
+) -> anyhow::Result<ExitCode> {
+    let crashed = asked == Asked::EngineGone;
+    if crashed {
+        tracing::error!("the engine broke off: ending, so that monchero is started anew");
+    } else {
+        tracing::info!("stopping");
+    }
+    tell_systemd(&[NotifyState::Stopping]);
+    // Without an engine no client gets an answer.
+    let taken_apart = take_apart(stop, engine, executor, (!crashed).then_some(api));
     tokio::select! {
         () = taken_apart => {}
         () = signals.stop() => bail!("told to stop twice: what was under way is cut off"),
     }
+    let code = close(store).await?;
+    if crashed {
+        bail!("the engine broke off; the log says why");
+    }
+    Ok(code)
+}
+
+fn open_store(paths: &Paths, clock: &Clock, reset_state: bool) -> anyhow::Result<(Arc<Store>, StoreLoaded)> {
+    if reset_state && let Some(aside) = Store::set_aside(&paths.state.path)? {
+        tracing::warn!("the state begins anew; what was known is in `{}`", aside.display());
+    }
+    let for_store = clock.clone();
+    let (store, loaded) = Store::open(&paths.state.path, StoreOptions::new(Arc::new(move || for_store.now())))?;
+    Ok((Arc::new(store), loaded))
+}
+
+fn take_up_witness(paths: &Paths, clock: &Clock) -> (Option<Witness>, Option<Name>) {
+    match Witness::take_up(&paths.state.path, clock.now()) {
+        Ok((witness, accused)) => (Some(witness), accused),
+        Err(why) => {
+            tracing::warn!(
+                "what is worked on is not noted, so a check that crashes monchero would not be left out: {why}"
+            );
+            (None, None)
+        }
+    }
+}
+
+/// Reloads when told to, until the daemon is to end.
+async fn until_the_end(signals: &mut Signals, gone: &mut Gone, reloads: &Reloads) -> Asked {
+    loop {
+        match signals.next(gone).await {
+            Asked::Reload => {}
+            end => return end,
+        }
+        tokio::select! {
+            result = reloads.reload() => for problem in result.err().unwrap_or_default() {
+                tracing::error!("{problem}");
+            },
+            // It changes nothing before all of it is read.
+            () = signals.stop() => return Asked::Stop,
+            _ = &mut *gone => return Asked::EngineGone,
+        }
+    }
+}
+
+/// Closes the store; all that was written is on disk then.
+async fn close(store: Arc<Store>) -> anyhow::Result<ExitCode> {
     if !tokio::task::spawn_blocking(move || store.close()).await.context("the store panicked while it closed")? {
         bail!("the last changes are not on disk");
     }
@@ -240,36 +321,50 @@ struct Started {
     log: LogSettings,
 }
 
+/// Becomes ready when a thread ends, in whatever way.
+type Gone = oneshot::Receiver<std::convert::Infallible>;
+
+/// A thread of which is known when it ends.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<(std::thread::JoinHandle<()>, Gone)> {
+    let (lives, gone) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // Dropped with the thread, also by a panic.
+            let _lives = lives;
+            work();
+        })
+        .with_context(|| format!("cannot start the thread `{name}`"))?;
+    Ok((thread, gone))
+}
+
 /// The engine has a thread of its own: nothing that blocks or computes long shares it. The configuration is read there too, so that the
 /// memory that reading took is used again for what the engine keeps.
-fn start_engine(
+async fn start_engine(
     configuration: Arc<Configurations>,
     env: Vec<(OsString, OsString)>,
     store: Arc<Store>,
     parts: impl FnOnce(Configuration) -> Parts + Send + 'static,
-) -> anyhow::Result<(std::thread::JoinHandle<()>, Started)> {
+) -> anyhow::Result<(std::thread::JoinHandle<()>, Gone, Started)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .context("cannot start the engine's runtime")?;
-    let (send, receive) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || {
-            let Read { configuration, problems, log, alive } = configuration.load(env);
-            store.set_retention(configuration.retention);
-            let operators = configuration.operators.clone();
-            let parts = parts(configuration);
-            runtime.block_on(async {
-                let engine = Engine::new(parts);
-                // The receiver waits for exactly this.
-                let _ = send.send(Started { beat: engine.beat(), problems, operators, log, alive });
-                engine.run().await;
-            });
-        })
-        .context("cannot start the engine's thread")?;
-    let started = receive.recv().context("the engine did not start")?;
-    Ok((thread, started))
+    let (send, receive) = oneshot::channel();
+    let (thread, gone) = thread("engine", move || {
+        let Read { configuration, problems, log, alive, .. } = configuration.load(env);
+        store.set_retention(configuration.retention);
+        let operators = configuration.operators.clone();
+        let parts = parts(configuration);
+        runtime.block_on(async {
+            let engine = Engine::new(parts);
+            // Nobody waits any more if the daemon was told to stop: then the engine ends by itself.
+            let _ = send.send(Started { beat: engine.beat(), problems, operators, log, alive });
+            engine.run().await;
+        });
+    })?;
+    let started = receive.await.context("the engine did not start")?;
+    Ok((thread, gone, started))
 }
 
 /// Stops the parts: first what starts things, then what things stand on (R35).
@@ -277,20 +372,31 @@ async fn take_apart(
     stop: watch::Sender<bool>,
     engine: std::thread::JoinHandle<()>,
     executor: Executor,
-    api: tokio::task::JoinHandle<()>,
+    api: Option<tokio::task::JoinHandle<()>>,
 ) {
     // Nobody listens any more only if all have ended.
     let _ = stop.send(true);
     let ended = tokio::task::spawn_blocking(move || engine.join().is_ok());
     match tokio::time::timeout(ENGINE_PATIENCE, ended).await {
         Ok(Ok(true)) => {}
-        Ok(_) => tracing::error!("the engine panicked while it stopped"),
+        Ok(_) => tracing::error!("the engine panicked"),
         Err(_) => tracing::error!("the engine did not stop within {ENGINE_PATIENCE:?}"),
     }
-    executor.stop().await;
-    if tokio::time::timeout(monchero_api::serve::DRAIN * 2, api).await.is_err() {
+    end_programs(&executor).await;
+    if let Some(api) = api
+        && tokio::time::timeout(monchero_api::serve::DRAIN * 2, api).await.is_err()
+    {
         tracing::warn!("clients were cut off");
     }
+}
+
+/// Ends all programs.
+async fn end_programs(executor: &Executor) {
+    if tokio::time::timeout(EXECUTOR_PATIENCE, executor.stop()).await.is_err() {
+        tracing::error!("the thread that starts programs did not stop within {EXECUTOR_PATIENCE:?}");
+    }
+    let Counts { runs, leftovers, cancelled, stuck, guard_restarts, .. } = executor.counts();
+    tracing::info!(runs, leftovers, cancelled, stuck, guard_restarts, "programs are ended");
 }
 
 /// What the configuration says now.
@@ -305,6 +411,8 @@ pub(crate) struct Configurations {
 pub(crate) struct Read {
     pub(crate) configuration: monchero_core::definition::Configuration,
     problems: Vec<String>,
+    /// Why environment setters failed.
+    pub(crate) troubles: Vec<String>,
     log: LogSettings,
     /// Where signs of life go, if anywhere.
     alive: Option<Alive>,
@@ -317,10 +425,10 @@ impl Configurations {
     }
 
     pub(crate) async fn read(self: &Arc<Self>) -> Read {
-        let env = self.run_setters().await;
+        let (env, troubles) = self.run_setters().await;
         let files = Arc::clone(self);
         match tokio::task::spawn_blocking(move || files.load(env)).await {
-            Ok(read) => read,
+            Ok(read) => Read { troubles, ..read },
             // The loader only reads files; a panic there is ours.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -338,12 +446,13 @@ impl Configurations {
                 self.paths.conf_d().display()
             ));
         }
-        Read { configuration: loaded.configuration, problems, log: loaded.log, alive: loaded.alive }
+        let Loaded { configuration, log, alive, .. } = loaded;
+        Read { configuration, problems, troubles: Vec::new(), log, alive }
     }
 
-    /// Runs the environment setters; what is wrong with one is logged, and the others count.
-    async fn run_setters(&self) -> Vec<(OsString, OsString)> {
-        let mut env = Vec::new();
+    /// Runs the environment setters. Answers what they gave and why one of them failed; the others count.
+    async fn run_setters(&self) -> (Vec<(OsString, OsString)>, Vec<String>) {
+        let (mut env, mut troubles) = (Vec::new(), Vec::new());
         let setters = config::environment_setters(&options(&self.paths.config, Vec::new()));
         for setter in setters {
             let name = setter.display().to_string();
@@ -355,15 +464,27 @@ impl Configurations {
                         tracing::warn!("environment setter `{name}`: {warning}");
                     }
                 }
-                Ok(end) => tracing::warn!(
-                    "environment setter `{name}` failed ({:?}): {}",
-                    end.exit,
-                    monchero_core::text::clean(&end.stderr)
-                ),
-                Err(error) => tracing::warn!("environment setter `{name}`: {error}"),
+                Ok(end) => troubles.push(format!("environment setter `{name}` {}", setter_failed(&end))),
+                Err(error) => troubles.push(format!("environment setter `{name}`: {error}")),
             }
         }
-        env
+        (env, troubles)
+    }
+}
+
+/// How a setter failed.
+fn setter_failed(end: &RunEnd) -> String {
+    let how = match end.exit {
+        Exit::Status(status) => format!("failed with exit status {status}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        Exit::TimedOut => format!("took longer than {SETTER_TIMEOUT:?}"),
+        Exit::TooMuchOutput => "wrote too much".to_owned(),
+        Exit::Stuck { pid } => format!("hangs in the kernel as process {pid}"),
+    };
+    let said = monchero_core::text::clean(&end.stderr);
+    match said.lines().next() {
+        Some(line) => format!("{how}: {}", monchero_core::text::escape_controls(line)),
+        None => how,
     }
 }
 
@@ -408,7 +529,8 @@ impl Reloads {
     }
 
     async fn try_reload(&self) -> Result<ReloadSummary, Vec<String>> {
-        let Read { configuration, problems, log, alive } = self.configuration.read().await;
+        let Read { configuration, mut problems, troubles, log, alive } = self.configuration.read().await;
+        problems.extend(troubles);
         let gone = |error: monchero_engine::EngineGone| vec![error.to_string()];
         if let Some(first) = problems.first() {
             let line = configuration.problems.first().map_or_else(|| first.clone(), |problem| problem.line.clone());
@@ -431,23 +553,27 @@ impl Reloads {
     }
 }
 
-/// Tells systemd's watchdog that all is well, only while the engine makes progress (R60). The store watches its own thread: a disk that
+/// Tells systemd's watchdog that all is well, only while all loops make progress (R60). The store watches its own thread: a disk that
 /// hangs is told as trouble and must not cost the daemon's life (R28).
-async fn watch_engine(beat: Arc<AtomicU64>) {
+async fn watch_loops(beats: [(&'static str, Arc<AtomicU64>); 2]) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let share = limit / WATCHDOG_SHARE;
-    let mut last = beat.load(Ordering::Relaxed);
-    // An engine that has just begun has made no progress yet.
+    let mut last = beats.each_ref().map(|(_, beat)| beat.load(Ordering::Relaxed));
+    // A loop that has just begun has made no progress yet.
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + share, share);
     loop {
         ticks.tick().await;
-        let now = beat.load(Ordering::Relaxed);
-        if now == last {
-            tracing::error!("the engine makes no progress: the watchdog is not told that all is well");
-        } else {
+        let mut all_well = true;
+        for ((who, beat), last) in beats.iter().zip(&mut last) {
+            let before = std::mem::replace(last, beat.load(Ordering::Relaxed));
+            if before == *last {
+                tracing::error!("{who} makes no progress: the watchdog is not told that all is well");
+                all_well = false;
+            }
+        }
+        if all_well {
             tell_systemd(&[NotifyState::Watchdog]);
         }
-        last = now;
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use monchero_core::check::{CheckKind, Context};
 use monchero_core::items::{Field, Filter, Judge, Limit, Value};
+use monchero_core::mounts::{Mount, of_path};
 use monchero_core::quantity::{Unit, human};
 use monchero_core::text::escape_controls;
 use monchero_core::{CheckError, Invalid, Report, State, Thresholds, order};
@@ -20,7 +21,6 @@ use crate::blocking::{Blocking, NoAnswer};
 use crate::host;
 use crate::net::{Deadline, io_text};
 use crate::settings::OneOrMore;
-use mounts::Mount;
 use trend::Trends;
 
 const FIELDS: &[Field<'static>] = &[
@@ -185,7 +185,7 @@ impl Disk {
         let mounts = if needs_mounts { mounts? } else { mounts.unwrap_or_default() };
         let mut objects = Vec::new();
         for path in &paths.0 {
-            let (name, mount) = (path.to_string_lossy().into_owned(), mounts::of_path(mounts, path));
+            let (name, mount) = (path.to_string_lossy().into_owned(), of_path(mounts, path));
             if self.mounted && mount.is_none_or(|mount| Path::new(&mount.point) != path) {
                 report.find(State::Bad, format!("{name} is not a mount point"));
             } else {

@@ -4,9 +4,9 @@
 //! its YAML, errors, defaults, reference, schema and case runner follow from the struct.
 
 use monchero_core::check::Kind;
+use monchero_exec::blocking;
 
 mod base64;
-mod blocking;
 mod bus;
 mod counters;
 #[cfg(test)]

@@ -128,6 +128,7 @@ impl CheckKind for Plugin {
     const NAME: &'static str = "plugin";
     const EXAMPLE: &'static str =
         "{ command: /usr/lib/nagios/plugins/check_procs -w 250 -c 400, kill_grace: 5s, env: { LC_ALL: C.UTF-8 } }";
+    const TAKES_ENV: bool = true;
     const SHORT_FOR: Option<&'static str> = Some("command");
 
     fn validate(&mut self) -> Result<(), Invalid> {

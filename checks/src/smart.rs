@@ -108,6 +108,7 @@ impl CheckKind for Smart {
     const NAME: &'static str = "smart";
     const EXAMPLE: &'static str =
         "{ device: [/dev/sda, /dev/nvme0], warning: { reallocated: \"> 10\", temperature: 50 } }";
+    const TAKES_ENV: bool = true;
     const SHORT_FOR: Option<&'static str> = Some("device");
     const FIELDS: &'static [Field<'static>] = FIELDS;
 

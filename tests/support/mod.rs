@@ -1,6 +1,9 @@
 //! A daemon of one's own for a test: the real program on a temporary configuration, asked over its real socket.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part of these")]
 
+#[path = "../../crates/exec/tests/common/hung.rs"]
+pub(crate) mod hung;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;

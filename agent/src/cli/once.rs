@@ -46,12 +46,13 @@ pub(super) struct OnceArgs {
 /// Runs `monchero once`.
 pub(super) async fn once(paths: &Paths, screen: &Screen, args: OnceArgs) -> Ended {
     crate::daemon::leave_no_core();
-    // Environment setters that fail are logged.
     let (_log, _writing) =
         crate::logging::start().map_err(|error| Failed::new(format!("cannot start the log: {error}")))?;
     let options = monchero_exec::Options { helper: Some(PathBuf::from("/proc/self/exe")), ..Default::default() };
     let executor = Executor::start(&options).map_err(|error| Failed::new(error.to_string()))?;
-    let configuration = Configurations::new(paths.clone(), executor.clone()).read().await.configuration;
+    let read = Configurations::new(paths.clone(), executor.clone()).read().await;
+    read.troubles.iter().for_each(|trouble| tracing::warn!("{trouble}"));
+    let configuration = read.configuration;
     let checks = chosen(&configuration, &args.patterns)?;
     let mut found = run_all(&configuration, checks, Arc::new(executor.clone()), args.explain).await;
     executor.stop().await;

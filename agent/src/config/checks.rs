@@ -255,7 +255,7 @@ impl Loader<'_> {
             self.report_at(None, plan.settings.span, format!("there are more than {MAX_CHECKS} checks"), None);
             return;
         }
-        let general = self.general(&plan.name, layers);
+        let general = self.general(&plan, layers);
         let Settings {
             interval,
             retry_interval,
@@ -292,7 +292,7 @@ impl Loader<'_> {
             print.number(names.len() as u64);
             names.iter().for_each(|name| print.bytes(name.as_str().as_bytes()));
         }
-        print.number(self.env_print);
+        print.number(if plan.kind.takes_env { self.env_print } else { 0 });
         let definition = Definition {
             name: plan.name,
             kind: plan.kind.name,
@@ -312,7 +312,7 @@ impl Loader<'_> {
     }
 
     /// The general settings of a check after all layers.
-    fn general(&mut self, name: &Name, layers: [&Layer; 3]) -> Arc<Settings> {
+    fn general(&mut self, plan: &Plan, layers: [&Layer; 3]) -> Arc<Settings> {
         fn nearest<T>(layers: [&Layer; 3], get: impl Fn(&CheckSettings) -> Option<T>) -> Option<T> {
             layers.into_iter().find_map(|layer| get(&layer.settings))
         }
@@ -332,9 +332,9 @@ impl Loader<'_> {
             on_timeout: nearest(layers, |s| s.on_timeout).unwrap_or(State::Unknown),
             weight: nearest(layers, |s| s.weight).unwrap_or(1),
             labels: self.labels(layers),
-            depends_on: self.dependencies(name, layers),
+            depends_on: self.dependencies(&plan.name, layers),
             actions: actions.unwrap_or_else(|| self.pool.list(&[])),
-            env: Arc::clone(&self.env),
+            env: if plan.kind.takes_env { Arc::clone(&self.env) } else { Arc::default() },
         };
         self.pool.settings(settings)
     }

@@ -208,7 +208,7 @@ pub struct Settings {
     #[schemars(with = "Vec<PluginDirectory>")]
     pub plugin_directories: Option<Vec<PluginDirectory>>,
     /// A directory whose programs are run once at start and at reload, and print `MONCHERO_NAME=value` lines for the environment of all
-    /// checks. None by default.
+    /// programs that checks start. If one fails, a reload is refused; at a start the others count, and `self/config` says so. None by default.
     #[schemars(with = "String")]
     pub environment_setters: Option<PathBuf>,
     /// The checks by which this host knows whether it is cut off from the network. None by default: then every problem is told.

@@ -6,19 +6,15 @@ use std::time::Duration;
 
 use monchero_core::CheckError;
 use monchero_core::check::Context;
+use monchero_core::mounts::{self, Mount};
 
 use super::MOUNTS;
-use super::mounts::{self, Mount};
 use crate::host;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// The longest list that is kept for the next run, in bytes: some 400 mounts.
 const MAX_KEPT: usize = 64 * 1024;
-
-/// File systems whose `statvfs` only reads counters that the kernel has in memory. Those of other hosts and of programs wait for an answer;
-/// `vfat` counts on the disk, `xfs` (Linux 5.14 to 5.18) and older `btrfs` wait for others who wait for the disk, and `overlay` asks what is below it.
-const COUNTED: &[&str] = &["ext2", "ext3", "ext4", "tmpfs"];
 
 /// The last list: as long as its text is the same, it is not taken apart again.
 static LAST: Mutex<Option<Arc<List>>> = Mutex::new(None);
@@ -43,9 +39,8 @@ impl List {
     /// Whether `statvfs` of a path waits for nothing. The way to a mount point is held in memory, so only the file systems count that lie
     /// on it; the way to any other path may have to be read.
     pub(super) fn answers_at_once(&self, path: &Path) -> bool {
-        let is_counted = |mount: &Mount| COUNTED.contains(&mount.kind.as_str()) && !mount.has_project_quota;
         self.mounts.iter().any(|mount| path.as_os_str() == mount.point.as_str())
-            && self.mounts.iter().filter(|mount| mount.is_above(path)).all(is_counted)
+            && self.mounts.iter().filter(|mount| mount.is_above(path)).all(Mount::counts_in_memory)
     }
 }
 

@@ -1,9 +1,8 @@
-//! What `/proc/self/mountinfo` says, and which mounts hold data.
+//! Which mounts hold data.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
+use monchero_core::mounts::Mount;
 use monchero_core::order;
 
 /// Types of file systems that hold no data of their own, or none that can fill up: the kernel's own, those in memory, images that are
@@ -54,78 +53,16 @@ const WITHOUT_DATA: &[&str] = &[
     "udf",
 ];
 
-/// One line of `/proc/self/mountinfo`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mount {
-    /// Its mount point.
-    pub(super) point: String,
-    /// The type, such as `ext4`.
-    pub(super) kind: String,
-    /// What is mounted: a device, `server:/export`.
-    pub(super) device: String,
-    /// The options of the mount, such as `rw,noatime`.
-    pub(super) options: String,
-    /// Whether the file system itself is read-only, as it becomes after errors. What `statvfs` says is about the mount, and in the sandbox
-    /// of a service every mount is read-only.
-    pub(super) read_only: bool,
-    /// Whether projects have shares of it: then what is free may have to be looked up.
-    pub(super) has_project_quota: bool,
-    /// The numbers of the device.
-    number: String,
-    /// Which directory of the file system is mounted.
-    root: String,
-}
-
-impl Mount {
-    /// Reads a line (`proc_pid_mountinfo(5)`): six words, any number of optional ones, a `-`, the type, what is mounted and the
-    /// options of the file system. Blanks, tabs,
-    /// newlines and backslashes within a word are written as octal numbers.
-    fn parse(line: &str) -> Option<Self> {
-        let (before, behind) = line.split_once(" - ")?;
-        let mut words = before.split(' ').skip(2);
-        let mut word = || words.next().map(unescape);
-        let (number, root, point, options) = (word()?, word()?, word()?, word()?);
-        let mut words = behind.split(' ').map(unescape);
-        let (kind, device) = (words.next()?, words.next().unwrap_or_default());
-        let own = words.next().unwrap_or_default();
-        let has = |is: fn(&str) -> bool| own.split(',').any(is);
-        let read_only = has(|option| option == "ro");
-        // `prjquota`, `pquota`, `pqnoenforce`, `prjjquota=..`.
-        let has_project_quota = has(|option| option.starts_with("prj") || option.starts_with("pq"));
-        Some(Self { point, kind, device, options, read_only, has_project_quota, number, root })
-    }
-
-    /// Whether a path stands on it or below its mount point, as far as their texts tell. Both are written without needless slashes: to compare
-    /// them part by part, as paths, costs more than to read the list.
-    pub(super) fn is_above(&self, path: &Path) -> bool {
-        let rest = path.as_os_str().as_bytes().strip_prefix(self.point.as_bytes());
-        self.point == "/" || rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-    }
-
-    fn holds_data(&self) -> bool {
-        // The root of a container or of a live system is what it has.
-        self.point == "/" && self.kind != "rootfs" || !WITHOUT_DATA.contains(&self.kind.as_str())
-    }
-}
-
-fn unescape(word: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")].into_iter().fold(
-        word.to_owned(),
-        |word, (written, meant)| if word.contains(written) { word.replace(written, meant) } else { word },
-    )
-}
-
-/// All mounts that can be seen: where several stand above each other on one mount point, the last one.
-pub(super) fn all(mountinfo: &str) -> Vec<Mount> {
-    let mounts = mountinfo.lines().filter_map(Mount::parse).map(|mount| (mount.point.clone(), mount));
-    order::tree::<BTreeMap<_, _>, _>(mounts).into_values().collect()
+fn holds_data(mount: &Mount) -> bool {
+    // The root of a container or of a live system is what it has.
+    mount.point == "/" && mount.kind != "rootfs" || !WITHOUT_DATA.contains(&mount.kind.as_str())
 }
 
 /// The mounts that hold data; of several of one device the one that shows its root or, failing that, has the shortest mount point.
 pub(super) fn with_data(mounts: &[Mount]) -> Vec<&Mount> {
     let mut best: BTreeMap<&str, &Mount> = BTreeMap::new();
     let rank = |mount: &Mount| (mount.root != "/", mount.point.len());
-    for mount in mounts.iter().filter(|mount| mount.holds_data()) {
+    for mount in mounts.iter().filter(|mount| holds_data(mount)) {
         match best.get(mount.number.as_str()) {
             Some(other) if rank(other) <= rank(mount) => {}
             _ => {
@@ -138,16 +75,13 @@ pub(super) fn with_data(mounts: &[Mount]) -> Vec<&Mount> {
     mounts
 }
 
-/// The mount on which a path stands, as far as its text tells.
-pub(super) fn of_path<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
-    mounts.iter().filter(|mount| mount.is_above(path)).max_by_key(|mount| mount.point.len())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use monchero_core::mounts::{all, of_path};
+    use std::path::Path;
 
     const TEXT: &str = "\
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
@@ -206,7 +140,7 @@ mod tests {
                 assert!(Path::new("/srv/bound/x").starts_with(&mount.point));
             }
             let data = with_data(&mounts);
-            assert!(data.len() <= count && data.iter().all(|mount| mount.holds_data()));
+            assert!(data.len() <= count && data.iter().all(|mount| holds_data(mount)));
         });
     }
 

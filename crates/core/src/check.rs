@@ -190,6 +190,10 @@ pub trait CheckKind: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Where it looks, for those who ask whether it needs the network.
     const LOOKS: Looks = Looks::Here;
 
+    /// Whether its runs start programs that get what environment setters gave ([`Context::env`]). To others it is not shown, so that it
+    /// may change without them.
+    const TAKES_ENV: bool = false;
+
     /// Judges what serde cannot: names of fields, ranges that contradict each other, texts that must compile.
     fn validate(&mut self) -> Result<(), Invalid> {
         Ok(())
@@ -256,6 +260,8 @@ pub struct Kind {
     pub fields: &'static [Field<'static>],
     /// Where it looks.
     pub looks: Looks,
+    /// Whether its runs get what environment setters gave.
+    pub takes_env: bool,
     build: Build,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -269,6 +275,7 @@ impl Kind {
             short_for: T::SHORT_FOR,
             fields: T::FIELDS,
             looks: T::LOOKS,
+            takes_env: T::TAKES_ENV,
             build: |node, secrets| {
                 let secrets = Recorder::new(secrets);
                 let mut settings: T = node.read(T::SHORT_FOR, &secrets)?;

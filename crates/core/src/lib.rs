@@ -14,6 +14,7 @@ pub mod incident;
 pub mod items;
 pub mod mask;
 pub mod metric;
+pub mod mounts;
 pub mod nagios;
 pub mod name;
 pub mod node;

@@ -18,6 +18,7 @@ use crate::engine::{Effect, Engine};
 use crate::entry::{Id, Phase, SELF_KIND};
 use crate::handle::{Command, Heard, Refusal};
 use crate::runs::Waiter;
+use crate::selfcheck::ALIVE;
 use crate::view::{Detail, Snapshot, TargetView};
 
 impl Engine {
@@ -128,6 +129,11 @@ impl Engine {
         };
         if entry.row.parent.is_some() {
             return Ok(self.runner(id));
+        }
+        if name.as_str() == ALIVE {
+            return Err(Refusal::Senseless(format!(
+                "`{name}` is not run: it tells how the last sign of life was taken"
+            )));
         }
         if entry.is_scheduled() || entry.definition.kind == SELF_KIND {
             return Ok(id);

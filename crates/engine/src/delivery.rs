@@ -53,6 +53,11 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
+    /// To whom it goes.
+    pub(crate) fn target(&self) -> &Name {
+        &self.target.name
+    }
+
     /// A bulletin.
     pub(crate) fn post(target: Arc<ActionDefinition>, message: Message, post: Post, summary: Option<Unmade>) -> Self {
         Self { target, notices: Vec::new(), message, drill: None, post: Some(post), summary }

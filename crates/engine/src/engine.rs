@@ -366,6 +366,7 @@ impl Engine {
             return;
         }
         self.next_persist = now + PERSIST;
+        self.give_up_lost_runs(now);
         self.persist_dirty();
     }
 
@@ -405,11 +406,26 @@ impl Engine {
         }
     }
 
-    /// While stopping nothing new goes out, but what ended is written.
+    /// While stopping nothing new goes out, but what ended is written, and who said something that is on disk by now is told so.
     fn settle_last_turn(&mut self) {
         let ticket = self.committed.borrow_and_update().ticket;
-        self.pending.retain(|(wanted, _)| *wanted > ticket);
-        self.effects.clear();
+        let mut dropped = std::mem::take(&mut self.effects);
+        while self.pending.front().is_some_and(|(wanted, _)| *wanted <= ticket) {
+            dropped.extend(self.pending.pop_front().into_iter().flat_map(|(_, effects)| effects));
+        }
+        for effect in dropped {
+            match effect {
+                // Who went away needs no answer.
+                Effect::Heard(answer, result) => drop(answer.send(Ok(*result))),
+                // It goes out after the next start, so nobody waits for its end now.
+                Effect::Deliver(delivery) => {
+                    if let Some(worker) = self.outbox.worker(delivery.target()) {
+                        worker.in_flight = false;
+                    }
+                }
+                Effect::Publish(_) | Effect::Script(_) => {}
+            }
+        }
         if !self.records.is_empty() {
             self.journal.write(std::mem::take(&mut self.records), Urgency::Now);
         }

@@ -47,7 +47,7 @@ pub(crate) struct Running {
     pub(crate) young: bool,
     /// Whether the whole daemon stood still meanwhile: its timeout proves nothing (R19).
     pub(crate) frozen: bool,
-    /// Whether a signal came meanwhile: it judges what is no longer so.
+    /// Whether a signal came meanwhile, or the run was given up: it judges what is no longer so.
     pub(crate) overtaken: bool,
 }
 
@@ -80,8 +80,8 @@ pub(crate) struct Entry {
     pub(crate) phase: Phase,
     /// What the next run is to know.
     pub(crate) memory: Option<Arc<str>>,
-    /// A process of it that cannot be ended: no further run until it is gone (R6).
-    pub(crate) stuck: Option<i32>,
+    /// A process of it that cannot be ended, and since when: no further run until it is gone (R6).
+    pub(crate) stuck: Option<(i32, Timestamp)>,
     /// Whether something changed that is not in the store yet.
     pub(crate) dirty: bool,
     /// Whether a notice waits for a recheck of this check or of one that it depends on.

@@ -1,7 +1,7 @@
 //! What the engine needs of the store: to write batches without waiting, and to learn how far they are on disk.
 
 use monchero_core::summary::Tally;
-use monchero_store::{Committed, Record, Urgency};
+use monchero_store::{Committed, Counters, Record, Urgency};
 use tokio::sync::watch;
 
 /// Takes batches of records in order. The store implements it; scenario tests use one in memory that follows the paused clock.
@@ -14,6 +14,11 @@ pub trait Journal: Send + Sync {
 
     /// Shows a tally what happened in its period. Blocks while the disk is read; the error is for a person.
     fn tally(&self, tally: &mut Tally) -> Result<(), String>;
+
+    /// How much it wrote and left out since it was opened, for `self/store`.
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
 
     /// What was mended or lost since it was opened, for `self/store`.
     fn losses(&self) -> Vec<String> {
@@ -32,6 +37,10 @@ impl Journal for monchero_store::Store {
 
     fn tally(&self, tally: &mut Tally) -> Result<(), String> {
         self.reader().tally(tally).map_err(|error| error.to_string())
+    }
+
+    fn counters(&self) -> Counters {
+        Self::counters(self)
     }
 
     fn losses(&self) -> Vec<String> {

@@ -26,6 +26,8 @@ pub(crate) const RUN_ENDS: usize = 1_024;
 const YOUNG: Duration = Duration::from_millis(100);
 /// A definition's timeout is kept by the check or by `exec`; if both fail, the run is dropped this much later (promise 1).
 const BACKSTOP: Duration = Duration::from_millis(2_900);
+/// If not even that comes, since the thread of the runs itself hangs, the engine gives the run up this long after its timeout.
+const LOST: Duration = Duration::from_secs(5);
 /// What is due this soon starts now, together with what is due: one wake for all of them. Far below what a schedule promises (10 ms).
 const TOGETHER: Duration = Duration::from_millis(5);
 /// A loop that wakes this much too late was stopped or frozen as a whole (SIGSTOP, a paused virtual machine).
@@ -163,8 +165,12 @@ impl Engine {
         self.note_gap("the daemon stood still", gap);
         let host = Arc::clone(&self.host);
         let mut overdue = Vec::new();
-        while let Some((_, index, place)) = self.schedule.pop_due(now) {
-            if let Some(entry) = self.entries.at(index).filter(|entry| entry.place == place) {
+        while let Some((due, index, place)) = self.schedule.pop_due(now) {
+            if let Some(entry) = self.entries.at_mut(index).filter(|entry| entry.place == place) {
+                // One of them is made up for.
+                let (_, passed) = entry.grid.next_after(due, now);
+                self.runs.skipped += passed;
+                entry.row_mut().skipped += passed;
                 let offset = splay(&host, entry.row.name.as_str(), entry.interval);
                 overdue.push((Id { index, life: entry.life }, now + offset));
             }
@@ -191,6 +197,15 @@ impl Engine {
             .map(|(name, id, entry)| (id, now + splay(&self.host, name.as_str(), entry.interval)))
             .collect();
         for (id, due) in overdue {
+            if let Some(entry) = self.entries.get_mut(id) {
+                let late =
+                    entry.row.next_check.map(|next| Duration::try_from(wall.duration_since(next)).unwrap_or_default());
+                // One of them is made up for.
+                let passed = late.unwrap_or_default().as_nanos() / entry.interval.as_nanos().max(1);
+                let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+                self.runs.skipped = self.runs.skipped.saturating_add(passed);
+                entry.row_mut().skipped = entry.row.skipped.saturating_add(passed);
+            }
             self.schedule_at(id, due, now);
         }
     }
@@ -274,13 +289,16 @@ impl Engine {
 
     fn start(&mut self, id: Id, due: Instant, weight: usize, now: Instant) {
         let Some(entry) = self.entries.get_mut(id) else { return };
-        if let Some(pid) = entry.stuck {
+        if let Some((pid, since)) = entry.stuck {
             if self.spawner.still_stuck(pid) {
                 entry.phase = Phase::Idle;
                 self.runs.skipped += 1;
                 entry.row_mut().skipped += 1;
+                let since = self.shown(since);
                 self.answer_waiters(id, || {
-                    Err(Refusal::Senseless(format!("process {pid} of its last run still hangs in the kernel")))
+                    Err(Refusal::Senseless(format!(
+                        "process {pid} of its last run hangs in the kernel since {since}, and a second one is not started"
+                    )))
                 });
                 return;
             }
@@ -316,7 +334,7 @@ impl Engine {
     }
 
     /// Takes the end of a run: judges it, unless it proves nothing.
-    pub(crate) fn run_ended(&mut self, end: RunEnd, now: Instant) {
+    pub(crate) fn run_ended(&mut self, mut end: RunEnd, now: Instant) {
         let Some(entry) = self.entries.get_mut(end.id) else { return };
         let Phase::Running(running) = &entry.phase else { return };
         if running.started != end.started {
@@ -328,14 +346,21 @@ impl Engine {
         if end.panicked {
             self.runs.panics += 1;
         }
-        let Some(entry) = self.entries.get_mut(end.id) else { return };
         if let Err(CheckError::Stuck(pid)) = end.answer {
-            entry.stuck = Some(pid);
+            let at = self.clock.now();
+            let since = self.shown(at);
+            if let Some(entry) = self.entries.get_mut(end.id) {
+                entry.stuck = Some((pid, at));
+            }
+            end.answer = Err(CheckError::Unable(format!(
+                "stuck: process {pid} hangs in the kernel (state D) since {since} and cannot be ended; no second one is started"
+            )));
         }
         if proves_nothing {
             self.request_run(end.id, now);
             return;
         }
+        let Some(entry) = self.entries.get(end.id) else { return };
         let duration = end.ended.saturating_duration_since(end.started);
         let (name, on_timeout) = (entry.row.name.clone(), entry.definition.on_timeout);
         let at = self.clock.before(now.saturating_duration_since(end.ended));
@@ -343,6 +368,43 @@ impl Engine {
             Some(result) => self.take_result(end.id, result, Origin::Run, now),
             None => self.answer_waiters(end.id, || Err(Refusal::Senseless("the run was called off".to_owned()))),
         }
+    }
+
+    /// Gives up runs whose thread keeps no time any more (R24). Such a check does not run again before the thread has come back.
+    pub(crate) fn give_up_lost_runs(&mut self, now: Instant) {
+        let is_lost = |running: &Running, timeout: Duration| {
+            !running.overtaken && !running.frozen && now.saturating_duration_since(running.started) > timeout + LOST
+        };
+        let mut lost = Vec::new();
+        for (_, id) in self.entries.names() {
+            let Some(entry) = self.entries.get(id) else { continue };
+            if matches!(&entry.phase, Phase::Running(running) if is_lost(running, entry.definition.timeout)) {
+                lost.push(id);
+            }
+        }
+        for id in lost {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let Phase::Running(running) = &mut entry.phase else { continue };
+            running.overtaken = true;
+            let duration = now.saturating_duration_since(running.started);
+            let timeout = monchero_core::duration::human(entry.definition.timeout);
+            let name = entry.row.name.clone();
+            tracing::error!(check = %name, "its run does not end: the thread on which checks run hangs");
+            let why = format!(
+                "the run did not end with its timeout of {timeout}: the thread on which checks run hangs in the kernel, and the check is not \
+                 run again before that comes back; if it does not, restart monchero"
+            );
+            let answer = Err(CheckError::Unable(why));
+            let result = CheckResult::new(name, self.wall(), duration, answer, State::Unknown);
+            if let Some(result) = result {
+                // No further run could confirm it.
+                self.take_result(id, CheckResult { proven: true, ..result }, Origin::Word, now);
+            }
+        }
+    }
+
+    fn shown(&self, at: Timestamp) -> String {
+        at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
     }
 
     /// The entry no longer runs: its place is free.

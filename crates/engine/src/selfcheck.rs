@@ -176,6 +176,35 @@ impl Engine {
             report.find(State::Warning, trouble.clone());
         }
         report.find(State::Okay, "state and history are on disk");
+        let counters = self.journal().counters();
+        if counters.evicted > 0 {
+            let rows = counters.evicted;
+            report.find(
+                State::Okay,
+                format!("{rows} rows of history went early, since the database has its largest size"),
+            );
+        }
+        if counters.refused > 0 {
+            let values = counters.refused;
+            report.find(
+                State::Okay,
+                format!("{values} values of metrics were left out: no numbers, or of too many series"),
+            );
+        }
+        for (label, value, unit) in [
+            ("size", counters.bytes as f64, Unit::BYTES),
+            ("waiting", counters.queued_bytes as f64, Unit::BYTES),
+            ("commits", counters.commits as f64, Unit::COUNTER),
+            ("commits_failed", counters.failures as f64, Unit::COUNTER),
+            ("rows", counters.rows as f64, Unit::COUNTER),
+            ("dropped", counters.dropped as f64, Unit::COUNTER),
+            ("left_out", counters.refused as f64, Unit::COUNTER),
+            ("evicted", counters.evicted as f64, Unit::COUNTER),
+            ("last_commit", counters.last_commit.as_secs_f64(), Unit::SECONDS),
+            ("slowest_commit", counters.slowest_commit.as_secs_f64(), Unit::SECONDS),
+        ] {
+            report.metrics.push(Metric::new(label, value, unit));
+        }
         report
     }
 

@@ -28,6 +28,12 @@ const BUSY_TRIES: u32 = 20;
 /// How long is waited before that. Together 0.2 s: a package manager renames a finished file, only an editor or `cp` in place gets here.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often a start is tried again when the kernel has no process or no memory to give (EAGAIN, ENOMEM); after a pause that doubles,
+/// together 1.6 s. Whoever needs longer is tried with the next slot.
+const FULL_TRIES: u32 = 5;
+/// The first of those pauses.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
 /// What every start needs of the daemon.
 pub(crate) struct Base {
     /// `/dev/null`, open once.
@@ -50,6 +56,34 @@ pub(crate) struct Started {
     pub input: Option<Input>,
 }
 
+/// Our ends of a program's pipes.
+struct Pipes {
+    stdout: Output,
+    stderr: Output,
+    input: Option<Input>,
+}
+
+/// A program that was started and that no event loop watches yet.
+pub(crate) struct Born {
+    pub child: Child,
+    pipes: Pipes,
+    /// For what goes wrong later.
+    path: PathBuf,
+}
+
+/// Why a program was not started.
+pub(crate) enum Failure {
+    Error(RunError),
+    /// It stands on this mount, which may never answer: it is to be started [`apart`](crate::apart).
+    Foreign(PathBuf),
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self::Error(error)
+    }
+}
+
 /// Starts a program, with nothing but what its definition says: an environment of its own, three descriptors, a process group.
 ///
 /// The standard library takes the `posix_spawn` path for all of this (an absolute path, no user, no hook), which costs the same
@@ -58,38 +92,108 @@ pub(crate) async fn start(
     base: &Base,
     program: &mut Program,
     mark: &str,
+    foreign: &[OsString],
     began: impl FnOnce(&Child),
-) -> Result<Started, RunError> {
-    let stdin = program.stdin.take();
-    let name = program.argv.first().cloned().unwrap_or_default();
-    let failed = |why: String| RunError::Start { program: name.to_string_lossy().into_owned(), why };
-    let path = trust::resolve(Path::new(&name)).map_err(|error| failed(error.to_string()))?;
-    let user = other_user(program).map_err(failed)?;
-    if !program.allow_insecure_path {
-        trust::verify_for(&path, user.as_ref().map(|(_, user)| user.uid)).map_err(|error| match error {
-            TrustError::Refused { .. } => RunError::Untrusted(error.to_string()),
-            TrustError::Unusable(why) => failed(why),
-        })?;
-    }
-    let mut command = command(base, program, &path, user.as_ref(), mark).map_err(failed)?;
-    let pipes = |error: Errno| failed(explain(&io::Error::from(error), &path, program));
-    let (stdout, theirs) = Output::new(program.max_output).map_err(pipes)?;
-    command.stdout(Stdio::from(theirs));
-    let (stderr, theirs) = Output::new(MAX_STDERR).map_err(pipes)?;
-    command.stderr(Stdio::from(theirs));
-    let input = if let Some(bytes) = stdin {
-        let (input, theirs) = Input::new(bytes).map_err(pipes)?;
-        command.stdin(Stdio::from(theirs));
-        Some(input)
-    } else {
-        let null = base.null.try_clone().map_err(|error| failed(explain(&error, &path, program)))?;
-        command.stdin(Stdio::from(null));
-        None
+) -> Result<Started, Failure> {
+    let (mut command, path) = prepare(base, program, mark, foreign)?;
+    let pipes = connect(&mut command, base, program, &path)?;
+    let mut tries = 0;
+    let child = loop {
+        match spawn(&mut command) {
+            Ok(child) => break child,
+            Err(error) => match try_again(&error, tries, program.timeout) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(failed(program, explain(&error, &path, program)).into()),
+            },
+        }
+        tries += 1;
     };
-    let child = spawn(&mut command).await.map_err(|error| failed(explain(&error, &path, program)))?;
+    began(&child);
     // The other ends of the pipes are closed with it: the program alone holds them now.
     drop(command);
-    watch(child, began, stdout, stderr, input).map_err(|error| failed(explain(&error, &path, program)))
+    Ok(watch(Born { child, pipes, path }, program)?)
+}
+
+/// As [`start`], on a thread that may wait.
+pub(crate) fn start_waiting(
+    base: &Base,
+    mut program: Program,
+    mark: &str,
+    began: impl FnOnce(&Child),
+) -> Result<Born, RunError> {
+    let (mut command, path) = prepare(base, &program, mark, &[]).map_err(|failure| match failure {
+        Failure::Error(error) => error,
+        Failure::Foreign(mount) => failed(&program, format!("it leads onto `{}`", mount.display())),
+    })?;
+    let pipes = connect(&mut command, base, &mut program, &path)?;
+    let mut tries = 0;
+    let child = loop {
+        match spawn(&mut command) {
+            Ok(child) => break child,
+            Err(error) => match try_again(&error, tries, program.timeout) {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(failed(&program, explain(&error, &path, &program))),
+            },
+        }
+        tries += 1;
+    };
+    began(&child);
+    Ok(Born { child, pipes, path })
+}
+
+/// Looks at the program and at all that its start needs, except on `foreign` mounts.
+fn prepare(base: &Base, program: &Program, mark: &str, foreign: &[OsString]) -> Result<(Command, PathBuf), Failure> {
+    let name = program.argv.first().map_or(Path::new(""), Path::new);
+    let why = |error: TrustError| match error {
+        TrustError::Refused { .. } => Failure::Error(RunError::Untrusted(error.to_string())),
+        TrustError::Unusable(why) => Failure::Error(failed(program, why)),
+        TrustError::Foreign(mount) => Failure::Foreign(mount),
+    };
+    let path = trust::resolve_off(name, foreign).map_err(why)?;
+    let user = other_user(program).map_err(|why| failed(program, why))?;
+    if program.allow_insecure_path {
+        trust::stay_off(&path, foreign).map_err(why)?;
+    } else {
+        trust::verify_for(&path, user.as_ref().map(|(_, user)| user.uid), foreign).map_err(why)?;
+    }
+    if let Some(directory) = &program.directory {
+        trust::stay_off(directory, foreign).map_err(why)?;
+    }
+    if !foreign.is_empty()
+        && let Some(interpreter) = interpreter(&path)
+    {
+        trust::stay_off(Path::new(&interpreter), foreign).map_err(why)?;
+    }
+    let command = command(base, program, &path, user.as_ref(), mark).map_err(|why| failed(program, why))?;
+    Ok((command, path))
+}
+
+/// Gives the program its three descriptors.
+fn connect(command: &mut Command, base: &Base, program: &mut Program, path: &Path) -> Result<Pipes, RunError> {
+    let stdin = program.stdin.take();
+    let connected = || {
+        let (stdout, theirs) = Output::new(program.max_output)?;
+        command.stdout(Stdio::from(theirs));
+        let (stderr, theirs) = Output::new(MAX_STDERR)?;
+        command.stderr(Stdio::from(theirs));
+        let input = if let Some(bytes) = stdin {
+            let (input, theirs) = Input::new(bytes)?;
+            command.stdin(Stdio::from(theirs));
+            Some(input)
+        } else {
+            command.stdin(Stdio::from(base.null.try_clone()?));
+            None
+        };
+        io::Result::Ok(Pipes { stdout, stderr, input })
+    };
+    let connected = connected();
+    connected.map_err(|error| failed(program, explain(&error, path, program)))
+}
+
+/// The error of a program that could not be started.
+pub(crate) fn failed(program: &Program, why: String) -> RunError {
+    let name = program.argv.first().map(|name| name.to_string_lossy().into_owned());
+    RunError::Start { program: name.unwrap_or_default(), why }
 }
 
 /// The user that the program is to run as, if that is not ours.
@@ -138,42 +242,42 @@ fn command(
     Ok(command)
 }
 
-async fn spawn(command: &mut Command) -> io::Result<Child> {
-    let mut tries = 0;
-    loop {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
-        let spawned = command.spawn();
-        match spawned {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {
-                tries += 1;
-                tokio::time::sleep(BUSY_PAUSE).await;
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
+}
+
+/// How long to wait before a start is tried again; nothing if that is no use. What passes by itself is that somebody writes to the program, and
+/// that there are too many processes (R17).
+fn try_again(error: &io::Error, tries: u32, timeout: Duration) -> Option<Duration> {
+    match Errno::from_io_error(error) {
+        Some(Errno::TXTBSY) => (tries < BUSY_TRIES).then_some(BUSY_PAUSE),
+        Some(Errno::AGAIN | Errno::NOMEM) => {
+            if tries == 0 {
+                tracing::warn!("no further program can be started ({error}): starts are tried again, ever more slowly");
             }
-            other => return other,
+            // All pauses so far are together as long as this one.
+            let pause = FULL_PAUSE * 2_u32.pow(tries.min(FULL_TRIES));
+            (tries < FULL_TRIES && pause * 2 < timeout).then_some(pause)
         }
+        _ => None,
     }
 }
 
-fn watch(
-    mut child: Child,
-    began: impl FnOnce(&Child),
-    stdout: Output,
-    stderr: Output,
-    input: Option<Input>,
-) -> io::Result<Started> {
+/// Makes the event loop watch a program.
+pub(crate) fn watch(born: Born, program: &Program) -> Result<Started, RunError> {
+    let Born { mut child, pipes: Pipes { stdout, stderr, input }, path } = born;
     let pid = Pid::from_child(&child);
     let exit = pidfd_open(pid, PidfdFlags::empty())
         .map_err(io::Error::from)
         .and_then(|pidfd| watched(pidfd, Interest::READABLE));
     match exit {
-        Ok(exit) => {
-            began(&child);
-            Ok(Started { pid, exit, stdout, stderr, input: input.and_then(Input::feed), child })
-        }
+        Ok(exit) => Ok(Started { pid, exit, stdout, stderr, input: input.and_then(Input::feed), child }),
         Err(error) => {
             // It cannot be watched (no descriptor is left), so it must not run. It has had no time to get anywhere.
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = child.wait();
-            Err(error)
+            Err(failed(program, explain(&error, &path, program)))
         }
     }
 }
@@ -260,4 +364,27 @@ fn interpreter(path: &Path) -> Option<String> {
     let line = String::from_utf8_lossy(line);
     let line = line.trim_start_matches([' ', '\t']);
     Some(line.split([' ', '\t']).next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_tried_again_ever_more_slowly_and_not_for_ever() {
+        let pauses = |errno: Errno, timeout: Duration| -> Vec<Duration> {
+            (0..100).map_while(|tries| try_again(&io::Error::from(errno), tries, timeout)).collect()
+        };
+        let minute = Duration::from_secs(60);
+        for errno in [Errno::AGAIN, Errno::NOMEM] {
+            assert_eq!(pauses(errno, minute), [50, 100, 200, 400, 800].map(Duration::from_millis));
+            assert_eq!(
+                pauses(errno, Duration::from_millis(500)),
+                [50, 100, 200].map(Duration::from_millis),
+                "within the timeout"
+            );
+        }
+        assert_eq!(pauses(Errno::TXTBSY, minute).len(), 20);
+        assert!(pauses(Errno::NOENT, minute).is_empty());
+    }
 }

@@ -17,12 +17,13 @@ use tokio::time::MissedTickBehavior;
 
 use crate::command::Base;
 use crate::containment::{Containment, RunId};
+use crate::mounts::{Foreign, Mounts};
 use crate::run::{Answer, run};
 use crate::{guard, proc, users};
 
 /// How many programs can wait for the thread to start them. Whoever asks beyond that waits; a second's worth of starts fits.
 const QUEUE: usize = 1024;
-/// How often orphans are looked at though no run ends, to reap those that may live on when they end.
+/// How often orphans are looked at though no run ends, to reap those that may live on when they end; and whether mounts have changed.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// How an executor works.
@@ -84,7 +85,10 @@ pub(crate) struct Host {
     /// Whether programs have to be told that the kernel may kill them first (R61).
     pub exposes_programs: bool,
     book: Mutex<Containment>,
+    mounts: Mutex<Mounts>,
     stuck: Mutex<HashSet<i32>>,
+    /// Grows as long as the thread makes progress.
+    beat: Arc<AtomicU64>,
     next: AtomicU64,
     runs: AtomicU64,
     running: AtomicUsize,
@@ -129,12 +133,15 @@ impl Host {
         let null = File::options().read(true).open("/dev/null").map_err(StartError::io("open `/dev/null`"))?;
         let book = Containment::new(instance.clone(), options.scan)
             .map_err(StartError::io("read the list of our children"))?;
+        let mounts = Mounts::read().map_err(StartError::io("read the list of mounts"))?;
         Ok(Self {
             instance,
             base: Base { null, home: users::home_of(geteuid().as_raw()).into(), helper: options.helper.clone() },
             exposes_programs: proc::is_spared_by_oom(),
             book: Mutex::new(book),
+            mounts: Mutex::new(mounts),
             stuck: Mutex::default(),
+            beat: Arc::default(),
             next: AtomicU64::new(1),
             runs: AtomicU64::default(),
             running: AtomicUsize::default(),
@@ -155,6 +162,15 @@ impl Host {
     /// The processes that could not be ended.
     pub(crate) fn stuck(&self) -> MutexGuard<'_, HashSet<i32>> {
         self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mounts on which the thread that starts programs looks at nothing.
+    pub(crate) fn foreign(&self) -> Foreign {
+        self.mounts().foreign()
+    }
+
+    fn mounts(&self) -> MutexGuard<'_, Mounts> {
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn next_id(&self) -> RunId {
@@ -248,8 +264,14 @@ impl Executor {
         self.runtime.clone()
     }
 
+    /// Grows at least once a second as long as the thread that starts programs makes progress: the watchdog looks at it (R60).
+    pub fn beat(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.host.beat)
+    }
+
     /// Calls all runs off, those that wait included: what runs is killed at once and the answer is [`RunError::Cancelled`]. Ends when
-    /// nothing of them is left, or after five seconds if something hangs in the kernel. The executor runs nothing afterwards.
+    /// nothing of them is left, or after five seconds if something hangs in the kernel; never if the thread itself does, so whoever waits has
+    /// to have a patience of their own. The executor runs nothing afterwards.
     pub async fn stop(&self) {
         self.host.stopping.raise();
         self.host.idle().await;
@@ -297,7 +319,11 @@ async fn serve(host: Arc<Host>, mut queue: mpsc::Receiver<Request>) {
     loop {
         tokio::select! {
             biased;
-            _ = look_around.tick() => host.book().look_around(),
+            _ = look_around.tick() => {
+                host.beat.fetch_add(1, Ordering::Relaxed);
+                host.book().look_around();
+                host.mounts().look_around();
+            }
             request = queue.recv() => match request {
                 Some(Request { program, answer }) => {
                     host.running.fetch_add(1, Ordering::SeqCst);

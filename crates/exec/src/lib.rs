@@ -13,16 +13,22 @@
 //! - A tiny *guard* process outlives the daemon for a moment: when the daemon is killed, it ends what the daemon's programs
 //!   left, found by the mark `MONCHERO_RUN` in their environment.
 //!
+//! What stands on a file system that may never answer (NFS, FUSE ..) is looked at and started on a throw-away thread: the kernel keeps
+//! the thread that starts a program until the program's file and directory were reached.
+//!
 //! A program of the daemon's package has to hand two hidden subcommands to this crate before it does anything else, `guard` to
 //! [`guard_main`] and `exec-as` to [`exec_as_main`], and to name itself in [`Options::helper`].
 //!
 //! Limits that safe code cannot lift: blocked and ignored signals, and descriptors without close-on-exec, that the daemon was
 //! itself started with reach its programs too (SIGPIPE excepted). [`Executor::start`] warns about them; systemd starts services without any.
 
+mod apart;
+pub mod blocking;
 mod command;
 mod containment;
 mod executor;
 mod guard;
+mod mounts;
 mod output;
 mod proc;
 mod run;

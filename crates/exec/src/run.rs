@@ -13,7 +13,8 @@ use rustix::process::{Signal, kill_process_group};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::command::{self, Started};
+use crate::apart::{self, Coming, Unborn};
+use crate::command::{self, Failure, Started, failed};
 use crate::containment::{RunId, mark};
 use crate::executor::Host;
 use crate::output::Input;
@@ -63,22 +64,44 @@ pub(crate) async fn run(host: Arc<Host>, mut program: Program, mut answer: Answe
     let began = Instant::now();
     let background = program.allow_background;
     let mark = mark(&host.instance, id, background);
-    let started = command::start(&host.base, &mut program, &mark, |child| {
+    let foreign = host.foreign();
+    let started = command::start(&host.base, &mut program, &mark, &foreign, |child| {
         host.book().begin(id, i32::try_from(child.id()).unwrap_or_default(), background);
     });
     let started = match started.await {
-        Ok(started) => started,
-        Err(error) => {
-            host.ended(0, false);
-            let _ = answer.send(Err(error));
-            return;
+        Err(Failure::Foreign(mount)) => {
+            let until = began + program.timeout.min(LONGEST);
+            let called_off = called_off(&host, &mut answer);
+            match apart::start(&host, id, &program, mark, &mount, until, called_off).await {
+                Ok(born) => command::watch(born, &program),
+                Err(Unborn { error, coming: None }) => Err(error),
+                Err(Unborn { error, coming: Some(coming) }) => {
+                    host.ended(0, matches!(error, RunError::Cancelled));
+                    let _ = answer.send(Err(error));
+                    return end_late(host, id, program, coming).await;
+                }
+            }
         }
+        Err(Failure::Error(error)) => Err(error),
+        Ok(started) => Ok(started),
     };
-    let mut run =
-        Run { host, id, program, began, started, exited: false, killed: HashSet::new(), stuck: None, over: false };
-    let result = run.supervise(&mut answer).await;
-    run.host.ended(run.killed.len(), matches!(result, Err(RunError::Cancelled)));
-    let _ = answer.send(result);
+    let error = match started {
+        Ok(started) => return Run::new(host, id, program, began, started).live(answer).await,
+        Err(error) => error,
+    };
+    // It may have been there for a moment.
+    host.book().end(id);
+    host.ended(0, false);
+    let _ = answer.send(Err(error));
+}
+
+/// Ends a program that began when its run was over.
+async fn end_late(host: Arc<Host>, id: RunId, program: Program, coming: Coming) {
+    let Some(born) = coming.born().await else { return };
+    let Ok(started) = command::watch(born, &program) else { return host.book().end(id) };
+    let mut run = Run::new(host, id, program, Instant::now(), started);
+    run.kill_all().await;
+    let _ = run.close().await;
     if let Some(pid) = run.stuck {
         run.outlast(pid).await;
     }
@@ -102,6 +125,19 @@ struct Run {
 }
 
 impl Run {
+    fn new(host: Arc<Host>, id: RunId, program: Program, began: Instant, started: Started) -> Self {
+        Self { host, id, program, began, started, exited: false, killed: HashSet::new(), stuck: None, over: false }
+    }
+
+    async fn live(mut self, mut answer: Answer) {
+        let result = self.supervise(&mut answer).await;
+        self.host.ended(self.killed.len(), matches!(result, Err(RunError::Cancelled)));
+        let _ = answer.send(result);
+        if let Some(pid) = self.stuck {
+            self.outlast(pid).await;
+        }
+    }
+
     async fn supervise(&mut self, answer: &mut Answer) -> Result<RunEnd, RunError> {
         let deadline = self.began + self.program.timeout.min(LONGEST);
         let event = match self.wait_young(deadline, answer).await {
@@ -131,7 +167,7 @@ impl Run {
         let status = self.close().await;
         match event {
             Ok(Event::CalledOff) => return Err(RunError::Cancelled),
-            Err(error) => return Err(self.failed(&format!("its output could not be watched: {error}"))),
+            Err(error) => return Err(failed(&self.program, format!("its output could not be watched: {error}"))),
             Ok(_) => {}
         }
         let exit = match (self.stuck, exit, status) {
@@ -141,15 +177,12 @@ impl Run {
                 (Some(code), _) => Exit::Status(code),
                 (None, signal) => Exit::Signal(signal.unwrap_or_default()),
             },
-            (None, None, None) => return Err(self.failed("its exit status was taken by somebody else")),
+            (None, None, None) => {
+                return Err(failed(&self.program, "its exit status was taken by somebody else".to_owned()));
+            }
         };
         let leftovers = u32::try_from(self.killed.len()).unwrap_or(u32::MAX);
         Ok(RunEnd { exit, stdout, stderr, truncated: cut_stdout || cut_stderr, leftovers, duration })
-    }
-
-    fn failed(&self, why: &str) -> RunError {
-        let program = self.program.argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        RunError::Start { program, why: why.to_owned() }
     }
 
     /// Waits for the end of a program that ends soon; nothing if it does not.

@@ -31,6 +31,9 @@ pub enum TrustError {
     /// It is not there, or cannot be looked at, or is no file.
     #[error("{0}")]
     Unusable(String),
+    /// It leads onto a mount that may never answer, and was not followed there.
+    #[error("it leads onto `{mount}`", mount = .0.display())]
+    Foreign(PathBuf),
 }
 
 /// Checks every component of a path, from `/` on: owned by root or by our effective user, not writable by group or others, and
@@ -45,18 +48,33 @@ pub enum TrustError {
 ///   they like anyway. So there is no need to hold the file open and execute the descriptor, which would take a script its own name.
 /// - The interpreter that a script names is not checked; nor is what a program loads.
 pub fn verify(path: &Path) -> Result<(), TrustError> {
-    verify_for(path, None)
+    verify_for(path, None, &[])
 }
 
-/// As [`verify`]; what belongs to `also` is trusted too: the user as whom the program is run.
-pub(crate) fn verify_for(path: &Path, also: Option<u32>) -> Result<(), TrustError> {
+/// As [`verify`]; what belongs to `also` is trusted too: the user as whom the program is run. Nothing on `foreign` mounts is looked at.
+pub(crate) fn verify_for(path: &Path, also: Option<u32>, foreign: &[OsString]) -> Result<(), TrustError> {
+    walk(path, &Walk { program: path, me: geteuid().as_raw(), also, foreign, trusts_all: false })
+}
+
+/// Goes the path of something that is trusted or is no program, and fails only if that leads onto one of the `foreign` mounts.
+pub(crate) fn stay_off(path: &Path, foreign: &[OsString]) -> Result<(), TrustError> {
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    match walk(path, &Walk { program: path, me: geteuid().as_raw(), also: None, foreign, trusts_all: true }) {
+        Err(error @ TrustError::Foreign(_)) => Err(error),
+        // What else is wrong shows when it is used.
+        _ => Ok(()),
+    }
+}
+
+fn walk(path: &Path, walk: &Walk<'_>) -> Result<(), TrustError> {
     if !path.is_absolute() {
         return Err(TrustError::Unusable(format!("`{}` is not an absolute path", path.display())));
     }
-    let walk = Walk { program: path, me: geteuid().as_raw(), also };
     let mut here = PathBuf::with_capacity(path.as_os_str().len());
     here.push("/");
-    walk.check(&here, &Walk::look(&here)?)?;
+    walk.check(&here, &walk.look(&here)?)?;
     let mut links = 0;
     let mut rest: VecDeque<OsString> = names(path).collect();
     while let Some(name) = rest.pop_front() {
@@ -65,7 +83,7 @@ pub(crate) fn verify_for(path: &Path, also: Option<u32>) -> Result<(), TrustErro
             continue;
         }
         here.push(&name);
-        let found = Walk::look(&here)?;
+        let found = walk.look(&here)?;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::Symlink => {
                 links += 1;
@@ -95,6 +113,11 @@ pub(crate) fn verify_for(path: &Path, also: Option<u32>) -> Result<(), TrustErro
 
 /// The absolute path of a program: a name without a slash is looked for in [`PATH`].
 pub fn resolve(program: &Path) -> Result<PathBuf, TrustError> {
+    resolve_off(program, &[])
+}
+
+/// As [`resolve`], looking at nothing on `foreign` mounts.
+pub(crate) fn resolve_off(program: &Path, foreign: &[OsString]) -> Result<PathBuf, TrustError> {
     if program.is_absolute() {
         return Ok(program.to_owned());
     }
@@ -105,9 +128,13 @@ pub fn resolve(program: &Path) -> Result<PathBuf, TrustError> {
     if program.as_os_str().as_bytes().contains(&b'/') {
         return Err(TrustError::Unusable(format!("`{shown}` is a relative path: give the whole path, from `/` on")));
     }
-    std::env::split_paths(PATH).map(|directory| directory.join(program)).find(|path| path.is_file()).ok_or_else(|| {
-        TrustError::Unusable(format!("there is no `{shown}` in {PATH}: install it or give its whole path"))
-    })
+    for path in std::env::split_paths(PATH).map(|directory| directory.join(program)) {
+        stay_off(&path, foreign)?;
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    Err(TrustError::Unusable(format!("there is no `{shown}` in {PATH}: install it or give its whole path")))
 }
 
 fn unusable(path: &Path, why: &str) -> TrustError {
@@ -134,10 +161,18 @@ struct Walk<'a> {
     program: &'a Path,
     me: u32,
     also: Option<u32>,
+    /// Mounts that are not entered.
+    foreign: &'a [OsString],
+    /// Whether it does not matter who can change what.
+    trusts_all: bool,
 }
 
 impl Walk<'_> {
-    fn look(here: &Path) -> Result<Stat, TrustError> {
+    fn look(&self, here: &Path) -> Result<Stat, TrustError> {
+        // The only way onto a mount is by its mount point; as texts, they are compared in no time.
+        if self.foreign.iter().any(|mount| mount == here.as_os_str()) {
+            return Err(TrustError::Foreign(here.to_owned()));
+        }
         lstat(here).map_err(|error| Self::cannot_look(here, error))
     }
 
@@ -150,6 +185,9 @@ impl Walk<'_> {
     }
 
     fn check(&self, here: &Path, found: &Stat) -> Result<(), TrustError> {
+        if self.trusts_all {
+            return Ok(());
+        }
         self.check_owner(here, found)?;
         let mode = Mode::from_raw_mode(found.st_mode);
         let by = match (mode.contains(Mode::WGRP), mode.contains(Mode::WOTH)) {
@@ -167,7 +205,7 @@ impl Walk<'_> {
 
     fn check_owner(&self, here: &Path, found: &Stat) -> Result<(), TrustError> {
         let owner = found.st_uid;
-        if owner == 0 || owner == self.me || Some(owner) == self.also {
+        if self.trusts_all || owner == 0 || owner == self.me || Some(owner) == self.also {
             return Ok(());
         }
         let shown = here.display();

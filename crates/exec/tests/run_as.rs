@@ -11,11 +11,13 @@ use rustix::process::geteuid;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn needs_root() {
+    assert!(geteuid().is_root(), "only root can become somebody else: run this test as root");
+}
+
 #[tokio::test]
 async fn a_program_runs_as_another_user_with_that_users_groups_and_nothing_of_ours() {
-    if !geteuid().is_root() {
-        return;
-    }
+    needs_root();
     let executor = executor();
     let script = "id -un; id -u; id -G; echo $HOME; grep -E '^(Uid|Gid|CapEff)' /proc/self/status";
     let marker = common::marker();
@@ -49,9 +51,7 @@ async fn a_program_runs_as_another_user_with_that_users_groups_and_nothing_of_ou
 
 #[test]
 fn only_root_can_run_programs_as_others() {
-    if !geteuid().is_root() || !std::path::Path::new("/usr/bin/setpriv").exists() {
-        return;
-    }
+    needs_root();
     // The helper itself, as an ordinary user.
     #[expect(clippy::disallowed_methods, reason = "the hidden subcommand from outside")]
     let output = Command::new("/usr/bin/setpriv")
@@ -65,6 +65,6 @@ fn only_root_can_run_programs_as_others() {
         ])
         .arg("/proc/self/exe")
         .output()
-        .unwrap();
+        .expect("this test needs `setpriv` (of util-linux)");
     assert!(!output.status.success() && output.stdout.is_empty());
 }

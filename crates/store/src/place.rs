@@ -49,7 +49,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Makes the directory if there is none (0700), judges it and locks it.
+    /// Makes the directory if there is none (0700), refuses it if it is on a network, locks it, and judges the files in it. Who owns a directory
+    /// that was there, and who may write to it, is its maker's affair.
     pub(crate) fn claim(directory: &Path) -> Result<Self, OpenError> {
         let at = |doing, source| OpenError::Directory { doing, path: directory.to_owned(), source };
         DirBuilder::new()

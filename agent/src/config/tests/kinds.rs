@@ -123,6 +123,7 @@ enum Command {
 
 impl CheckKind for Plugin {
     const NAME: &'static str = "plugin";
+    const TAKES_ENV: bool = true;
     const EXAMPLE: &'static str = "/bin/true";
     const SHORT_FOR: Option<&'static str> = Some("command");
 

@@ -199,8 +199,8 @@ fn programs_in_directories_are_checks() {
 }
 
 #[test]
-fn environment_setters_are_listed_and_their_variables_reach_all_checks() {
-    let mut directory = Directory::with("checks: { a: { beat: 1d }, b: { beat: 1d } }\n");
+fn environment_setters_are_listed_and_their_variables_reach_all_who_start_programs() {
+    let mut directory = Directory::with("checks: { a: { plugin: x }, b: { plugin: y }, other: { beat: 1d } }\n");
     directory.write_mode("env/container", "#!/bin/sh\n", 0o755);
     directory.write_mode("env/notes", "x\n", 0o644);
     let path = directory.path().join("env");
@@ -214,10 +214,12 @@ fn environment_setters_are_listed_and_their_variables_reach_all_checks() {
         keep_settings: false,
     };
     assert_eq!(environment_setters(&options), [path.join("container")]);
-    let before = check(&directory.load(), "a").fingerprint;
+    let before = directory.load();
     directory.env = vec![("MONCHERO_X".into(), "1".into())];
     let loaded = directory.load();
     assert_eq!(check(&loaded, "a").env.as_ref(), directory.env.as_slice());
     assert!(std::sync::Arc::ptr_eq(&check(&loaded, "a").env, &check(&loaded, "b").env));
-    assert_ne!(check(&loaded, "a").fingerprint, before);
+    assert_ne!(check(&loaded, "a").fingerprint, check(&before, "a").fingerprint);
+    assert!(check(&loaded, "other").env.is_empty());
+    assert_eq!(check(&loaded, "other").fingerprint, check(&before, "other").fingerprint, "it is not made anew");
 }

@@ -251,20 +251,13 @@ fn open_daemon(rows: Vec<monchero_engine::Row>) -> Daemon {
     Daemon::start_at(rows, dir, &path)
 }
 
-#[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
-fn may_become_another() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        println!("not root: skipped");
-    }
-    root
+fn needs_root() {
+    assert!(rustix::process::geteuid().is_root(), "only root can become somebody else: run this test as root");
 }
 
 #[tokio::test]
 async fn ten_thousand_tries_of_a_stranger_from_before_the_start_all_fail() {
-    if !may_become_another() {
-        return;
-    }
+    needs_root();
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = dir.path().join("s");
@@ -278,9 +271,7 @@ async fn ten_thousand_tries_of_a_stranger_from_before_the_start_all_fail() {
 
 #[tokio::test]
 async fn a_stranger_who_can_connect_may_look_but_not_operate() {
-    if !may_become_another() {
-        return;
-    }
+    needs_root();
     let daemon = open_daemon(rows());
     std::fs::set_permissions(&daemon.path, std::fs::Permissions::from_mode(0o666)).unwrap();
     let mut child = stranger("verbs", &daemon.path);
@@ -291,9 +282,7 @@ async fn a_stranger_who_can_connect_may_look_but_not_operate() {
 
 #[tokio::test]
 async fn a_stranger_cannot_lock_the_owner_out() {
-    if !may_become_another() {
-        return;
-    }
+    needs_root();
     let many = long_status();
     let daemon = open_daemon(many);
     std::fs::set_permissions(&daemon.path, std::fs::Permissions::from_mode(0o666)).unwrap();

@@ -73,6 +73,8 @@ pub(crate) struct Lab {
     /// How far the wall clock is ahead of what it will be set to.
     ahead: Arc<Mutex<Duration>>,
     accused: Option<Name>,
+    /// Where checks run, if not beside everything else.
+    checks: Option<tokio::runtime::Handle>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -207,6 +209,7 @@ impl Lab {
             asleep,
             ahead,
             accused: None,
+            checks: None,
             stop: watch::channel(false).0,
             task: None,
         };
@@ -224,7 +227,7 @@ impl Lab {
             accused: self.accused.take(),
             journal: Arc::clone(&self.journal) as Arc<dyn Journal>,
             spawner: Arc::new(NoPrograms),
-            checks: tokio::runtime::Handle::current(),
+            checks: self.checks.clone().unwrap_or_else(tokio::runtime::Handle::current),
             runtime: tokio::runtime::Handle::current(),
             clock: self.clock.clone(),
             peers: Arc::new(handle.clone()),
@@ -249,6 +252,12 @@ impl Lab {
         task.abort();
         let _ = task.await;
         self.start();
+    }
+
+    /// A start with another thread for checks.
+    pub(crate) async fn restart_with(&mut self, checks: tokio::runtime::Handle) {
+        self.checks = Some(checks);
+        self.restart().await;
     }
 
     /// As if by a crash that is the fault of a check, once more.

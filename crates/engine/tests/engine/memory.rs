@@ -147,3 +147,24 @@ async fn checks_know_each_other() {
     pass(60_000).await;
     assert_eq!(lab.state("group").await, "warning hard");
 }
+
+/// What was said while the daemon stops is answered once it is on disk, and nothing else is waited for.
+#[tokio::test(start_paused = true)]
+async fn who_says_something_at_the_end_is_answered() {
+    let mut lab = lab(&[("job", 3600, Answer::State(State::Okay))]);
+    pass(5_000).await;
+    lab.journal.fall_behind();
+    let handle = lab.handle.clone();
+    let signal = Signal { kind: SignalKind::Success, run: None, output: "done".to_owned(), took: None };
+    let said = tokio::spawn(async move { handle.signal(Name::new("job"), signal).await });
+    pass(100).await;
+    assert!(!said.is_finished(), "it is not on disk");
+    let journal = std::sync::Arc::clone(&lab.journal);
+    let disk = tokio::spawn(async move {
+        pass(100).await;
+        journal.catch_up();
+    });
+    lab.restart().await;
+    disk.await.unwrap();
+    assert_eq!(&*said.await.unwrap().unwrap().message, "done");
+}

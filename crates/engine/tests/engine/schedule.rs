@@ -64,6 +64,34 @@ async fn hung_checks_delay_nobody() {
     assert!(runs(&lab, "quick") >= 118, "{}", runs(&lab, "quick"));
 }
 
+/// R24: when the thread on which checks run hangs, their checks say so, also to who asked for a run, and the engine goes on; when it comes
+/// back, they run as ever.
+#[tokio::test(start_paused = true)]
+async fn runs_whose_thread_hangs_are_given_up() {
+    let mut lab = Lab::new(&[spec("a", Duration::from_secs(10))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    // Nobody drives it.
+    let hung = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    lab.restart_with(hung.handle().clone()).await;
+    let before = runs(&lab, "a");
+    let asked = lab.handle.run("a".into()).await;
+    assert!(asked.unwrap().state == State::Unknown);
+    let message = lab.message("a").await;
+    assert!(message.contains("the thread on which checks run hangs"), "{message}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let snapshot = lab.handle.snapshot().await.unwrap();
+    assert!(snapshot.rows[0].skipped >= 3, "slots go by: {}", snapshot.rows[0].skipped);
+    assert_eq!(runs(&lab, "a"), before);
+
+    let thread = std::thread::spawn(move || {
+        // What was waiting is done, and the thread waits for more.
+        hung.block_on(async { tokio::time::sleep(Duration::from_millis(200)).await });
+    });
+    thread.join().unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(runs(&lab, "a"), before + 1, "it ran late, and what it found is no longer so");
+}
+
 /// R59: a check that panics is unknown; everything else goes on.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_a_result() {
@@ -150,6 +178,28 @@ async fn after_a_suspend_what_is_overdue_runs_once_and_soon() {
     assert_eq!((runs(&lab, "daily"), runs(&lab, "weekly")), (2, 1));
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!((runs(&lab, "daily"), runs(&lab, "weekly")), (2, 1));
+    // Of three slots one is made up for, and the others are counted.
+    lab.suspend(Duration::from_hours(72));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(runs(&lab, "daily"), 3);
+    let snapshot = lab.handle.snapshot().await.unwrap();
+    let skipped = |name: &str| snapshot.rows.iter().find(|row| row.name.as_str() == name).unwrap().skipped;
+    assert_eq!((skipped("daily"), skipped("weekly")), (2, 0));
+}
+
+/// R19: the same after the daemon stood still as a whole.
+#[tokio::test(start_paused = true)]
+async fn slots_that_passed_while_the_daemon_stood_still_are_counted() {
+    let lab = Lab::new(&[spec("a", Duration::from_secs(10))], &[], &[]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = runs(&lab, "a");
+    // Nothing else gets its turn while the clock jumps.
+    tokio::time::advance(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let snapshot = lab.handle.snapshot().await.unwrap();
+    let row = snapshot.rows.iter().find(|row| row.name.as_str() == "a").unwrap();
+    assert!((before + 1..=before + 3).contains(&runs(&lab, "a")), "{}", runs(&lab, "a"));
+    assert!((58..=60).contains(&row.skipped), "{}", row.skipped);
 }
 
 /// Results wait for the next tick at most, however closely starts follow each other.
@@ -171,4 +221,14 @@ async fn a_result_is_soon_known_while_others_start() {
             assert!(known >= before, "of {before} runs of `{name}` the result of number {known} is the last one known");
         }
     }
+}
+
+/// Who asks for the sign of life is told what it is, and does not wait for the next one.
+#[tokio::test(start_paused = true)]
+async fn signs_of_life_are_not_run() {
+    let mut lab = Lab::new(&[], &[], &[]);
+    lab.configure(|configuration| configuration.alive = true).await;
+    let asked = tokio::time::timeout(Duration::from_secs(1), lab.handle.run(monchero_engine::ALIVE.into())).await;
+    let why = asked.expect("it is answered at once").unwrap_err().to_string();
+    assert!(why.contains("how the last sign of life was taken"), "{why}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use monchero_core::action::Posted;
@@ -17,6 +18,8 @@ pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
     pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
+    /// Whether the disk takes its time: nothing counts as committed before [`Self::catch_up`].
+    late: AtomicBool,
 }
 
 #[derive(Default)]
@@ -35,11 +38,28 @@ struct Kept {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { kept: Mutex::default(), committed: watch::channel(Committed::default()).0, notices: Mutex::default() }
+        Self {
+            kept: Mutex::default(),
+            committed: watch::channel(Committed::default()).0,
+            notices: Mutex::default(),
+            late: AtomicBool::default(),
+        }
     }
 }
 
 impl MemoryJournal {
+    /// The disk takes its time from now on.
+    pub(crate) fn fall_behind(&self) {
+        self.late.store(true, Ordering::Relaxed);
+    }
+
+    /// All that was written is on disk, and the disk is as quick as ever.
+    pub(crate) fn catch_up(&self) {
+        self.late.store(false, Ordering::Relaxed);
+        let ticket = self.kept.lock().unwrap().ticket;
+        self.committed.send_replace(Committed { ticket, trouble: None });
+    }
+
     /// All transitions, in their order.
     pub(crate) fn transitions(&self) -> Vec<(Name, Transition)> {
         self.kept.lock().unwrap().history.clone()
@@ -117,7 +137,9 @@ impl Journal for MemoryJournal {
         kept.ticket += 1;
         let ticket = kept.ticket;
         drop(kept);
-        self.committed.send_replace(Committed { ticket, trouble: None });
+        if !self.late.load(Ordering::Relaxed) {
+            self.committed.send_replace(Committed { ticket, trouble: None });
+        }
         ticket
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 /// How many threads one [`Blocking`] has at most, hung ones included: enough for every mount or name that a host is likely to look at
 /// in the same moment, and little enough (64 small stacks) to forget about when all of them hang.
-pub(crate) const MAX_THREADS: usize = 64;
+pub const MAX_THREADS: usize = 64;
 
 /// How long something that hangs is left alone before it is asked once more, on a further thread. The span doubles with each thread
 /// that hangs on it. Asking again is what notices a dead mount that was unmounted lazily and mounted anew: the old call never returns.
@@ -25,7 +25,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 type Job = Box<dyn FnOnce(&dyn Fn()) + Send>;
 
 /// Threads for one sort of call. One that is done waits for the next call, so that a check costs no new thread.
-pub(crate) struct Blocking {
+pub struct Blocking {
     /// The name of the threads.
     name: &'static str,
     /// The size of their stacks, in bytes.
@@ -53,7 +53,7 @@ struct Call {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// This call, or an earlier one for the same thing that is still not back, has not answered for so long.
     Hangs(Duration),
     /// All threads hang.
@@ -74,7 +74,7 @@ impl std::fmt::Display for NoAnswer {
 
 impl Blocking {
     /// No thread is started before it is needed.
-    pub(crate) const fn new(name: &'static str, stack: usize) -> Self {
+    pub const fn new(name: &'static str, stack: usize) -> Self {
         Self {
             name,
             stack,
@@ -85,7 +85,7 @@ impl Blocking {
 
     /// Makes the call on a thread and waits for its answer, at most `limit`. While an earlier call for the same `key` hangs, no further
     /// one is made.
-    pub(crate) async fn call<T, F>(&'static self, key: &str, limit: Duration, call: F) -> Result<T, NoAnswer>
+    pub async fn call<T, F>(&'static self, key: &str, limit: Duration, call: F) -> Result<T, NoAnswer>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
