@@ -14,60 +14,28 @@ use crate::dispatch::Origin;
 use crate::engine::Engine;
 use crate::entry::{Entry, Id, never_run};
 use crate::handle::ConfigureSummary;
+use crate::left::Left;
 
 /// The kind of a check that is no longer configured but was told as a problem.
-const GONE_KIND: &str = "gone";
+pub(crate) const GONE_KIND: &str = "gone";
 
 impl Engine {
     /// Takes up what an earlier daemon left, under the present configuration.
-    pub(crate) fn restore(&mut self, mut configuration: Configuration, loaded: Loaded, now: Instant) {
-        let mut stored: HashMap<Name, StoredCheck> =
-            loaded.checks.into_iter().map(|check| (check.name.clone(), check)).collect();
-        let seen = stored.values().filter_map(|check| check.status.last_check).max();
+    pub(crate) fn restore(&mut self, mut configuration: Configuration, mut loaded: Loaded, now: Instant) {
+        let seen = loaded.checks.iter().filter_map(|check| check.status.last_check).max();
+        self.left = Left::new(&mut loaded);
+        if configuration.checks.is_empty() && configuration.problems.is_empty() {
+            configuration.problems.extend(self.left.all_missing());
+        }
         self.take_settings(&configuration);
         let problems = self.internal_definitions(&configuration);
         self.entries.reserve(configuration.checks.len() + problems.len());
         self.schedule.reserve(configuration.checks.len());
         for definition in std::mem::take(&mut configuration.checks).into_iter().chain(problems) {
-            let earlier = stored.remove(&definition.name);
+            let earlier = self.left.take(&definition.name);
             self.add(definition, earlier, now);
         }
-        let (services, orphans): (Vec<_>, Vec<_>) = stored.into_values().partition(|check| {
-            check.parent.as_ref().is_some_and(|parent| self.entries.find(parent.as_str()).is_some())
-        });
-        for service in services {
-            self.add_service(service, now);
-        }
-        let mut gone = Vec::new();
-        for orphan in orphans {
-            let definition = never_run(orphan.name.clone(), GONE_KIND, Arc::from([]));
-            gone.push(self.add(definition, Some(orphan), now));
-        }
-        for (check, target, told) in loaded.told {
-            if let Some(id) = self.entries.find(check.as_str()) {
-                self.outbox.restore(id, target, told);
-            }
-        }
-        for (check, acknowledgement) in loaded.acknowledgements {
-            if let Some(id) = self.entries.find(check.as_str()) {
-                self.acknowledgements.insert(id, acknowledgement);
-            }
-        }
-        for row in loaded.recent_actions.into_iter().chain(loaded.interrupted) {
-            if let Some(id) = self.entries.find(row.check.as_str()) {
-                self.scripts.restore(id, row);
-            }
-        }
-        // An earlier daemon's wall clock may have been ahead.
-        let wall = self.wall();
-        for entry in self.entries.iter_mut() {
-            entry.row_mut().status.settle(wall);
-        }
-        self.outbox.settle(wall);
-        self.link_dependents();
-        for id in gone {
-            self.let_go(id);
-        }
+        self.take_up_left(configuration.problems.is_empty(), now);
         let crashed = loaded.unfinished.map(|began| seen.map_or(began, |seen| seen.max(began)));
         self.restore_bulletins(&configuration, loaded.posted, crashed);
         self.selfchecks.config_problems = configuration.problems;
@@ -91,7 +59,8 @@ impl Engine {
                     &mut summary.changed
                 }
                 None => {
-                    self.add(definition, None, now);
+                    let earlier = self.left.take(&definition.name);
+                    self.add(definition, earlier, now);
                     &mut summary.added
                 }
             };
@@ -103,7 +72,7 @@ impl Engine {
             summary.removed += usize::from(self.entries.get(id).is_some_and(Entry::is_scheduled));
             self.let_go(id);
         }
-        self.link_dependents();
+        self.take_up_left(configuration.problems.is_empty(), now);
         self.take_bulletins(&configuration);
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
@@ -153,7 +122,7 @@ impl Engine {
         wanted.contains(parent.unwrap_or(name))
     }
 
-    fn add(&mut self, definition: Definition, earlier: Option<StoredCheck>, now: Instant) -> Id {
+    pub(crate) fn add(&mut self, definition: Definition, earlier: Option<StoredCheck>, now: Instant) -> Id {
         let name = definition.name.clone();
         let life = self.entries.next_life();
         let earlier = earlier.map(|stored| StoredCheck { parent: None, ..stored });
@@ -162,7 +131,7 @@ impl Engine {
         id
     }
 
-    fn add_service(&mut self, stored: StoredCheck, now: Instant) {
+    pub(crate) fn add_service(&mut self, stored: StoredCheck, now: Instant) {
         let Some(parent) = stored.parent.clone() else { return };
         let Some(entry) = self.entries.find(parent.as_str()).and_then(|id| self.entries.get_mut(id)) else { return };
         entry.has_services = true;
@@ -206,7 +175,7 @@ impl Engine {
     }
 
     /// A check is no longer configured. Whoever was told of a problem is told that it is over, then it is forgotten.
-    fn let_go(&mut self, id: Id) {
+    pub(crate) fn let_go(&mut self, id: Id) {
         self.call_off(id);
         let wall = self.wall();
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -250,7 +219,7 @@ impl Engine {
         self.write_now(Record::Forget(name));
     }
 
-    fn link_dependents(&mut self) {
+    pub(crate) fn link_dependents(&mut self) {
         self.dependents = HashMap::new();
         let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
         for id in all {

@@ -25,6 +25,7 @@ use crate::downtimes::Downtimes;
 use crate::entry::Id;
 use crate::handle::{Command, Heard};
 use crate::journal::Journal;
+use crate::left::Left;
 use crate::outbox::Outbox;
 use crate::runs::{RUN_ENDS, RunEnd, Runs};
 use crate::schedule::Schedule;
@@ -112,6 +113,7 @@ pub struct Engine {
     beat: Arc<AtomicU64>,
 
     pub(crate) entries: Table,
+    pub(crate) left: Left,
     pub(crate) schedule: Schedule,
     pub(crate) runs: Runs,
     pub(crate) actions: BTreeMap<Name, Arc<ActionDefinition>>,
@@ -174,6 +176,7 @@ impl Engine {
             stop: parts.stop,
             beat: Arc::default(),
             entries: Table::default(),
+            left: Left::default(),
             schedule: Schedule::default(),
             runs: Runs::default(),
             actions: BTreeMap::new(),

@@ -243,6 +243,12 @@ impl Lab {
         self.start();
     }
 
+    /// A clean stop, and a start with another configuration.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Configuration)) {
+        change(&mut self.configuration);
+        self.restart().await;
+    }
+
     /// As if by SIGKILL: what is in the journal is all that is left.
     pub(crate) async fn kill(&mut self) {
         let task = self.task.take().unwrap();
@@ -691,6 +697,7 @@ impl Journal for MemoryJournal {
                 Record::Forget(name) => {
                     kept.checks.remove(&name);
                     kept.told.retain(|(check, _), _| *check != name);
+                    kept.acknowledgements.remove(&name);
                 }
                 Record::Notice(notice) => self.notices.lock().unwrap().push(*notice),
                 Record::Metrics { .. } => {}

@@ -1,0 +1,147 @@
+//! What a start and a reload make of what is known.
+
+use std::time::Duration;
+
+use monchero_core::decide::Wants;
+use monchero_core::definition::{ConfigProblem, Configuration, Definition};
+use monchero_core::{Name, Policy, State};
+
+use crate::lab::{Answer, CheckSpec, Lab};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn check(name: &str, depends_on: &[&str]) -> CheckSpec {
+    CheckSpec {
+        name: name.to_owned(),
+        interval: MINUTE,
+        retry_interval: MINUTE,
+        policy: Policy { max_attempts: 1, flapping: None, ..Policy::default() },
+        depends_on: depends_on.iter().map(|name| (*name).to_owned()).collect(),
+        actions: vec!["ops".to_owned()],
+    }
+}
+
+fn lab(checks: &[CheckSpec]) -> Lab {
+    let wants = Wants { states: vec![State::Warning, State::Unknown, State::Bad], ..Wants::default() };
+    Lab::new(checks, &[("ops".to_owned(), wants)], &[])
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// The file of a check is broken: its definition is missing, and that is known.
+fn break_file(configuration: &mut Configuration, check: &str) -> Definition {
+    let place = configuration.checks.iter().position(|known| known.name.as_str() == check).unwrap();
+    configuration.problems.push(ConfigProblem {
+        file: format!("conf.d/{check}.yaml"),
+        rendered: "a typo".to_owned(),
+        line: format!("conf.d/{check}.yaml:1:1: a typo"),
+    });
+    configuration.checks.remove(place)
+}
+
+fn mend_file(configuration: &mut Configuration, definition: Definition) {
+    configuration.problems.clear();
+    configuration.checks.push(definition);
+}
+
+/// A start over a broken file forgets nothing about the checks in it and tells no recovery; the reload of the mended file takes all up.
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_broken_file_forgets_nothing() {
+    let mut lab = lab(&[check("shop", &[]), check("web", &[])]);
+    lab.answer("shop", Answer::Part(State::Bad));
+    lab.answer("web", Answer::State(State::Bad));
+    pass(MINUTE / 2).await;
+    lab.answer("shop", Answer::Part(State::Bad));
+    pass(MINUTE).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem shop/part bad", "ops: problem web bad"]);
+    lab.handle.acknowledge(Name::new("web"), "ann".to_owned(), "on it".to_owned(), None, false).await.unwrap();
+    let since = lab.handle.show("web").await.unwrap().row.status.incident;
+
+    let mut broken = Vec::new();
+    lab.restart_with(|configuration| {
+        broken.push(break_file(configuration, "shop"));
+        broken.push(break_file(configuration, "web"));
+    })
+    .await;
+    pass(5 * MINUTE).await;
+    assert_eq!((lab.state("web").await, lab.state("shop/part").await), ("gone".to_owned(), "gone".to_owned()));
+    // Once more: what was left is still there.
+    lab.kill().await;
+    pass(5 * MINUTE).await;
+    lab.configure(|configuration| broken.drain(..).for_each(|definition| mend_file(configuration, definition))).await;
+    assert_eq!(lab.state("web").await, "bad hard (acknowledged)");
+    assert_eq!(lab.state("shop/part").await, "bad hard");
+    assert_eq!(lab.handle.show("web").await.unwrap().row.status.incident, since);
+    pass(5 * MINUTE).await;
+    assert_eq!(lab.take_messages(), [""; 0], "nothing about the checks themselves has changed");
+
+    lab.answer("shop", Answer::Part(State::Okay));
+    lab.answer("web", Answer::State(State::Okay));
+    pass(2 * MINUTE).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: recovery shop/part okay", "ops: recovery web okay"]);
+}
+
+/// What is not in the mended configuration either is let go then, and its targets hear of it.
+#[tokio::test(start_paused = true)]
+async fn what_the_mended_configuration_lacks_is_let_go() {
+    let mut lab = lab(&[check("shop", &[]), check("web", &[])]);
+    lab.answer("shop", Answer::State(State::Bad));
+    pass(2 * MINUTE).await;
+    assert_eq!(lab.take_messages(), ["ops: problem shop bad"]);
+    lab.restart_with(|configuration| drop(break_file(configuration, "shop"))).await;
+    pass(2 * MINUTE).await;
+    assert_eq!(lab.take_messages(), [""; 0]);
+    lab.configure(|configuration| configuration.problems.clear()).await;
+    pass(MINUTE).await;
+    assert_eq!(lab.take_messages(), ["ops: recovery shop okay"]);
+}
+
+/// A file that is mended while another is broken is told to be well.
+#[tokio::test(start_paused = true)]
+async fn a_mended_file_is_told_while_another_is_broken() {
+    let mut lab = lab(&[check("shop", &[]), check("web", &[])]);
+    lab.configure(|configuration| configuration.self_actions = [Name::new("ops")].into()).await;
+    let mut shop = None;
+    lab.restart_with(|configuration| shop = Some(break_file(configuration, "shop"))).await;
+    pass(MINUTE).await;
+    assert_eq!(lab.state("config/conf.d/shop.yaml").await, "bad hard");
+    lab.take_messages();
+    lab.restart_with(|configuration| {
+        mend_file(configuration, shop.take().unwrap());
+        break_file(configuration, "web");
+    })
+    .await;
+    pass(MINUTE).await;
+    let told = lab.take_messages();
+    assert!(told.iter().any(|told| told.contains("recovery config/conf.d/shop.yaml")), "{told:?}");
+}
+
+/// A start without any check, as when `conf.d` is not mounted, forgets nothing and says so; a reload says that it is meant.
+#[tokio::test(start_paused = true)]
+async fn a_start_without_checks_forgets_nothing() {
+    let mut lab = lab(&[check("shop", &[])]);
+    lab.answer("shop", Answer::State(State::Bad));
+    pass(2 * MINUTE).await;
+    assert_eq!(lab.take_messages(), ["ops: problem shop bad"]);
+    let mut all = Vec::new();
+    lab.restart_with(|configuration| all = std::mem::take(&mut configuration.checks)).await;
+    pass(MINUTE).await;
+    assert_eq!(lab.take_messages(), [""; 0]);
+    assert!(lab.message("self/config").await.contains("1 were before"), "{}", lab.message("self/config").await);
+    lab.restart_with(|configuration| configuration.checks = all).await;
+    pass(MINUTE).await;
+    assert_eq!((lab.state("shop").await, lab.state("config/conf.d").await), ("bad hard".to_owned(), "gone".to_owned()));
+    lab.restart_with(|configuration| configuration.checks.clear()).await;
+    pass(MINUTE).await;
+    assert_eq!(lab.take_messages(), [""; 0]);
+    lab.reload().await;
+    pass(MINUTE).await;
+    assert_eq!(lab.take_messages(), ["ops: recovery shop okay"]);
+    assert_eq!(lab.state("self/config").await, "okay hard");
+}
