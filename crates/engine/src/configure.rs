@@ -221,6 +221,7 @@ impl Engine {
 
     pub(crate) fn link_dependents(&mut self) {
         self.dependents = HashMap::new();
+        self.awaited_parents = HashSet::new();
         let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
         for id in all {
             self.link(id);
@@ -231,9 +232,13 @@ impl Engine {
     pub(crate) fn link(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id) else { return };
         let names = self.ancestors(&entry.definition.name).into_iter().chain(self.gates_of(entry));
-        let parents: Vec<Id> = names.filter_map(|name| self.entries.find(name.as_str())).collect();
+        let parents: Vec<Result<Id, Name>> =
+            names.map(|name| self.entries.find(name.as_str()).ok_or_else(|| name.clone())).collect();
         for parent in parents {
-            self.dependents.entry(parent).or_default().push(id);
+            match parent {
+                Ok(parent) => self.dependents.entry(parent).or_default().push(id),
+                Err(service) => drop(self.awaited_parents.insert(service)),
+            }
         }
     }
 

@@ -42,12 +42,16 @@ impl Engine {
             entry.dirty = true;
         }
         self.apply(id, &own, at, duration, proven, origin);
-        let had_services = self.entries.get(id).is_some_and(|entry| entry.has_services);
-        if !services.is_empty() || (had_services && could_look) {
+        let knew_any = self.entries.get(id).is_some_and(|entry| entry.has_services);
+        let has_any = knew_any || !services.is_empty();
+        if !services.is_empty() || (knew_any && could_look) {
             self.take_services(id, &check, services, at, duration, origin);
         }
         self.schedule_again(id, again, now);
         self.recheck_dependents(id);
+        if has_any {
+            self.recheck_services(&check);
+        }
     }
 
     /// Applies one judged result to one entry.
@@ -226,7 +230,11 @@ impl Engine {
         let definition = Arc::clone(&parent.definition);
         let life = self.entries.next_life();
         let id = self.entries.insert(Entry::new(definition, name, Some(check.clone()), None, life, Instant::now()));
-        self.link(id);
+        if self.awaited_parents.contains(name) {
+            self.link_dependents();
+        } else {
+            self.link(id);
+        }
         Some(id)
     }
 }

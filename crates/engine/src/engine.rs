@@ -1,6 +1,6 @@
 //! The dispatcher: one task that owns all state and takes one thing at a time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,6 +118,8 @@ pub struct Engine {
     pub(crate) runs: Runs,
     pub(crate) actions: BTreeMap<Name, Arc<ActionDefinition>>,
     pub(crate) dependents: HashMap<Id, Vec<Id>>,
+    /// Services that checks depend on and that nobody has reported yet.
+    pub(crate) awaited_parents: HashSet<Name>,
     pub(crate) acknowledgements: HashMap<Id, Acknowledgement>,
     pub(crate) downtimes: Downtimes,
     pub(crate) gate: Option<Gate>,
@@ -181,6 +183,7 @@ impl Engine {
             runs: Runs::default(),
             actions: BTreeMap::new(),
             dependents: HashMap::new(),
+            awaited_parents: HashSet::new(),
             acknowledgements: HashMap::new(),
             downtimes: Downtimes::new(parts.loaded.downtimes.clone()),
             gate: None,

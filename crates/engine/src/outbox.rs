@@ -368,8 +368,7 @@ impl Engine {
         holds.extend(self.downtimes.hold(entry, wall));
         if let (true, Some(since), Some(last)) = (status.hard_state.is_problem(), status.hard_since, status.last_check)
         {
-            // What cannot be looked at again now is not waited for.
-            let last = if self.can_run(entry) { last } else { wall };
+            let last = self.looked_at(entry, Some(last)).unwrap_or(last);
             let parents = self.views(self.ancestors(&entry.definition.name));
             // At the end: that is where a recheck is looked for.
             holds.extend(hold::dependency(since, last, parents).or_else(|| self.cut_off(entry, since, last)));
@@ -385,8 +384,7 @@ impl Engine {
             name: &parent.row.name,
             state: parent.row.status.state,
             state_type: parent.row.status.state_type,
-            // Nor is this one, if it cannot.
-            last_check: if self.can_run(parent) { parent.row.status.last_check } else { Some(self.wall()) },
+            last_check: self.looked_at(parent, parent.row.status.last_check),
             since: parent.row.status.since,
         })
     }
@@ -395,6 +393,16 @@ impl Engine {
     pub(crate) fn runner(&self, id: Id) -> Id {
         let parent = self.entries.get(id).and_then(|entry| entry.row.parent.as_ref());
         parent.and_then(|parent| self.entries.find(parent.as_str())).unwrap_or(id)
+    }
+
+    /// When an entry that has its last result since then was last looked at. What cannot be looked at again now is not waited for, and
+    /// what its check's last run found nothing out about is not either.
+    fn looked_at(&self, entry: &Entry, last: Option<Timestamp>) -> Option<Timestamp> {
+        if !self.can_run(entry) {
+            return Some(self.wall());
+        }
+        let runner = entry.row.parent.as_ref().and_then(|parent| self.entries.get(self.entries.find(parent.as_str())?));
+        last.max(runner.and_then(|runner| runner.row.status.last_check))
     }
 
     pub(crate) fn can_run(&self, entry: &Entry) -> bool {
@@ -420,6 +428,17 @@ impl Engine {
             .collect();
         for child in waiting {
             self.reconcile(child);
+        }
+    }
+
+    /// A check ran: its services were looked at, whatever was found out about them.
+    pub(crate) fn recheck_services(&mut self, check: &Name) {
+        let services: Vec<Id> = self.entries.services(check).collect();
+        for service in services {
+            if self.entries.get(service).is_some_and(|entry| entry.awaits_recheck) {
+                self.reconcile(service);
+            }
+            self.recheck_dependents(service);
         }
     }
 

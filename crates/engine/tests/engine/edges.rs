@@ -132,3 +132,78 @@ async fn an_inconclusive_result_says_so() {
     told.sort();
     assert_eq!(told, ["ops: problem web bad", "ops: problem web/part bad", "ops: recovery web okay"]);
 }
+
+/// Passes time, a quarter of an hour at most, until a problem of a check is hard.
+async fn until_bad(lab: &Lab, check: &str) {
+    for _ in 0..900 {
+        if lab.state(check).await.starts_with("bad hard") {
+            return;
+        }
+        pass(Duration::from_secs(1)).await;
+    }
+    panic!("{check} is {}", lab.state(check).await);
+}
+
+/// What depends on a service is told as soon as the check that reports the service was looked at, and not only after its own next run.
+#[tokio::test(start_paused = true)]
+async fn a_service_is_a_parent_that_is_looked_at_once() {
+    let lab = lab(&[check("raid", 20 * MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE).await;
+    let looks = runs(&lab, "raid");
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(lab.take_messages(), ["ops: problem shop bad"]);
+    assert_eq!(runs(&lab, "raid"), looks + 1);
+}
+
+/// A look that finds out nothing ends the wait for a service too: nobody can find out more.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_service_whose_check_fails() {
+    let lab = lab(&[check("raid", MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE).await;
+    lab.answer("raid", Answer::TimesOut);
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    pass(MINUTE / 4).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem raid unknown", "ops: problem shop bad"]);
+}
+
+/// What is said about a service by hand counts as a look at it, and so does its coming back.
+#[tokio::test(start_paused = true)]
+async fn what_depends_on_a_service_hears_of_its_end() {
+    let lab = lab(&[check("raid", 10 * MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    lab.answer("raid", Answer::Part(State::Bad));
+    pass(MINUTE).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+    lab.take_messages();
+    lab.handle.submit(Name::new("raid/part"), monchero_core::Report::of(State::Okay, "mended")).await.unwrap();
+    pass(Duration::from_secs(5)).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem shop bad", "ops: recovery raid/part okay"]);
+}
+
+/// A service that comes up after what depends on it is a parent from then on.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_comes_later_is_a_parent_too() {
+    let lab = lab(&[check("raid", MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    pass(2 * MINUTE).await;
+    lab.answer("raid", Answer::Part(State::Bad));
+    pass(2 * MINUTE).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    lab.take_messages();
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE + Duration::from_secs(5)).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem shop bad", "ops: recovery raid/part okay"]);
+}
