@@ -84,7 +84,7 @@ pub(crate) struct Entry {
     pub(crate) stuck: Option<i32>,
     /// Whether something changed that is not in the store yet.
     pub(crate) dirty: bool,
-    /// Whether a notice waits for a recheck of this check or of one that it depends on.
+    /// Whether a notice waits for another look at this check or at one that it depends on.
     pub(crate) awaits_recheck: bool,
     /// Whether its runs ever reported services.
     pub(crate) has_services: bool,

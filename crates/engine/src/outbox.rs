@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::action::Action;
-use monchero_core::decide::{Hard, Wants, announcement};
+use monchero_core::decide::{Wants, announcement};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
 use monchero_core::incident::IncidentId;
@@ -293,6 +293,10 @@ impl Engine {
         if let Some(at) = hold.until() {
             self.outbox.wake_at(id, at);
         }
+        if let (Hold::Mending { .. }, Some(entry)) = (hold, self.entries.get_mut(id)) {
+            // The next look says whether it helped.
+            entry.awaits_recheck = true;
+        }
         let (Hold::Dependency { parent, why } | Hold::CutOff { gate: parent, why }) = hold else { return };
         let now = Instant::now();
         match why {
@@ -330,17 +334,24 @@ impl Engine {
         let wall = self.wall();
         let quiet =
             target.quiet.and_then(|quiet| quiet.until(wall, &self.zone)).map(|until| Hold::QuietHours { until });
-        let waits = self.waits_of(id, target, &status.hard(), told, wall);
+        let waits = self.waits_of(id, target, status, told, wall);
         self.holds_on(id, status).into_iter().chain(quiet).chain(waits).collect()
     }
 
     /// Why a target that does not know of a problem yet is not told of it now, although others may be.
-    fn waits_of(&self, id: Id, target: &ActionDefinition, hard: &Hard, told: &Told, wall: Timestamp) -> Vec<Hold> {
-        let Some(incident) = hard.incident.filter(|_| !told.state.is_problem()) else { return Vec::new() };
+    fn waits_of(
+        &self,
+        id: Id,
+        target: &ActionDefinition,
+        status: &CheckStatus,
+        told: &Told,
+        wall: Timestamp,
+    ) -> Vec<Hold> {
+        let incident = status.hard().incident.filter(|_| !told.state.is_problem());
+        let Some(incident) = incident else { return Vec::new() };
         let until = target.delay.and_then(|delay| incident.since.checked_add(delay).ok()).filter(|until| *until > wall);
-        let tried = |of| (self.scripts.tried(id, incident.id), of);
-        let mending = target.after.map(tried).filter(|(tried, of)| tried < of);
-        let mending = mending.map(|(tried, of)| Hold::Mending { tried, of });
+        let mending = |of| self.scripts.mending(id, incident.id, of, status.last_check, wall);
+        let mending = target.after.and_then(mending);
         until.map(|until| Hold::Delay { until }).into_iter().chain(mending).collect()
     }
 

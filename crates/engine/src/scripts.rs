@@ -50,9 +50,22 @@ pub(crate) struct ScriptEnd {
 /// When a script ran, and for which incident.
 type Ran = (Option<IncidentId>, Timestamp);
 
+/// What was done to mend the last incident of a check about which anything was.
+#[derive(Debug)]
+struct Attempts {
+    incident: IncidentId,
+    /// How many scripts have run.
+    tried: u32,
+    /// How many wait or run.
+    under_way: u32,
+    /// When the last one ended that ran.
+    ended: Option<Timestamp>,
+}
+
 /// What runs, what waits, and what ran.
 #[derive(Debug, Default)]
 pub(crate) struct Scripts {
+    attempts: HashMap<Id, Attempts>,
     queue: VecDeque<ScriptRun>,
     running: HashSet<Id>,
     history: HashMap<(Id, Name), VecDeque<Ran>>,
@@ -85,18 +98,58 @@ impl Scripts {
         Some(format!("{}: {word}{why}", row.action))
     }
 
-    /// How many scripts and remedies have run about an incident, as far as they are remembered ([`RECENT`]).
-    pub(crate) fn tried(&self, id: Id, incident: IncidentId) -> u32 {
-        let has_run = |outcome| matches!(outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted);
-        let rows = self.recent.get(&id).into_iter().flatten();
-        let count = rows.filter(|row| row.incident == Some(incident) && has_run(row.outcome)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+    /// Why who waits for `of` attempts to mend an incident is not told yet. The wait is over when there were as many, and when there will
+    /// be no more as far as anybody knows: none is under way, and the check was looked at (`last_check`) since the last one ended.
+    pub(crate) fn mending(
+        &self,
+        id: Id,
+        incident: IncidentId,
+        of: u32,
+        last_check: Option<Timestamp>,
+        wall: Timestamp,
+    ) -> Option<Hold> {
+        let attempts = self.attempts.get(&id).filter(|attempts| attempts.incident == incident)?;
+        // What ended in the future did so by a clock that was ahead: nobody waits for that.
+        let is_news = |ended: Timestamp| ended <= wall && last_check.is_none_or(|last| last <= ended);
+        let may_help = attempts.under_way > 0 || attempts.ended.is_some_and(is_news);
+        (may_help && attempts.tried < of).then_some(Hold::Mending { tried: attempts.tried, of })
+    }
+
+    /// What was done about an incident; of a check, only the last incident is known.
+    fn attempts(&mut self, id: Id, incident: IncidentId) -> &mut Attempts {
+        let new = Attempts { incident, tried: 0, under_way: 0, ended: None };
+        let attempts = self.attempts.entry(id).or_insert_with(|| Attempts { ..new });
+        if attempts.incident != incident {
+            *attempts = new;
+        }
+        attempts
+    }
+
+    /// A script waits or runs.
+    fn begin(&mut self, id: Id, row: &ActionRow) {
+        if let Some(incident) = row.incident {
+            self.attempts(id, incident).under_way += 1;
+        }
+    }
+
+    /// A script that waited or ran is over, or one of an earlier daemon was.
+    fn end(&mut self, id: Id, row: &ActionRow) {
+        let Some(attempts) = self.attempts.get_mut(&id).filter(|known| Some(known.incident) == row.incident) else {
+            return;
+        };
+        attempts.under_way = attempts.under_way.saturating_sub(1);
+        if has_run(row) {
+            attempts.tried += 1;
+            attempts.ended = row.ended.or(Some(row.at)).max(attempts.ended);
+        }
     }
 
     /// Takes up what an earlier daemon did.
     pub(crate) fn restore(&mut self, id: Id, row: ActionRow) {
-        if matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted) {
+        if has_run(&row) {
             self.remember(id, &row);
+            self.begin(id, &row);
+            self.end(id, &row);
         }
         self.show(id, row);
     }
@@ -105,6 +158,7 @@ impl Scripts {
     pub(crate) fn forget(&mut self, id: Id) {
         self.history.retain(|(of, _), _| *of != id);
         self.recent.remove(&id);
+        self.attempts.remove(&id);
     }
 
     fn remember(&mut self, id: Id, row: &ActionRow) {
@@ -177,6 +231,7 @@ impl Engine {
         if !transition.is_recovery() {
             self.scripts.remember(id, &row);
         }
+        self.scripts.begin(id, &row);
         self.scripts.show(id, row.clone());
         let run = ScriptRun {
             id,
@@ -234,7 +289,7 @@ impl Engine {
         run.row.outcome = ActionState::Skipped;
         run.row.ended = Some(self.wall());
         run.row.message = format!("{QUEUE} scripts wait already");
-        self.note_action(run.id, run.row);
+        self.settle_action(run.id, run.row);
     }
 
     /// Starts what may start: in order, one per check.
@@ -264,7 +319,7 @@ impl Engine {
             row.outcome = ActionState::Superseded;
             row.ended = Some(self.wall());
             "what set it off was over before it could start".clone_into(&mut row.message);
-            self.note_action(id, row);
+            self.settle_action(id, row);
             return;
         }
         self.scripts.running.insert(id);
@@ -308,6 +363,12 @@ impl Engine {
                 row.message = error.to_string();
             }
         }
+        self.settle_action(id, row);
+    }
+
+    /// What was intended is over, whether it ran or not.
+    fn settle_action(&mut self, id: Id, row: ActionRow) {
+        self.scripts.end(id, &row);
         self.note_action(id, row);
         // Some targets are told only when mending has failed.
         self.reconcile(id);
@@ -345,6 +406,10 @@ impl Engine {
             drill: false,
         })
     }
+}
+
+fn has_run(row: &ActionRow) -> bool {
+    matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted)
 }
 
 /// Why a transition sets something off, in words.

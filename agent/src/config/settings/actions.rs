@@ -47,7 +47,7 @@ pub struct ActionSettings {
     #[schemars(with = "DurationText")]
     pub delay: Option<Duration>,
     /// For actions that tell somebody: how many scripts must have run about a problem that still stands before this one is told, from 1 to 10.
-    /// None by default.
+    /// If there are fewer, it is told as soon as none is under way and the next run finds the problem still there. None by default.
     #[schemars(with = "u32")]
     pub after: Option<u32>,
     /// For actions that tell somebody: how long new trouble waits for more, once two messages went out, so that a storm is told in one

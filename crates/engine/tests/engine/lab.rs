@@ -41,6 +41,8 @@ pub(crate) enum Answer {
     LikeWorst,
     /// Like what it remembers, after half a second.
     Slow,
+    /// In this state, and then okay.
+    Once(State),
     /// Bad and unknown by turns.
     Alternates,
     /// Okay, with a service `part` in this state.
@@ -441,6 +443,10 @@ impl Check for FakeCheck {
                     let worst = peers.iter().filter(|peer| peer.name.as_str() != context.check && peer.kind == "fake");
                     let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
                     Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
+                }
+                Answer::Once(state) => {
+                    self.answers.lock().unwrap().insert(self.name.clone(), Answer::State(State::Okay));
+                    Ok(Report::of(state, format!("{} is {state} for once", self.name)))
                 }
                 Answer::Alternates => {
                     let is_odd = self.runs.lock().unwrap()[&self.name] % 2 == 1;

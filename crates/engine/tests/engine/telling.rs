@@ -124,10 +124,17 @@ async fn some_are_told_only_when_mending_has_failed() {
     let lab = shop(&["ops"], &[mend], |action| action.after = (action.name.as_str() == "ops").then_some(2));
     after(&lab, 3).await;
     lab.answer("shop", Answer::State(State::Bad));
-    assert!(after(&lab, 10).await.is_empty(), "it was tried once");
+    assert_eq!(
+        after(&lab, 10).await,
+        ["ops: problem shop bad"],
+        "it was tried once, still stands, and no more is tried"
+    );
     assert_eq!(lab.take_scripts().len(), 1);
-    lab.answer("shop", Answer::State(State::Warning));
-    assert_eq!(after(&lab, 5).await, ["ops: problem shop warning"], "it was tried twice and still stands");
+    lab.answer("shop", Answer::State(State::Okay));
+    assert_eq!(after(&lab, 5).await, ["ops: recovery shop okay"]);
+    lab.answer("shop", Answer::Once(State::Bad));
+    assert!(after(&lab, 5).await.is_empty(), "it was mended");
+    assert_eq!(lab.take_scripts().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
