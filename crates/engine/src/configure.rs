@@ -43,7 +43,7 @@ impl Engine {
         self.reconcile_all();
     }
 
-    /// Replaces the running set. Unchanged checks are not touched.
+    /// Replaces the running set. Unchanged checks keep their place in the schedule, and their runs go on.
     pub(crate) fn configure(&mut self, mut configuration: Configuration, now: Instant) -> ConfigureSummary {
         self.take_settings(&configuration);
         let mut summary = ConfigureSummary::default();
@@ -53,7 +53,10 @@ impl Engine {
             wanted.insert(definition.name.clone());
             let own = !matches!(definition.kind, crate::entry::SELF_KIND | crate::entry::CONFIG_KIND);
             let counter = match self.entries.find(definition.name.as_str()) {
-                Some(id) if self.is_unchanged(id, &definition) => &mut summary.unchanged,
+                Some(id) if self.is_unchanged(id, &definition) => {
+                    self.connect(id, definition);
+                    &mut summary.unchanged
+                }
                 Some(id) => {
                     self.change(id, definition, now);
                     &mut summary.changed
@@ -114,6 +117,24 @@ impl Engine {
                 && entry.definition.kind == definition.kind
                 && entry.definition.actions == definition.actions
         })
+    }
+
+    /// Takes over what may differ although nothing about the check itself has changed: which of its parents there are, and where it is written.
+    fn connect(&mut self, id: Id, definition: Definition) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let known = &entry.definition;
+        if known.settings == definition.settings && known.source == definition.source {
+            return;
+        }
+        let check = Arc::clone(&known.check);
+        let definition = Arc::new(Definition { check, ..definition });
+        entry.definition = Arc::clone(&definition);
+        let services: Vec<Id> = self.entries.services(&definition.name).collect();
+        for service in services {
+            if let Some(entry) = self.entries.get_mut(service) {
+                entry.definition = Arc::clone(&definition);
+            }
+        }
     }
 
     /// A service stays as long as its check does.

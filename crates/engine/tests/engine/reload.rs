@@ -1,9 +1,11 @@
 //! What a start and a reload make of what is known.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use monchero_core::decide::Wants;
-use monchero_core::definition::{ConfigProblem, Configuration, Definition};
+use monchero_core::definition::{ConfigProblem, Configuration, Definition, Settings};
 use monchero_core::{Name, Policy, State};
 
 use crate::lab::{Answer, CheckSpec, Lab};
@@ -85,6 +87,41 @@ async fn a_start_with_a_broken_file_forgets_nothing() {
     let mut told = lab.take_messages();
     told.sort();
     assert_eq!(told, ["ops: recovery shop/part okay", "ops: recovery web okay"]);
+}
+
+/// What a check depends on as the loader found it: instances of `for_each` in the place of their check, and without what is missing. That is
+/// no part of what is written, so the fingerprint of the check stays.
+fn depend(configuration: &mut Configuration, check: &str, on: &[&str]) {
+    let check = configuration.checks.iter_mut().find(|known| known.name.as_str() == check).unwrap();
+    let depends_on = on.iter().map(|name| Name::new(name)).collect();
+    check.settings = Arc::new(Settings { depends_on, ..Settings::clone(&check.settings) });
+    check.source.line = NonZeroU32::new(7);
+}
+
+/// A parent whose file was broken at the start, and an instance that comes later, are parents from the reload on; the check itself is not touched.
+#[tokio::test(start_paused = true)]
+async fn a_reload_brings_parents_to_unchanged_checks() {
+    let mut lab = lab(&[check("gw[a]", &[]), check("gw[b]", &[]), check("shop", &[]), check("raid", &[])]);
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE / 2).await;
+    let before = lab.handle.show("shop").await.unwrap();
+    let parents = ["gw[a]", "gw[b]"];
+    lab.configure(|configuration| {
+        depend(configuration, "shop", &parents);
+        depend(configuration, "raid", &parents);
+    })
+    .await;
+    let after = lab.handle.show("shop").await.unwrap();
+    assert_eq!(after.depends_on.iter().map(Name::as_str).collect::<Vec<_>>(), parents);
+    assert_eq!((after.row.next_check, after.source.line), (before.row.next_check, NonZeroU32::new(7)));
+    lab.answer("gw[b]", Answer::State(State::Bad));
+    pass(MINUTE).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    lab.answer("raid", Answer::Part(State::Bad));
+    pass(MINUTE + Duration::from_secs(5)).await;
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+    assert_eq!(lab.state("raid/part").await, "bad hard (dependency)");
+    assert_eq!(lab.take_messages(), ["ops: problem gw[b] bad"]);
 }
 
 /// What is not in the mended configuration either is let go then, and its targets hear of it.
