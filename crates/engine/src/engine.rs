@@ -45,6 +45,12 @@ const SETTLED: Duration = Duration::from_millis(25);
 const REST: Duration = Duration::from_millis(60);
 /// How often results that changed no state go to the store.
 const PERSIST: Duration = Duration::from_secs(5);
+/// What goes there at once, in checks and by weight: an eighth of what the store lets wait, so that it never has to drop any of it ..
+const SLICE_CHECKS: usize = 500;
+/// See [`SLICE_CHECKS`].
+const SLICE_BYTES: usize = 512 * 1024;
+/// .. and when the next slice follows. The disk has this time to take one.
+const SLICE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stopping engine waits for the store and for deliveries under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 /// The wall clock was set if it is this much behind itself; less is the work of NTP and harms nothing.
@@ -138,6 +144,8 @@ pub struct Engine {
     /// What waits for its ticket.
     pending: VecDeque<(u64, Vec<Effect>)>,
     next_persist: Instant,
+    /// How many entries the last slice passed, if it did not reach the end.
+    persisted: usize,
     /// The wall time of the last turn, to see when it steps back.
     last_wall: Timestamp,
     /// How long the machine had been suspended by then.
@@ -197,6 +205,7 @@ impl Engine {
             effects: Vec::new(),
             pending: VecDeque::new(),
             next_persist: now + PERSIST,
+            persisted: 0,
             last_wall: Timestamp::MIN,
             run_ends,
             run_ends_in,
@@ -275,6 +284,7 @@ impl Engine {
             self.runs.next_place(),
             self.outbox.next_wake(&self.clock, now, &self.actions),
             rested,
+            (self.persisted > 0).then_some(self.next_persist),
         ];
         candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
     }
@@ -363,26 +373,37 @@ impl Engine {
         self.last_id
     }
 
-    /// Results that changed no state go to the store from time to time, together.
+    /// Results that changed no state go to the store from time to time, in slices.
     fn persist(&mut self, now: Instant) {
         if now < self.next_persist {
             return;
         }
-        self.next_persist = now + PERSIST;
-        self.persist_dirty();
+        let is_whole = self.persist_dirty(SLICE_CHECKS, SLICE_BYTES);
+        self.next_persist = now + if is_whole { PERSIST } else { SLICE_PAUSE };
     }
 
-    fn persist_dirty(&mut self) {
-        for entry in self.entries.iter_mut() {
+    /// Writes so many entries that changed, from where the last slice ended; whether the end was reached.
+    fn persist_dirty(&mut self, mut checks: usize, mut bytes: usize) -> bool {
+        for (passed, entry) in self.entries.iter_mut().skip(self.persisted).enumerate() {
+            if checks == 0 || bytes == 0 {
+                self.persisted += passed;
+                return false;
+            }
             if std::mem::take(&mut entry.dirty) {
-                self.records.push(Record::Check(Box::new(entry.stored())));
+                let record = Record::Check(Box::new(entry.stored()));
+                checks -= 1;
+                bytes = bytes.saturating_sub(record.weight());
+                self.records.push(record);
             }
         }
+        self.persisted = 0;
+        true
     }
 
     async fn shut_down(mut self) {
         self.call_off_all();
-        self.persist_dirty();
+        self.persisted = 0;
+        self.persist_dirty(usize::MAX, usize::MAX);
         self.records.push(Record::Running(None));
         self.urgent = true;
         self.finish_turn();

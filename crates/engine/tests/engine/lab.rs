@@ -611,6 +611,8 @@ pub(crate) struct MemoryJournal {
     kept: Mutex<Kept>,
     committed: watch::Sender<Committed>,
     pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
+    /// How many checks the largest batch had that need not be on disk at once.
+    pub(crate) largest: Mutex<usize>,
 }
 
 #[derive(Default)]
@@ -629,7 +631,12 @@ struct Kept {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { kept: Mutex::default(), committed: watch::channel(Committed::default()).0, notices: Mutex::default() }
+        Self {
+            kept: Mutex::default(),
+            committed: watch::channel(Committed::default()).0,
+            notices: Mutex::default(),
+            largest: Mutex::default(),
+        }
     }
 }
 
@@ -637,6 +644,11 @@ impl MemoryJournal {
     /// All transitions, in their order.
     pub(crate) fn transitions(&self) -> Vec<(Name, Transition)> {
         self.kept.lock().unwrap().history.clone()
+    }
+
+    /// When each check that is kept was looked at last.
+    pub(crate) fn last_checks(&self) -> Vec<Option<Timestamp>> {
+        self.kept.lock().unwrap().checks.values().map(|check| check.status.last_check).collect()
     }
 
     fn load(&self) -> Loaded {
@@ -675,7 +687,12 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn write(&self, records: Vec<Record>, _: Urgency) -> u64 {
+    fn write(&self, records: Vec<Record>, urgency: Urgency) -> u64 {
+        if urgency == Urgency::Soon {
+            let checks = records.iter().filter(|record| matches!(record, Record::Check(_))).count();
+            let mut largest = self.largest.lock().unwrap();
+            *largest = checks.max(*largest);
+        }
         let mut kept = self.kept.lock().unwrap();
         for record in records {
             match record {

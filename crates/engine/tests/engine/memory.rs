@@ -147,3 +147,16 @@ async fn checks_know_each_other() {
     pass(60_000).await;
     assert_eq!(lab.state("group").await, "warning hard");
 }
+
+/// What is not urgent goes to the store in slices that it can take, and all of it gets there.
+#[tokio::test(start_paused = true)]
+async fn results_are_stored_in_slices() {
+    let names: Vec<String> = (0..1_200).map(|i| format!("check-{i}")).collect();
+    let checks: Vec<_> = names.iter().map(|name| (name.as_str(), 5, Answer::State(State::Okay))).collect();
+    let lab = lab(&checks);
+    pass(30_000).await;
+    assert!((400..=500).contains(&*lab.journal.largest.lock().unwrap()), "{:?}", lab.journal.largest);
+    let (late, all) = (lab.now() - Duration::from_secs(15), lab.journal.last_checks());
+    assert!(all.len() >= 1_200);
+    assert_eq!(all.iter().flatten().filter(|last| **last > late).count(), all.len());
+}
