@@ -198,7 +198,7 @@ impl Engine {
             outbox: Outbox::default(),
             bulletins: Bulletins::default(),
             scripts: Scripts::default(),
-            selfchecks: SelfChecks::new(now, parts.loaded.repairs.clone()),
+            selfchecks: SelfChecks::new(now),
             last_id: parts.loaded.last_id,
             records: Vec::new(),
             urgent: false,
@@ -360,11 +360,6 @@ impl Engine {
     /// Where everything is written.
     pub(crate) fn journal(&self) -> Arc<dyn Journal> {
         Arc::clone(&self.journal)
-    }
-
-    /// What the journal mended or lost.
-    pub(crate) fn losses(&self) -> Vec<String> {
-        self.journal.losses()
     }
 
     /// A number that was never given before.

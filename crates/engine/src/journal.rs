@@ -15,9 +15,14 @@ pub trait Journal: Send + Sync {
     /// Shows a tally what happened in its period. Blocks while the disk is read; the error is for a person.
     fn tally(&self, tally: &mut Tally) -> Result<(), String>;
 
-    /// What was mended or lost since it was opened, for `self/store`.
-    fn losses(&self) -> Vec<String> {
+    /// What was mended or lost when and since it was opened, for `self/store`: a few dozen lines at most.
+    fn repairs(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// How many records were dropped since it was opened, because the disk did not take them.
+    fn dropped(&self) -> u64 {
+        0
     }
 }
 
@@ -34,12 +39,11 @@ impl Journal for monchero_store::Store {
         self.reader().tally(tally).map_err(|error| error.to_string())
     }
 
-    fn losses(&self) -> Vec<String> {
-        let counters = self.counters();
-        let mut losses = counters.repairs;
-        if counters.dropped > 0 {
-            losses.push(format!("{} records were dropped because the disk did not take them", counters.dropped));
-        }
-        losses
+    fn repairs(&self) -> Vec<String> {
+        self.counters().repairs
+    }
+
+    fn dropped(&self) -> u64 {
+        self.counters().dropped
     }
 }

@@ -11,7 +11,7 @@ use crate::Clock;
 use crate::apply::{Applied, Applier, next_event_id};
 use crate::place::Place;
 use crate::queue::{Batch, is_routine};
-use crate::record::Urgency;
+use crate::record::{Record, Urgency};
 use crate::schema::Fault;
 use crate::shared::{Shared, Turn, Wish};
 use crate::upkeep::{Step, Upkeep};
@@ -50,6 +50,16 @@ impl Chunk {
 
     fn records(&self) -> usize {
         self.batches.iter().map(|batch| batch.records.len()).sum()
+    }
+
+    /// Leaves out what may be lost; how many records that are. What was left out at an earlier try counts no more.
+    fn drop_routine(&mut self) -> u64 {
+        // Replaced, not removed: the place of a record in its chunk is the number of its row.
+        let nothing = Record::Metrics { check: "".into(), at: Timestamp::UNIX_EPOCH, points: Vec::new() };
+        let soon = self.batches.iter_mut().filter(|batch| batch.urgency == Urgency::Soon);
+        let routine =
+            soon.flat_map(|batch| &mut batch.records).filter(|record| is_routine(record) && **record != nothing);
+        routine.map(|record| *record = nothing.clone()).count() as u64
     }
 
     fn sync(&self) -> Sync {
@@ -215,7 +225,8 @@ impl Writer {
     fn try_chunk_on(&mut self, db: &Connection) -> Result<(), Fault> {
         let Some(mut chunk) = self.chunk.take() else { return Ok(()) };
         if self.on_reserve {
-            self.drop_routine(&mut chunk);
+            let dropped = chunk.drop_routine();
+            self.shared.count(|counters| counters.dropped += dropped);
         }
         let began = Instant::now();
         let written = self.commit(db, &chunk);
@@ -232,19 +243,6 @@ impl Writer {
             Err(_) => counters.failures += 1,
         });
         written.map(drop)
-    }
-
-    fn drop_routine(&self, chunk: &mut Chunk) {
-        let mut dropped = 0;
-        // Replaced, not removed: the place of a record in its chunk is the number of its row.
-        for batch in chunk.batches.iter_mut().filter(|batch| batch.urgency == Urgency::Soon) {
-            for record in batch.records.iter_mut().filter(|record| is_routine(record)) {
-                *record =
-                    crate::record::Record::Metrics { check: "".into(), at: Timestamp::UNIX_EPOCH, points: Vec::new() };
-                dropped += 1;
-            }
-        }
-        self.shared.count(|counters| counters.dropped += dropped);
     }
 
     fn commit(&mut self, db: &Connection, chunk: &Chunk) -> Result<Applied, Fault> {
@@ -492,4 +490,23 @@ fn set_sync(db: &Connection, now: &mut Sync, wanted: Sync) -> rusqlite::Result<(
         *now = wanted;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_counted_once() {
+        let metrics = Record::Metrics {
+            check: "a".into(),
+            at: Timestamp::UNIX_EPOCH,
+            points: vec![("x".into(), "".into(), 1.0)],
+        };
+        let records = vec![metrics.clone(), Record::DowntimeEnded(1), metrics.clone()];
+        let batch = |urgency| Batch { ticket: 1, urgency, records: records.clone() };
+        let mut chunk = Chunk { batches: vec![batch(Urgency::Soon), batch(Urgency::Now)], first_id: 1 };
+        assert_eq!((chunk.drop_routine(), chunk.drop_routine()), (2, 0));
+        assert_eq!((chunk.records(), &chunk.batches[1].records), (6, &records));
+    }
 }
