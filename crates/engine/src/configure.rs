@@ -19,6 +19,9 @@ use crate::left::Left;
 /// The kind of a check that is no longer configured but was told as a problem.
 pub(crate) const GONE_KIND: &str = "gone";
 
+/// A daemon that was away for so long takes up the time between reminders where it was.
+const LONG_AWAY: Duration = Duration::from_secs(12 * 3_600);
+
 impl Engine {
     /// Takes up what an earlier daemon left, under the present configuration.
     pub(crate) fn restore(&mut self, mut configuration: Configuration, mut loaded: Loaded, now: Instant) {
@@ -36,6 +39,11 @@ impl Engine {
             self.add(definition, earlier, now);
         }
         self.take_up_left(configuration.problems.is_empty(), now);
+        // Whether the daemon was away or the clock is ahead nobody can tell: no reminder is due for either.
+        let away = seen.and_then(|seen| Duration::try_from(self.wall().duration_since(seen)).ok());
+        if let Some(away) = away.filter(|away| *away > LONG_AWAY) {
+            self.outbox.step_ahead(away);
+        }
         let crashed = loaded.unfinished.map(|began| seen.map_or(began, |seen| seen.max(began)));
         self.restore_bulletins(&configuration, loaded.posted, crashed);
         self.selfchecks.config_problems = configuration.problems;

@@ -146,8 +146,9 @@ pub struct Engine {
     next_persist: Instant,
     /// How many entries the last slice passed, if it did not reach the end.
     persisted: usize,
-    /// The wall time of the last turn, to see when it steps back.
+    /// The wall time and the monotonic time of the last turn, to see when the wall clock steps.
     last_wall: Timestamp,
+    last_turn: Instant,
     /// How long the machine had been suspended by then.
     pub(crate) last_asleep: Duration,
 
@@ -207,6 +208,7 @@ impl Engine {
             next_persist: now + PERSIST,
             persisted: 0,
             last_wall: Timestamp::MIN,
+            last_turn: now,
             run_ends,
             run_ends_in,
             delivery_ends,
@@ -248,7 +250,7 @@ impl Engine {
             for end in ended.drain(..) {
                 self.run_ended(end, now);
             }
-            self.settle_clock();
+            self.settle_clock(now);
             self.notice_suspend(now);
             self.apply_committed();
             self.run_due(now);
@@ -289,9 +291,17 @@ impl Engine {
         candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
     }
 
-    /// When the wall clock has stepped back, nothing that is known may lie in the future: it would be waited for (R18).
-    fn settle_clock(&mut self) {
+    /// When the wall clock has stepped back, nothing that is known may lie in the future: it would be waited for. When it has stepped
+    /// ahead, no reminder is due for that (R18).
+    fn settle_clock(&mut self, now: Instant) {
         let wall = self.wall();
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.last_turn, now));
+        let passed = passed + self.clock.asleep().saturating_sub(self.last_asleep);
+        let ahead = Duration::try_from(wall.duration_since(self.last_wall)).unwrap_or_default().saturating_sub(passed);
+        if ahead > CLOCK_STEP && self.last_wall != Timestamp::MIN {
+            tracing::warn!("the wall clock stepped ahead by {}", monchero_core::duration::human(ahead));
+            self.outbox.step_ahead(ahead);
+        }
         if wall.checked_add(CLOCK_STEP).is_ok_and(|ahead| ahead < self.last_wall) {
             tracing::warn!("the wall clock stepped back");
             for entry in self.entries.iter_mut() {

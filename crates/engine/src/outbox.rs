@@ -79,6 +79,13 @@ impl Outbox {
         }
     }
 
+    /// After the wall clock stepped ahead: what was told was told as long ago as before.
+    pub(crate) fn step_ahead(&mut self, by: Duration) {
+        for told in self.told.values_mut().flat_map(BTreeMap::values_mut) {
+            told.at = told.at.map(|at| at.checked_add(by).unwrap_or(Timestamp::MAX));
+        }
+    }
+
     /// Forgets a check.
     pub(crate) fn forget(&mut self, id: Id) {
         self.told.remove(&id);

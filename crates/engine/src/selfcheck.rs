@@ -144,6 +144,7 @@ impl Engine {
         if now >= self.selfchecks.next_look {
             self.selfchecks.next_look = now + INTERVAL;
             self.look_at_self(now);
+            self.forget_downtimes(now);
         }
     }
 

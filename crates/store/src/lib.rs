@@ -10,6 +10,7 @@
 
 mod apply;
 mod backup;
+mod believed;
 mod error;
 mod load;
 mod place;
@@ -123,6 +124,7 @@ impl Store {
             options.clock,
             options.max_bytes,
             options.retention,
+            load::newest(&loaded),
             db,
         );
         let store = Self { shared: Arc::clone(&shared), place, threads: Mutex::default() };

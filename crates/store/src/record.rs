@@ -207,7 +207,7 @@ pub struct Loaded {
     pub unfinished: Option<Timestamp>,
     /// Acknowledgements that stand.
     pub acknowledgements: Vec<(Name, Acknowledgement)>,
-    /// Downtimes that have not ended.
+    /// Downtimes that have not ended, or only by a wall clock that is ahead of all that is known.
     pub downtimes: Vec<Downtime>,
     /// Actions that were intended and never ended; the store has marked them interrupted.
     pub interrupted: Vec<ActionRow>,

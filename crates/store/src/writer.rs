@@ -9,13 +9,14 @@ use rusqlite::Connection;
 
 use crate::Clock;
 use crate::apply::{Applied, Applier, next_event_id};
+use crate::believed::Believed;
 use crate::place::Place;
 use crate::queue::{Batch, is_routine};
 use crate::record::{Record, Urgency};
 use crate::schema::Fault;
 use crate::shared::{Shared, Turn, Wish};
 use crate::upkeep::{Step, Upkeep};
-use crate::{backup, recover};
+use crate::{backup, believed, recover};
 
 /// How often roll-ups, retention, size and reserve are seen to.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -72,6 +73,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     place: Arc<Place>,
     clock: Clock,
+    believed: Believed,
     max_bytes: u64,
     retention: Retention,
     /// None while the database cannot be opened.
@@ -100,13 +102,16 @@ impl Writer {
         clock: Clock,
         max_bytes: u64,
         retention: Retention,
+        newest: Option<Timestamp>,
         db: Option<Connection>,
     ) -> Self {
         let now = Instant::now();
+        let believed = Believed::new(believed::at_start(clock(), newest), now);
         let mut this = Self {
             shared,
             place,
             clock,
+            believed,
             max_bytes,
             retention,
             db: None,
@@ -359,7 +364,8 @@ impl Writer {
         self.see_to_reserve();
         let trouble = self.standing_trouble();
         self.shared.is_durable(0, trouble);
-        self.upkeep = Some(Upkeep::new(self.now().as_millisecond()));
+        let now = self.believed.now(self.now(), Instant::now());
+        self.upkeep = Some(Upkeep::new(now.as_millisecond()));
     }
 
     /// Upkeep can wait for the next round, a disk or a database that fails cannot.

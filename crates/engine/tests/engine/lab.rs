@@ -329,6 +329,11 @@ impl Lab {
         *self.ahead.lock().unwrap() -= length;
     }
 
+    /// The wall clock is set ahead by so much.
+    pub(crate) fn step_ahead(&self, length: Duration) {
+        *self.ahead.lock().unwrap() += length;
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -649,6 +654,11 @@ impl MemoryJournal {
     /// When each check that is kept was looked at last.
     pub(crate) fn last_checks(&self) -> Vec<Option<Timestamp>> {
         self.kept.lock().unwrap().checks.values().map(|check| check.status.last_check).collect()
+    }
+
+    /// How many downtimes are kept.
+    pub(crate) fn downtimes(&self) -> usize {
+        self.kept.lock().unwrap().downtimes.len()
     }
 
     fn load(&self) -> Loaded {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use monchero_core::decide::Wants;
 use monchero_core::definition::{ActionDefinition, Configuration, Settings, Trigger};
 use monchero_core::flapping::FlappingPolicy;
+use monchero_core::hold::Downtime;
 use monchero_core::{Name, Policy, State};
 
 use crate::lab::{Answer, CheckSpec, Lab, ScriptSpec};
@@ -270,4 +271,38 @@ async fn a_hold_ends_in_the_table_although_the_clock_was_set_back() {
     assert_eq!(lab.state("shop").await, "bad hard (acknowledged)");
     after(&lab, 10).await;
     assert_eq!(lab.state("shop").await, "bad hard");
+}
+
+/// R18: a clock that is ahead for two minutes brings no reminder and takes no planned work along, neither at once nor over a start.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_has_done_nothing() {
+    let (names, wants) =
+        (["ops"], Wants { states: vec![State::Bad], remind: Some((3_600 * SECOND).into()), ..Wants::default() });
+    let mut lab = Lab::new(&[check("shop".to_owned(), &names)], &[("ops".to_owned(), wants)], &[]);
+    after(&lab, 3).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 60).await, ["ops: problem shop bad"]);
+    let start = lab.now() + 2 * 3_600 * SECOND;
+    let (end, comment) = (start + 3_600 * SECOND, "new switch".to_owned());
+    let planned = Downtime { covers: "shop".into(), start, end, comment, ..Downtime::default() };
+    lab.handle.add_downtime(planned).await.unwrap();
+    let decade = 3_650 * 86_400 * SECOND;
+    for restarts in [false, true] {
+        lab.step_ahead(decade);
+        if restarts {
+            lab.restart().await;
+        }
+        assert_eq!(after(&lab, 120).await, [""; 0], "restarts: {restarts}");
+        assert_eq!(lab.handle.downtimes().await.unwrap().len(), 0);
+        lab.step_back(decade);
+        assert_eq!(after(&lab, 120).await, [""; 0], "restarts: {restarts}");
+        assert_eq!(lab.handle.downtimes().await.unwrap().len(), 1, "restarts: {restarts}");
+    }
+    assert_eq!(after(&lab, 3_600).await, ["ops: reminder shop bad"]);
+    // What is over is kept for a day, and then forgotten.
+    after(&lab, 3 * 3_600).await;
+    assert_eq!(lab.handle.downtimes().await.unwrap().len(), 0);
+    assert_eq!(lab.journal.downtimes(), 1);
+    after(&lab, 86_400).await;
+    assert_eq!(lab.journal.downtimes(), 0);
 }
