@@ -18,6 +18,8 @@ use crate::left::Left;
 
 /// The kind of a check that is no longer configured but was told as a problem.
 pub(crate) const GONE_KIND: &str = "gone";
+/// Why most of what is gone is so.
+pub(crate) const NOT_CONFIGURED: &str = "it is no longer configured";
 
 /// A daemon that was away for so long takes up the time between reminders where it was.
 const LONG_AWAY: Duration = Duration::from_secs(12 * 3_600);
@@ -81,7 +83,7 @@ impl Engine {
             self.entries.names().filter(|(name, id)| !self.is_wanted(&wanted, name, *id)).map(|(_, id)| id).collect();
         for id in removed {
             summary.removed += usize::from(self.entries.get(id).is_some_and(Entry::is_scheduled));
-            self.let_go(id);
+            self.let_go(id, NOT_CONFIGURED);
         }
         self.take_up_left(configuration.problems.is_empty(), now);
         self.take_bulletins(&configuration);
@@ -203,8 +205,8 @@ impl Engine {
         }
     }
 
-    /// A check is no longer configured. Whoever was told of a problem is told that it is over, then it is forgotten.
-    pub(crate) fn let_go(&mut self, id: Id) {
+    /// A check is no longer there, for this reason. Whoever was told of a problem is told that it is over, then it is forgotten.
+    pub(crate) fn let_go(&mut self, id: Id, why: &str) {
         self.call_off(id);
         let wall = self.wall();
         let Some(entry) = self.entries.get_mut(id) else { return };
@@ -222,7 +224,7 @@ impl Engine {
         }
         self.acknowledgements.remove(&id);
         if problem {
-            let message = Box::from("it is no longer configured");
+            let message = Box::from(why);
             self.apply(
                 id,
                 &ServiceResult { state: State::Okay, message, ..ServiceResult::default() },
@@ -243,6 +245,10 @@ impl Engine {
         }
         let name = entry.row.name.clone();
         self.entries.remove(id);
+        if self.dependents.remove(&id).is_some() {
+            // It may come back.
+            self.awaited_parents.insert(name.clone());
+        }
         self.outbox.forget(id);
         self.scripts.forget(id);
         self.write_now(Record::Forget(name));

@@ -88,6 +88,8 @@ pub(crate) struct Entry {
     pub(crate) awaits_recheck: bool,
     /// Whether its runs ever reported services.
     pub(crate) has_services: bool,
+    /// Since when the runs of its check do not report this service.
+    pub(crate) missing_since: Option<Timestamp>,
     /// Whether it is not run because it crashed the daemon, until somebody asks for it (R33).
     pub(crate) benched: bool,
     /// Whether it is no longer configured and only waits until its targets were told.
@@ -106,6 +108,7 @@ impl Entry {
     ) -> Self {
         let stored_anchor = stored.as_ref().and_then(|stored| stored.anchor);
         let next_check = stored.as_ref().and_then(|stored| stored.next_check);
+        let missing_since = stored.as_ref().and_then(|stored| stored.missing_since);
         let memory = stored.as_ref().and_then(|stored| stored.memory.clone());
         let memory = memory.filter(|memory| *memory.kind == *definition.kind).map(|memory| memory.text);
         let (status, result, duration) =
@@ -141,6 +144,7 @@ impl Entry {
             dirty: false,
             awaits_recheck: false,
             has_services: false,
+            missing_since,
             benched: false,
             gone: false,
         }
@@ -175,6 +179,7 @@ impl Entry {
             duration_ms: u64::try_from(self.row.duration.as_millis()).unwrap_or(u64::MAX),
             anchor: self.anchor,
             parent: self.row.parent.clone(),
+            missing_since: self.missing_since,
             next_check: self.row.next_check,
             memory: self.memory.clone().map(|text| monchero_store::Memory { kind: self.definition.kind.into(), text }),
         }

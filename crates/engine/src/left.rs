@@ -11,7 +11,7 @@ use monchero_core::{Name, Told};
 use monchero_store::{ActionRow, Loaded, StoredCheck};
 use tokio::time::Instant;
 
-use crate::configure::GONE_KIND;
+use crate::configure::{GONE_KIND, NOT_CONFIGURED};
 use crate::engine::Engine;
 use crate::entry::{CONFIG_KIND, SELF_KIND, never_run};
 
@@ -88,7 +88,7 @@ impl Engine {
         self.outbox.settle(wall);
         self.link_dependents();
         for id in gone {
-            self.let_go(id);
+            self.let_go(id, NOT_CONFIGURED);
         }
     }
 

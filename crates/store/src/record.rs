@@ -97,6 +97,9 @@ pub struct StoredCheck {
     pub anchor: Option<Timestamp>,
     /// The check whose run reported this service, if it is one.
     pub parent: Option<Name>,
+    /// Since when the runs of its check do not report this service any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
     /// When the next run is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check: Option<Timestamp>,

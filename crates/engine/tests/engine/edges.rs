@@ -207,3 +207,59 @@ async fn a_service_that_comes_later_is_a_parent_too() {
     told.sort();
     assert_eq!(told, ["ops: problem shop bad", "ops: recovery raid/part okay"]);
 }
+
+/// A service that its check reports no more is unknown for a week, over restarts too, and then it is gone and its end is told. It may come back.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_reported_no_more_goes_after_a_week() {
+    let (hour, day) = (60 * MINUTE, 1_440 * MINUTE);
+    let mut lab = lab(&[check("docker", hour, &[]), check("shop", hour, &["docker/part"])]);
+    lab.answer("docker", Answer::Part(State::Okay));
+    pass(hour).await;
+    lab.answer("docker", Answer::State(State::Okay));
+    pass(2 * hour).await;
+    assert_eq!(lab.take_messages(), ["ops: problem docker/part unknown"]);
+    lab.suspend(3 * day);
+    pass(2 * hour).await;
+    lab.kill().await;
+    lab.suspend(3 * day);
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "unknown hard");
+    assert_eq!(lab.take_messages(), [""; 0]);
+    lab.suspend(day);
+    pass(2 * hour).await;
+    assert_eq!(lab.take_messages(), ["ops: recovery docker/part okay"]);
+    assert_eq!(lab.state("docker/part").await, "gone");
+    lab.restart().await;
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "gone");
+
+    lab.answer("docker", Answer::Part(State::Bad));
+    pass(hour).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    pass(2 * hour).await;
+    assert_eq!(lab.take_messages(), ["ops: problem docker/part bad"]);
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+}
+
+/// One that comes back before the target that was told of its problem could be told of the end is itself again.
+#[tokio::test(start_paused = true)]
+async fn a_service_comes_back_before_its_end_could_be_told() {
+    let hour = 60 * MINUTE;
+    let lab = lab(&[check("docker", hour, &[])]);
+    lab.answer("docker", Answer::Part(State::Bad));
+    pass(hour).await;
+    assert_eq!(lab.take_messages(), ["ops: problem docker/part bad"]);
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), false);
+    lab.answer("docker", Answer::State(State::Okay));
+    pass(2 * hour).await;
+    lab.suspend(200 * hour);
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "gone");
+    lab.answer("docker", Answer::Part(State::Bad));
+    pass(hour).await;
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), true);
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "bad hard");
+    let told = lab.take_messages();
+    assert!(told.len() == 1 && told[0].contains("docker/part bad"), "{told:?}");
+}
