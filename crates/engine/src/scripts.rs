@@ -24,6 +24,8 @@ const RUNNING: usize = 16;
 const QUEUE: usize = 1_000;
 /// How many runs per check and script are remembered for `limit` and `cooldown`.
 const REMEMBERED: usize = 64;
+/// The reason of what runs after a problem.
+const RECOVERY: &str = "recovery";
 /// A script that does not even end by its timeout and grace is given up this much later.
 const BACKSTOP: Duration = Duration::from_secs(3);
 
@@ -47,8 +49,8 @@ pub(crate) struct ScriptEnd {
     outcome: Result<ActionOutcome, ActionError>,
 }
 
-/// When a script ran, and for which incident.
-type Ran = (Option<IncidentId>, Timestamp);
+/// A run of a script: its number, for which incident, and when.
+type Ran = (u64, Option<IncidentId>, Timestamp);
 
 /// What was done to mend the last incident of a check about which anything was.
 #[derive(Debug)]
@@ -134,6 +136,10 @@ impl Scripts {
 
     /// A script that waited or ran is over, or one of an earlier daemon was.
     fn end(&mut self, id: Id, row: &ActionRow) {
+        if let Some(runs) = self.history.get_mut(&(id, row.action.clone())).filter(|_| !has_run(row)) {
+            // What never ran counts for nothing.
+            runs.retain(|(number, ..)| *number != row.id);
+        }
         let Some(attempts) = self.attempts.get_mut(&id).filter(|known| Some(known.incident) == row.incident) else {
             return;
         };
@@ -161,9 +167,13 @@ impl Scripts {
         self.attempts.remove(&id);
     }
 
+    /// Counts a run for `limit` and `cooldown`; what runs after a recovery is no attempt to mend anything.
     fn remember(&mut self, id: Id, row: &ActionRow) {
+        if row.reason == RECOVERY {
+            return;
+        }
         let runs = self.history.entry((id, row.action.clone())).or_default();
-        runs.push_back((row.incident, row.at));
+        runs.push_back((row.id, row.incident, row.at));
         if runs.len() > REMEMBERED {
             runs.pop_front();
         }
@@ -228,9 +238,7 @@ impl Engine {
             self.note_action(id, row);
             return;
         }
-        if !transition.is_recovery() {
-            self.scripts.remember(id, &row);
-        }
+        self.scripts.remember(id, &row);
         self.scripts.begin(id, &row);
         self.scripts.show(id, row.clone());
         let run = ScriptRun {
@@ -265,13 +273,14 @@ impl Engine {
             return Some(hold.to_string());
         }
         let runs = self.scripts.history.get(&(id, action.name.clone()));
-        if let (Some(cooldown), Some((_, last))) = (action.cooldown, runs.and_then(|runs| runs.back()))
+        if let (Some(cooldown), Some((.., last))) = (action.cooldown, runs.and_then(|runs| runs.back()))
             && transition.at.duration_since(*last) < signed(cooldown)
         {
             return Some(format!("cooldown: it ran less than {} ago", monchero_core::duration::human(cooldown)));
         }
-        let of_incident =
-            |incident: IncidentId| runs.map_or(0, |runs| runs.iter().filter(|(of, _)| *of == Some(incident)).count());
+        let of_incident = |incident: IncidentId| {
+            runs.map_or(0, |runs| runs.iter().filter(|(_, of, _)| *of == Some(incident)).count())
+        };
         match (action.limit, transition.incident) {
             (Some(limit), Some(incident)) if of_incident(incident) >= limit as usize => {
                 Some(format!("limit: it ran {limit} times for this incident"))
@@ -415,12 +424,45 @@ fn has_run(row: &ActionRow) -> bool {
 /// Why a transition sets something off, in words.
 fn reason_of(transition: &Transition) -> String {
     if transition.is_recovery() {
-        return "recovery".to_owned();
+        return RECOVERY.to_owned();
     }
     match transition.state_type {
         StateType::Hard => format!("hard {}", transition.state),
         StateType::Soft => {
             format!("soft {} (attempt {}/{})", transition.state, transition.attempt, transition.max_attempts)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What counted before it could start and then never ran counts no more, just as after a restart.
+    #[test]
+    fn what_never_ran_counts_for_nothing() {
+        let (id, at) = (Id { index: 0, life: 1 }, Timestamp::UNIX_EPOCH);
+        let row = |number, outcome| ActionRow {
+            id: number,
+            at,
+            check: Name::new("shop"),
+            action: Name::new("restart"),
+            incident: Some(IncidentId::from_u64(5)),
+            reason: "hard bad".to_owned(),
+            outcome,
+            ended: None,
+            message: String::new(),
+            output: String::new(),
+        };
+        let mut scripts = Scripts::default();
+        for (number, outcome) in [(1, ActionState::Done), (2, ActionState::Superseded), (3, ActionState::Skipped)] {
+            let intent = row(number, ActionState::Intended);
+            scripts.remember(id, &intent);
+            scripts.begin(id, &intent);
+            scripts.end(id, &row(number, outcome));
+        }
+        let key = (id, Name::new("restart"));
+        assert_eq!(scripts.history[&key].iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1]);
+        assert_eq!((scripts.attempts[&id].tried, scripts.attempts[&id].under_way), (1, 0));
     }
 }

@@ -15,8 +15,10 @@ use crate::record::{ActionRow, ActionState, HistoryKind, Loaded, StoredCheck};
 use crate::rows::{self, EVENT_COLUMNS, EventRow, STATE_COLUMNS, StateRow, Unreadable, event};
 use crate::schema::{self, WHOLE_CHECK_BYTES};
 
-/// How far back actions are loaded: no `cooldown` or `limit` looks further.
+/// How far back actions are loaded, for `cooldown`; for `limit`, those of incidents that are open.
 const RECENT: Duration = Duration::from_secs(7 * 86_400);
+/// How long a problem may have been unconfirmed before its incident began, with actions already.
+const UNCONFIRMED: Duration = Duration::from_secs(86_400);
 /// How many recent actions are loaded, the newest; a host that acts more often than that has other worries.
 const MAX_RECENT: usize = 2_000;
 /// How much output of recent actions is loaded in full; of older ones the first [`SHORT_OUTPUT`] bytes are.
@@ -119,7 +121,10 @@ fn take_state(row: &StateRow<'_>, found: &mut Found) -> Result<(), String> {
 
 /// Reads the actions that never ended, and those of late: newest first from the disk, oldest first for the reader.
 fn load_actions(connection: &Connection, now: Timestamp, found: &mut Found) -> rusqlite::Result<()> {
-    let since = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN).as_millisecond();
+    let open = found.loaded.checks.iter().filter_map(|check| check.status.incident);
+    let began = open.map(|incident| incident.since.checked_sub(UNCONFIRMED).unwrap_or(Timestamp::MIN)).min();
+    let recent = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN);
+    let since = began.map_or(recent, |began| began.min(recent)).as_millisecond();
     let intents = format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE kind = '{}' AND ?1 = ?1 ORDER BY at DESC, id DESC",
         event::INTENT

@@ -215,7 +215,7 @@ pub struct Loaded {
     /// Actions that were intended and never ended; the store has marked them interrupted.
     pub interrupted: Vec<ActionRow>,
     /// Actions of incidents that may still be open (done, failed, or interrupted by an earlier end of the daemon): for `limit` and
-    /// `cooldown`. Those of the last seven days, oldest first, at most 2,000; long output of all but the newest is shortened.
+    /// `cooldown`. Those of the last seven days and since the oldest open incident began, oldest first, at most 2,000; long output of all but the newest is shortened.
     pub recent_actions: Vec<ActionRow>,
     /// The highest id of an action or downtime that was ever given.
     pub last_id: u64,
