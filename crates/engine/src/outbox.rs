@@ -259,14 +259,15 @@ impl Engine {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.unpublished == 0) else { return };
         let holds = self.holds_of(id);
         let rechecks = matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
-        if entry.row.holds != holds || entry.awaits_recheck != rechecks {
-            if let Some(end) = holds.iter().filter_map(Hold::until).min() {
-                self.outbox.wake_at(id, end);
-            }
-            if let Some(entry) = self.entries.get_mut(id) {
-                entry.row_mut().holds = holds;
-                entry.awaits_recheck = rechecks;
-            }
+        let changed = entry.row.holds != holds || entry.awaits_recheck != rechecks;
+        // Each time: a wake that came meanwhile may have been for an earlier end.
+        let wall = self.wall();
+        if let Some(end) = holds.iter().filter_map(Hold::until).filter(|end| *end > wall).min() {
+            self.outbox.wake_at(id, end);
+        }
+        if changed && let Some(entry) = self.entries.get_mut(id) {
+            entry.row_mut().holds = holds;
+            entry.awaits_recheck = rechecks;
         }
         self.resolve(id);
         for target in self.targets_of(id) {

@@ -273,6 +273,28 @@ async fn a_hold_ends_in_the_table_although_the_clock_was_set_back() {
     assert_eq!(lab.state("shop").await, "bad hard");
 }
 
+/// What nobody is to be told of stops flapping in the table too, although the end moved meanwhile.
+#[tokio::test(start_paused = true)]
+async fn flapping_ends_for_a_check_without_targets() {
+    let policy = Policy { max_attempts: 1, flapping: Some(FlappingPolicy::default()), ..Policy::default() };
+    let spec = CheckSpec { policy, interval: 3_600 * SECOND, ..check("shop".to_owned(), &[]) };
+    let lab = Lab::new(&[spec], &[], &[]);
+    let submit = async |state| {
+        lab.handle.submit(Name::new("shop"), monchero_core::Report::of(state, "said")).await.unwrap();
+        tokio::time::sleep(60 * SECOND).await;
+    };
+    for _ in 0..10 {
+        submit(State::Bad).await;
+        submit(State::Okay).await;
+    }
+    assert_eq!(lab.state("shop").await, "okay hard (flapping)");
+    // From here on the table says when it will be over; then it is.
+    let until = lab.handle.show("shop").await.unwrap().row.holds[0].until().unwrap();
+    let left = Duration::try_from(until.duration_since(lab.now())).unwrap();
+    tokio::time::sleep(left + 5 * SECOND).await;
+    assert_eq!(lab.state("shop").await, "okay hard");
+}
+
 /// R18: a clock that is ahead for two minutes brings no reminder and takes no planned work along, neither at once nor over a start.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_ahead_has_done_nothing() {
