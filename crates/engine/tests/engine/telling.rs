@@ -273,6 +273,33 @@ async fn a_hold_ends_in_the_table_although_the_clock_was_set_back() {
     assert_eq!(lab.state("shop").await, "bad hard");
 }
 
+/// A digest that is sent again after a kill has the id that it had, in whatever order its checks came.
+#[tokio::test(start_paused = true)]
+async fn a_digest_keeps_its_id_over_a_kill() {
+    let names = ["a", "b", "c", "z", "y", "x"];
+    let checks: Vec<CheckSpec> = names.iter().map(|name| check((*name).to_owned(), &["ops"])).collect();
+    let mut lab = Lab::new(&checks, &[target("ops")], &[]);
+    after(&lab, 3).await;
+    lab.target_refuses.lock().unwrap().insert("ops".to_owned());
+    lab.answer("a", Answer::State(State::Bad));
+    after(&lab, 3).await;
+    // While the target rests, these come in an order that is not that of their names.
+    for name in ["z", "b", "y", "c", "x"] {
+        lab.answer(name, Answer::State(State::Bad));
+        after(&lab, 3).await;
+    }
+    lab.target_refuses.lock().unwrap().clear();
+    lab.answers_lost.lock().unwrap().insert("ops".to_owned());
+    lab.reload().await;
+    after(&lab, 1).await;
+    lab.kill().await;
+    after(&lab, 30).await;
+    let heard = lab.heard.lock().unwrap().clone();
+    let ids: std::collections::BTreeSet<(usize, &str)> =
+        heard.iter().map(|heard| (heard.of, heard.delivery_id.as_str())).collect();
+    assert!(heard.len() > 6 && ids.len() == 1, "it was sent again: {ids:?}");
+}
+
 /// What nobody is to be told of stops flapping in the table too, although the end moved meanwhile.
 #[tokio::test(start_paused = true)]
 async fn flapping_ends_for_a_check_without_targets() {
