@@ -39,8 +39,11 @@ impl Engine {
         // What somebody says about a check says nothing about services that it does not name, and neither does a run that saw nothing.
         let could_look = origin == Origin::Run && own.state != State::Unknown;
         self.answer_waiters(id, || Ok(own.clone()));
-        if let Some(interval) = interval {
-            self.change_interval(id, interval.max(MIN_INTERVAL), now);
+        let asked = interval.map(|interval| interval.max(MIN_INTERVAL));
+        // Who asks no more has the interval of its definition again.
+        let configured = || self.entries.get(id).filter(|_| could_look).map(|entry| entry.definition.interval);
+        if let Some(interval) = asked.or_else(configured) {
+            self.change_interval(id, interval, now);
         }
         if let (Some(memory), Some(entry)) = (memory, self.entries.get_mut(id)) {
             entry.memory = Some(memory.into());
@@ -188,6 +191,7 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.interval != interval {
             entry.interval = interval;
+            entry.dirty = true;
             entry.grid = Grid::new(now + interval, interval);
             entry.anchor = self.clock.now().checked_add(interval).ok();
             self.schedule_at(id, now + interval, now);

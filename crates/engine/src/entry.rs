@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_core::definition::{Definition, Place, Settings};
 use monchero_core::{BoxFuture, Check, CheckError, Context, Name, Policy, Report, State};
-use monchero_store::StoredCheck;
+use monchero_store::{Asked, StoredCheck};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -108,12 +108,14 @@ impl Entry {
     ) -> Self {
         let stored_anchor = stored.as_ref().and_then(|stored| stored.anchor);
         let next_check = stored.as_ref().and_then(|stored| stored.next_check);
+        let asked =
+            stored.as_ref().and_then(|stored| stored.asked.as_ref()).and_then(|asked| asked_of(&definition, asked));
         let missing_since = stored.as_ref().and_then(|stored| stored.missing_since);
         let memory = stored.as_ref().and_then(|stored| stored.memory.clone());
         let memory = memory.filter(|memory| *memory.kind == *definition.kind).map(|memory| memory.text);
         let (status, result, duration) =
             stored.map_or_else(Default::default, |s| (s.status, s.result, Duration::from_millis(s.duration_ms)));
-        let interval = definition.interval;
+        let interval = asked.unwrap_or(definition.interval);
         let row = Row {
             name: name.clone(),
             kind: definition.kind,
@@ -176,14 +178,29 @@ impl Entry {
             name: self.row.name.clone(),
             status: self.row.status.clone(),
             result: self.row.result.clone(),
-            duration_ms: u64::try_from(self.row.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(self.row.duration),
             anchor: self.anchor,
             parent: self.row.parent.clone(),
             missing_since: self.missing_since,
+            asked: (self.row.parent.is_none() && self.interval != self.definition.interval).then(|| Asked {
+                kind: self.definition.kind.into(),
+                configured_ms: millis(self.definition.interval),
+                interval_ms: millis(self.interval),
+            }),
             next_check: self.row.next_check,
             memory: self.memory.clone().map(|text| monchero_store::Memory { kind: self.definition.kind.into(), text }),
         }
     }
+}
+
+/// The interval that a check asked for under an earlier daemon, if it is still the same check.
+fn asked_of(definition: &Definition, asked: &Asked) -> Option<Duration> {
+    let is_same = *asked.kind == *definition.kind && asked.configured_ms == millis(definition.interval);
+    is_same.then(|| Duration::from_millis(asked.interval_ms))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The kind of the checks by which monchero watches itself.

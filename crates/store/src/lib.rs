@@ -40,8 +40,8 @@ use tokio::sync::watch;
 pub use error::{OpenError, ReadError};
 pub use reader::{MAX_HISTORY, MAX_POINTS, Reader, Series};
 pub use record::{
-    ActionRow, Committed, HistoryEntry, HistoryKind, HistoryQuery, Loaded, Memory, MetricPoint, NoticeRow, Record,
-    StoredCheck, Urgency,
+    ActionRow, Asked, Committed, HistoryEntry, HistoryKind, HistoryQuery, Loaded, Memory, MetricPoint, NoticeRow,
+    Record, StoredCheck, Urgency,
 };
 pub use shared::Counters;
 pub use witness::{Watched, Witness};

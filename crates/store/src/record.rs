@@ -97,6 +97,9 @@ pub struct StoredCheck {
     pub anchor: Option<Timestamp>,
     /// The check whose run reported this service, if it is one.
     pub parent: Option<Name>,
+    /// The interval that it asked for, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// Since when the runs of its check do not report this service any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
@@ -106,6 +109,17 @@ pub struct StoredCheck {
     /// What the next run is to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+}
+
+/// The interval that a check asked for, and whose place it takes: it is void when the check is of another kind or has another interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The kind of the check.
+    pub kind: Box<str>,
+    /// The interval of the configuration, in milliseconds.
+    pub configured_ms: u64,
+    /// The one that it asked for, in milliseconds.
+    pub interval_ms: u64,
 }
 
 /// What a check remembers from run to run.

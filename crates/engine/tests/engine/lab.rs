@@ -41,6 +41,8 @@ pub(crate) enum Answer {
     LikeWorst,
     /// Like what it remembers, after half a second.
     Slow,
+    /// Okay, and from now on as often as this.
+    Every(Duration),
     /// In this state, and then okay.
     Once(State),
     /// Bad and unknown by turns.
@@ -448,6 +450,9 @@ impl Check for FakeCheck {
                     let worst = peers.iter().filter(|peer| peer.name.as_str() != context.check && peer.kind == "fake");
                     let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
                     Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
+                }
+                Answer::Every(interval) => {
+                    Ok(Report { interval: Some(interval), ..Report::of(State::Okay, "not so often") })
                 }
                 Answer::Once(state) => {
                     self.answers.lock().unwrap().insert(self.name.clone(), Answer::State(State::Okay));

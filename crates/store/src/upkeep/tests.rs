@@ -237,6 +237,7 @@ fn the_largest_size_is_kept_and_state_stays() {
         anchor: None,
         parent: None,
         missing_since: None,
+        asked: None,
         next_check: None,
         memory: None,
     };
