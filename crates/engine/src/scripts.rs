@@ -9,7 +9,7 @@ use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, C
 use monchero_core::definition::{ActionDefinition, Trigger};
 use monchero_core::hold::DependencyHold;
 use monchero_core::incident::IncidentId;
-use monchero_core::{Hold, Name, State, StateType, Transition};
+use monchero_core::{Hold, Name, State, StateType, Transition, text};
 use monchero_store::record::ActionState;
 use monchero_store::{ActionRow, Record};
 
@@ -22,6 +22,12 @@ use crate::runs::signed;
 const RUNNING: usize = 16;
 /// How many scripts may wait. Beyond, a script is skipped and its record says so.
 const QUEUE: usize = 1_000;
+/// How much output of checks waits with them, in bytes. Beyond, a script gets the beginning of it: what it mends does not depend on that.
+const QUEUE_OUTPUT: usize = 4 * 1024 * 1024;
+/// How much output of scripts is kept in memory for `show`, in bytes: whole for the newest, and the beginning of the others; history has all.
+const WHOLE_OUTPUT: usize = 4 * 1024 * 1024;
+/// How much of an output is its beginning, in bytes.
+const SHORT_OUTPUT: usize = 256;
 /// How many runs per check and script are remembered for `limit` and `cooldown`.
 const REMEMBERED: usize = 64;
 /// The reason of what runs after a problem.
@@ -72,6 +78,9 @@ pub(crate) struct Scripts {
     running: HashSet<Id>,
     history: HashMap<(Id, Name), VecDeque<Ran>>,
     recent: HashMap<Id, VecDeque<ActionRow>>,
+    /// The rows in there whose output is whole and longer than its beginning would be, oldest first, and how much that is together.
+    whole: VecDeque<(Id, u64, usize)>,
+    whole_bytes: usize,
 }
 
 impl Scripts {
@@ -180,6 +189,11 @@ impl Scripts {
     }
 
     fn show(&mut self, id: Id, row: ActionRow) {
+        let output = row.output.len();
+        if output > SHORT_OUTPUT {
+            self.whole.push_back((id, row.id, output));
+            self.whole_bytes += output;
+        }
         let rows = self.recent.entry(id).or_default();
         match rows.iter_mut().find(|known| known.id == row.id) {
             Some(known) => *known = row,
@@ -188,6 +202,28 @@ impl Scripts {
         if rows.len() > RECENT {
             rows.pop_front();
         }
+        while self.whole_bytes > WHOLE_OUTPUT
+            && let Some((id, number, bytes)) = self.whole.pop_front()
+        {
+            self.whole_bytes -= bytes;
+            let row = self.recent.get_mut(&id).and_then(|rows| rows.iter_mut().find(|row| row.id == number));
+            if let Some(row) = row {
+                row.output = text::shorten(&row.output, SHORT_OUTPUT);
+            }
+        }
+    }
+
+    /// A script waits for its turn, with as much of the check's output as there is room for. It comes back if too many wait.
+    fn queue(&mut self, mut run: ScriptRun) -> Option<ScriptRun> {
+        if self.queue.len() >= QUEUE {
+            return Some(run);
+        }
+        let waiting: usize = self.queue.iter().map(|run| run.event.output.len()).sum();
+        if waiting + run.event.output.len() > QUEUE_OUTPUT {
+            run.event.output = text::shorten(&run.event.output, SHORT_OUTPUT);
+        }
+        self.queue.push_back(run);
+        None
     }
 }
 
@@ -290,11 +326,8 @@ impl Engine {
     }
 
     /// The intent is on disk.
-    pub(crate) fn queue_script(&mut self, mut run: ScriptRun) {
-        if self.scripts.queue.len() < QUEUE {
-            self.scripts.queue.push_back(run);
-            return;
-        }
+    pub(crate) fn queue_script(&mut self, run: ScriptRun) {
+        let Some(mut run) = self.scripts.queue(run) else { return };
         run.row.outcome = ActionState::Skipped;
         run.row.ended = Some(self.wall());
         run.row.message = format!("{QUEUE} scripts wait already");
@@ -438,13 +471,10 @@ fn reason_of(transition: &Transition) -> String {
 mod tests {
     use super::*;
 
-    /// What counted before it could start and then never ran counts no more, just as after a restart.
-    #[test]
-    fn what_never_ran_counts_for_nothing() {
-        let (id, at) = (Id { index: 0, life: 1 }, Timestamp::UNIX_EPOCH);
-        let row = |number, outcome| ActionRow {
-            id: number,
-            at,
+    fn row(id: u64, outcome: ActionState) -> ActionRow {
+        ActionRow {
+            id,
+            at: Timestamp::UNIX_EPOCH,
             check: Name::new("shop"),
             action: Name::new("restart"),
             incident: Some(IncidentId::from_u64(5)),
@@ -453,7 +483,28 @@ mod tests {
             ended: None,
             message: String::new(),
             output: String::new(),
-        };
+        }
+    }
+
+    /// However many scripts say however much, memory is bounded; what was said last is whole.
+    #[test]
+    fn output_in_memory_is_bounded() {
+        let mut scripts = Scripts::default();
+        let output = "x".repeat(64 * 1024);
+        for number in 0..2_000_u32 {
+            let id = Id { index: number % 500, life: 1 };
+            scripts.show(id, ActionRow { output: output.clone(), ..row(number.into(), ActionState::Done) });
+        }
+        let kept: usize = scripts.recent.values().flatten().map(|row| row.output.capacity()).sum();
+        assert!(kept <= WHOLE_OUTPUT + 2_000 * SHORT_OUTPUT, "{kept}");
+        assert_eq!(scripts.recent[&Id { index: 499, life: 1 }].back().unwrap().output, output);
+        assert!(scripts.whole.len() * output.len() <= WHOLE_OUTPUT);
+    }
+
+    /// What counted before it could start and then never ran counts no more, just as after a restart.
+    #[test]
+    fn what_never_ran_counts_for_nothing() {
+        let id = Id { index: 0, life: 1 };
         let mut scripts = Scripts::default();
         for (number, outcome) in [(1, ActionState::Done), (2, ActionState::Superseded), (3, ActionState::Skipped)] {
             let intent = row(number, ActionState::Intended);
