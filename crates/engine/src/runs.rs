@@ -72,6 +72,11 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    /// How long the one has waited that waits longest for a place.
+    pub(crate) fn longest_wait(&self, now: Instant) -> Duration {
+        self.waiting.front().map(|(_, due)| now.saturating_duration_since(*due)).unwrap_or_default()
+    }
+
     /// How many wait for a place.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()

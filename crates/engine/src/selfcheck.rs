@@ -22,6 +22,8 @@ const NAMES: [&str; 4] = ["self/config", "self/store", "self/notify", "self/sche
 pub const ALIVE: &str = "self/alive";
 /// A target that failed this often in a row makes `self/notify` a warning.
 const FAILED_TRIES: u32 = 3;
+/// A check that starts so much after it was due is late; less is what many checks at once take.
+const LATE: Duration = Duration::from_secs(10);
 /// How long `self/store` is a warning over something that was lost or mended. History and the log say it longer.
 const LOSS_SHOWN: Duration = Duration::from_secs(6 * 3_600);
 /// The most files that are shown as `config/<file>`; `self/config` counts all of them.
@@ -154,7 +156,7 @@ impl Engine {
         let store = self.look_at_store(now);
         self.report("self/store", store, now);
         self.report("self/notify", self.look_at_outbox(now), now);
-        let scheduler = self.look_at_scheduler();
+        let scheduler = self.look_at_scheduler(now);
         self.report("self/scheduler", scheduler, now);
     }
 
@@ -237,14 +239,16 @@ impl Engine {
         report
     }
 
-    fn look_at_scheduler(&mut self) -> Report {
+    fn look_at_scheduler(&mut self, now: Instant) -> Report {
         let mut report = Report::default();
         let (p50, p99) = (self.runs.lateness.quantile(0.5), self.runs.lateness.quantile(0.99));
         let human = monchero_core::duration::human;
-        if p99 > Duration::from_secs(10) {
+        // Whoever has not started has no lateness yet.
+        let latest = p99.max(self.runs.longest_wait(now));
+        if latest > LATE {
             report.find(
                 State::Warning,
-                format!("checks start late: {} wait for a place, the latest by {}", self.runs.waiting(), human(p99)),
+                format!("checks start late: {} wait for a place, the latest by {}", self.runs.waiting(), human(latest)),
             );
         }
         let panics = self.runs.panics - self.selfchecks.last_panics;

@@ -41,6 +41,8 @@ pub(crate) enum Answer {
     LikeWorst,
     /// Like what it remembers, after half a second.
     Slow,
+    /// Not before its timeout.
+    Hangs,
     /// Okay, and from now on as often as this.
     Every(Duration),
     /// In this state, and then okay.
@@ -451,6 +453,7 @@ impl Check for FakeCheck {
                     let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
                     Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
                 }
+                Answer::Hangs => std::future::pending().await,
                 Answer::Every(interval) => {
                     Ok(Report { interval: Some(interval), ..Report::of(State::Okay, "not so often") })
                 }

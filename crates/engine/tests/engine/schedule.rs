@@ -1,7 +1,9 @@
 //! The schedule on the real engine: phase, overlap, concurrency, gaps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use monchero_core::definition::Settings;
 use monchero_core::{Policy, State};
 
 use crate::lab::{Answer, CheckSpec, Lab};
@@ -171,4 +173,25 @@ async fn a_result_is_soon_known_while_others_start() {
             assert!(known >= before, "of {before} runs of `{name}` the result of number {known} is the last one known");
         }
     }
+}
+
+/// When nothing starts any more nobody is late by having started late, and `self/scheduler` says so all the same.
+#[tokio::test(start_paused = true)]
+async fn the_scheduler_is_late_when_nothing_starts() {
+    let minute = Duration::from_secs(60);
+    let mut lab = Lab::new(&[spec("hangs", minute), spec("hangs-too", minute)], &[], &[]);
+    lab.answer("hangs", Answer::Hangs);
+    lab.answer("hangs-too", Answer::Hangs);
+    lab.configure(|configuration| {
+        configuration.concurrency = 1;
+        for check in &mut configuration.checks {
+            let timeout = Duration::from_secs(3_600);
+            check.settings = Arc::new(Settings { timeout, ..Settings::clone(&check.settings) });
+            check.fingerprint += 1;
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(180)).await;
+    assert_eq!(lab.state("self/scheduler").await, "warning hard", "{}", lab.message("self/scheduler").await);
+    assert!(lab.message("self/scheduler").await.starts_with("checks start late: 1 wait"));
 }
