@@ -18,6 +18,7 @@ use crate::engine::{Effect, Engine};
 use crate::entry::{Id, Phase, SELF_KIND};
 use crate::handle::{Command, Heard, Refusal};
 use crate::runs::Waiter;
+use crate::selfcheck::ALIVE;
 use crate::view::{Detail, Snapshot, TargetView};
 
 impl Engine {
@@ -129,7 +130,8 @@ impl Engine {
         if entry.row.parent.is_some() {
             return Ok(self.runner(id));
         }
-        if entry.is_scheduled() || entry.definition.kind == SELF_KIND {
+        // Signs of life are sent when they are due, and only then there is news about them.
+        if entry.is_scheduled() || (entry.definition.kind == SELF_KIND && name.as_str() != ALIVE) {
             return Ok(id);
         }
         Err(Refusal::Senseless(format!("`{name}` is not run: monchero itself reports it")))

@@ -174,7 +174,7 @@ impl Engine {
 
     /// A changed definition keeps its state and starts its schedule anew.
     fn change(&mut self, id: Id, definition: Definition, now: Instant) {
-        self.call_off(id);
+        self.call_off(id, "its definition changed");
         let definition = Arc::new(definition);
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.definition.kind != definition.kind {
@@ -207,7 +207,7 @@ impl Engine {
 
     /// A check is no longer there, for this reason. Whoever was told of a problem is told that it is over, then it is forgotten.
     pub(crate) fn let_go(&mut self, id: Id, why: &str) {
-        self.call_off(id);
+        self.call_off(id, why);
         let wall = self.wall();
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.gone {
@@ -220,9 +220,11 @@ impl Engine {
         let problem = entry.row.status.state.is_problem() || entry.row.status.hard_state.is_problem();
         let actions = self.outbox.knowing(id);
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.definition = Arc::new(never_run(name, GONE_KIND, actions.into()));
+            entry.definition = Arc::new(never_run(name.clone(), GONE_KIND, actions.into()));
         }
-        self.acknowledgements.remove(&id);
+        if self.acknowledgements.remove(&id).is_some() {
+            self.write_now(Record::Acknowledgement { check: name.clone(), acknowledgement: None });
+        }
         if problem {
             let message = Box::from(why);
             self.apply(
@@ -281,7 +283,7 @@ impl Engine {
     pub(crate) fn call_off_all(&mut self) {
         let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
         for id in all {
-            self.call_off(id);
+            self.call_off(id, "the daemon is stopping");
         }
     }
 }

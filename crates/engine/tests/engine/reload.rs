@@ -182,3 +182,64 @@ async fn a_start_without_checks_forgets_nothing() {
     assert_eq!(lab.take_messages(), ["ops: recovery shop okay"]);
     assert_eq!(lab.state("self/config").await, "okay hard");
 }
+
+/// An acknowledgement ends with its check, also for a restart after the check came back before its end could be told.
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_ends_with_its_check() {
+    let mut lab = lab(&[check("shop", &[]), check("web", &[])]);
+    lab.answer("shop", Answer::State(State::Bad));
+    pass(2 * MINUTE).await;
+    lab.handle.acknowledge(Name::new("shop"), "ann".to_owned(), "on it".to_owned(), None, true).await.unwrap();
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), false);
+    let mut shop = Vec::new();
+    lab.configure(|configuration| {
+        shop.extend(configuration.checks.extract_if(.., |check| check.name.as_str() == "shop"));
+    })
+    .await;
+    pass(MINUTE).await;
+    lab.configure(|configuration| configuration.checks.append(&mut shop)).await;
+    pass(2 * MINUTE).await;
+    assert_eq!(lab.state("shop").await, "bad hard");
+    lab.kill().await;
+    pass(MINUTE).await;
+    assert_eq!(lab.state("shop").await, "bad hard");
+}
+
+/// Who waits for a run that is called off is told why.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_run_hears_why_there_is_none() {
+    let mut lab = lab(&[check("shop", &[]), check("web", &[]), check("raid", &[])]);
+    pass(2 * MINUTE).await;
+    for name in ["shop", "web", "raid"] {
+        lab.answer(name, Answer::TimesOut);
+    }
+    let ask = |name: &str| {
+        let (handle, name) = (lab.handle.clone(), Name::new(name));
+        tokio::spawn(async move { handle.run(name).await.unwrap_err().to_string() })
+    };
+    let asked = [ask("shop"), ask("web"), ask("raid")];
+    pass(Duration::from_secs(1)).await;
+    lab.change("shop", "other").await;
+    lab.remove("web").await;
+    lab.restart().await;
+    let mut why = Vec::new();
+    for asked in asked {
+        why.push(asked.await.unwrap());
+    }
+    let expected = [
+        "the run was called off: its definition changed",
+        "the run was called off: it is no longer configured",
+        "the run was called off: the daemon is stopping",
+    ];
+    assert_eq!(why, expected);
+}
+
+/// The sign of life is no run: whoever asks for one is not left waiting for the next sign.
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_life_is_not_run() {
+    let mut lab = lab(&[check("shop", &[])]);
+    lab.configure(|configuration| configuration.alive = true).await;
+    let why = lab.handle.run(Name::new("self/alive")).await.unwrap_err().to_string();
+    assert!(why.contains("is not run"), "{why}");
+    assert!(lab.handle.run(Name::new("self/store")).await.is_ok());
+}
