@@ -72,6 +72,8 @@ pub fn shorten(text: &str, max: usize) -> String {
             let cut = text.len() - out.len();
             let _ = write!(out, " … ({cut} bytes cut)");
         }
+        // What was cut is to be free.
+        out.shrink_to_fit();
     }
     out
 }

@@ -156,6 +156,7 @@ impl Engine {
         let Some(result) = result else { return Ok(()) };
         if entry.row.parent.is_some() {
             self.apply(id, &result.result, result.at, Duration::ZERO, false, Origin::Word);
+            self.recheck_dependents(id);
         } else {
             self.take_from_outside(id, result, now);
         }

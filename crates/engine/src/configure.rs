@@ -14,59 +14,37 @@ use crate::dispatch::Origin;
 use crate::engine::Engine;
 use crate::entry::{Entry, Id, never_run};
 use crate::handle::ConfigureSummary;
+use crate::left::Left;
 
 /// The kind of a check that is no longer configured but was told as a problem.
-const GONE_KIND: &str = "gone";
+pub(crate) const GONE_KIND: &str = "gone";
+/// Why most of what is gone is so.
+pub(crate) const NOT_CONFIGURED: &str = "it is no longer configured";
+
+/// A daemon that was away for so long takes up the time between reminders where it was.
+const LONG_AWAY: Duration = Duration::from_secs(12 * 3_600);
 
 impl Engine {
     /// Takes up what an earlier daemon left, under the present configuration.
-    pub(crate) fn restore(&mut self, mut configuration: Configuration, loaded: Loaded, now: Instant) {
-        let mut stored: HashMap<Name, StoredCheck> =
-            loaded.checks.into_iter().map(|check| (check.name.clone(), check)).collect();
-        let seen = stored.values().filter_map(|check| check.status.last_check).max();
+    pub(crate) fn restore(&mut self, mut configuration: Configuration, mut loaded: Loaded, now: Instant) {
+        let seen = loaded.checks.iter().filter_map(|check| check.status.last_check).max();
+        self.left = Left::new(&mut loaded);
+        if configuration.checks.is_empty() && configuration.problems.is_empty() {
+            configuration.problems.extend(self.left.all_missing());
+        }
         self.take_settings(&configuration);
         let problems = self.internal_definitions(&configuration);
         self.entries.reserve(configuration.checks.len() + problems.len());
         self.schedule.reserve(configuration.checks.len());
         for definition in std::mem::take(&mut configuration.checks).into_iter().chain(problems) {
-            let earlier = stored.remove(&definition.name);
+            let earlier = self.left.take(&definition.name);
             self.add(definition, earlier, now);
         }
-        let (services, orphans): (Vec<_>, Vec<_>) = stored.into_values().partition(|check| {
-            check.parent.as_ref().is_some_and(|parent| self.entries.find(parent.as_str()).is_some())
-        });
-        for service in services {
-            self.add_service(service, now);
-        }
-        let mut gone = Vec::new();
-        for orphan in orphans {
-            let definition = never_run(orphan.name.clone(), GONE_KIND, Arc::from([]));
-            gone.push(self.add(definition, Some(orphan), now));
-        }
-        for (check, target, told) in loaded.told {
-            if let Some(id) = self.entries.find(check.as_str()) {
-                self.outbox.restore(id, target, told);
-            }
-        }
-        for (check, acknowledgement) in loaded.acknowledgements {
-            if let Some(id) = self.entries.find(check.as_str()) {
-                self.acknowledgements.insert(id, acknowledgement);
-            }
-        }
-        for row in loaded.recent_actions.into_iter().chain(loaded.interrupted) {
-            if let Some(id) = self.entries.find(row.check.as_str()) {
-                self.scripts.restore(id, row);
-            }
-        }
-        // An earlier daemon's wall clock may have been ahead.
-        let wall = self.wall();
-        for entry in self.entries.iter_mut() {
-            entry.row_mut().status.settle(wall);
-        }
-        self.outbox.settle(wall);
-        self.link_dependents();
-        for id in gone {
-            self.let_go(id);
+        self.take_up_left(configuration.problems.is_empty(), now);
+        // Whether the daemon was away or the clock is ahead nobody can tell: no reminder is due for either.
+        let away = seen.and_then(|seen| Duration::try_from(self.wall().duration_since(seen)).ok());
+        if let Some(away) = away.filter(|away| *away > LONG_AWAY) {
+            self.outbox.step_ahead(away);
         }
         let crashed = loaded.unfinished.map(|began| seen.map_or(began, |seen| seen.max(began)));
         self.restore_bulletins(&configuration, loaded.posted, crashed);
@@ -75,7 +53,7 @@ impl Engine {
         self.reconcile_all();
     }
 
-    /// Replaces the running set. Unchanged checks are not touched.
+    /// Replaces the running set. Unchanged checks keep their place in the schedule, and their runs go on.
     pub(crate) fn configure(&mut self, mut configuration: Configuration, now: Instant) -> ConfigureSummary {
         self.take_settings(&configuration);
         let mut summary = ConfigureSummary::default();
@@ -85,13 +63,17 @@ impl Engine {
             wanted.insert(definition.name.clone());
             let own = !matches!(definition.kind, crate::entry::SELF_KIND | crate::entry::CONFIG_KIND);
             let counter = match self.entries.find(definition.name.as_str()) {
-                Some(id) if self.is_unchanged(id, &definition) => &mut summary.unchanged,
+                Some(id) if self.is_unchanged(id, &definition) => {
+                    self.connect(id, definition);
+                    &mut summary.unchanged
+                }
                 Some(id) => {
                     self.change(id, definition, now);
                     &mut summary.changed
                 }
                 None => {
-                    self.add(definition, None, now);
+                    let earlier = self.left.take(&definition.name);
+                    self.add(definition, earlier, now);
                     &mut summary.added
                 }
             };
@@ -101,9 +83,9 @@ impl Engine {
             self.entries.names().filter(|(name, id)| !self.is_wanted(&wanted, name, *id)).map(|(_, id)| id).collect();
         for id in removed {
             summary.removed += usize::from(self.entries.get(id).is_some_and(Entry::is_scheduled));
-            self.let_go(id);
+            self.let_go(id, NOT_CONFIGURED);
         }
-        self.link_dependents();
+        self.take_up_left(configuration.problems.is_empty(), now);
         self.take_bulletins(&configuration);
         self.selfchecks.config_problems = configuration.problems;
         self.report_config_problems(now);
@@ -147,13 +129,31 @@ impl Engine {
         })
     }
 
+    /// Takes over what may differ although nothing about the check itself has changed: which of its parents there are, and where it is written.
+    fn connect(&mut self, id: Id, definition: Definition) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let known = &entry.definition;
+        if known.settings == definition.settings && known.source == definition.source {
+            return;
+        }
+        let check = Arc::clone(&known.check);
+        let definition = Arc::new(Definition { check, ..definition });
+        entry.definition = Arc::clone(&definition);
+        let services: Vec<Id> = self.entries.services(&definition.name).collect();
+        for service in services {
+            if let Some(entry) = self.entries.get_mut(service) {
+                entry.definition = Arc::clone(&definition);
+            }
+        }
+    }
+
     /// A service stays as long as its check does.
     fn is_wanted(&self, wanted: &HashSet<Name>, name: &Name, id: Id) -> bool {
         let parent = self.entries.get(id).and_then(|entry| entry.row.parent.as_ref());
         wanted.contains(parent.unwrap_or(name))
     }
 
-    fn add(&mut self, definition: Definition, earlier: Option<StoredCheck>, now: Instant) -> Id {
+    pub(crate) fn add(&mut self, definition: Definition, earlier: Option<StoredCheck>, now: Instant) -> Id {
         let name = definition.name.clone();
         let life = self.entries.next_life();
         let earlier = earlier.map(|stored| StoredCheck { parent: None, ..stored });
@@ -162,7 +162,7 @@ impl Engine {
         id
     }
 
-    fn add_service(&mut self, stored: StoredCheck, now: Instant) {
+    pub(crate) fn add_service(&mut self, stored: StoredCheck, now: Instant) {
         let Some(parent) = stored.parent.clone() else { return };
         let Some(entry) = self.entries.find(parent.as_str()).and_then(|id| self.entries.get_mut(id)) else { return };
         entry.has_services = true;
@@ -174,7 +174,7 @@ impl Engine {
 
     /// A changed definition keeps its state and starts its schedule anew.
     fn change(&mut self, id: Id, definition: Definition, now: Instant) {
-        self.call_off(id);
+        self.call_off(id, "its definition changed");
         let definition = Arc::new(definition);
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.definition.kind != definition.kind {
@@ -205,9 +205,9 @@ impl Engine {
         }
     }
 
-    /// A check is no longer configured. Whoever was told of a problem is told that it is over, then it is forgotten.
-    fn let_go(&mut self, id: Id) {
-        self.call_off(id);
+    /// A check is no longer there, for this reason. Whoever was told of a problem is told that it is over, then it is forgotten.
+    pub(crate) fn let_go(&mut self, id: Id, why: &str) {
+        self.call_off(id, why);
         let wall = self.wall();
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.gone {
@@ -220,11 +220,13 @@ impl Engine {
         let problem = entry.row.status.state.is_problem() || entry.row.status.hard_state.is_problem();
         let actions = self.outbox.knowing(id);
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.definition = Arc::new(never_run(name, GONE_KIND, actions.into()));
+            entry.definition = Arc::new(never_run(name.clone(), GONE_KIND, actions.into()));
         }
-        self.acknowledgements.remove(&id);
+        if self.acknowledgements.remove(&id).is_some() {
+            self.write_now(Record::Acknowledgement { check: name.clone(), acknowledgement: None });
+        }
         if problem {
-            let message = Box::from("it is no longer configured");
+            let message = Box::from(why);
             self.apply(
                 id,
                 &ServiceResult { state: State::Okay, message, ..ServiceResult::default() },
@@ -245,13 +247,18 @@ impl Engine {
         }
         let name = entry.row.name.clone();
         self.entries.remove(id);
+        if self.dependents.remove(&id).is_some() {
+            // It may come back.
+            self.awaited_parents.insert(name.clone());
+        }
         self.outbox.forget(id);
         self.scripts.forget(id);
         self.write_now(Record::Forget(name));
     }
 
-    fn link_dependents(&mut self) {
+    pub(crate) fn link_dependents(&mut self) {
         self.dependents = HashMap::new();
+        self.awaited_parents = HashSet::new();
         let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
         for id in all {
             self.link(id);
@@ -262,9 +269,13 @@ impl Engine {
     pub(crate) fn link(&mut self, id: Id) {
         let Some(entry) = self.entries.get(id) else { return };
         let names = self.ancestors(&entry.definition.name).into_iter().chain(self.gates_of(entry));
-        let parents: Vec<Id> = names.filter_map(|name| self.entries.find(name.as_str())).collect();
+        let parents: Vec<Result<Id, Name>> =
+            names.map(|name| self.entries.find(name.as_str()).ok_or_else(|| name.clone())).collect();
         for parent in parents {
-            self.dependents.entry(parent).or_default().push(id);
+            match parent {
+                Ok(parent) => self.dependents.entry(parent).or_default().push(id),
+                Err(service) => drop(self.awaited_parents.insert(service)),
+            }
         }
     }
 
@@ -272,7 +283,7 @@ impl Engine {
     pub(crate) fn call_off_all(&mut self) {
         let all: Vec<Id> = self.entries.names().map(|(_, id)| id).collect();
         for id in all {
-            self.call_off(id);
+            self.call_off(id, "the daemon is stopping");
         }
     }
 }

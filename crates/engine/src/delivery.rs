@@ -178,7 +178,9 @@ impl Engine {
             let told = self.outbox.told(*id, target);
             Some(notice.delivery_id(&self.host, &self.entries.get(*id)?.row.name, target, &told))
         });
-        let all: Vec<String> = ids.collect();
+        let mut all: Vec<String> = ids.collect();
+        // In an order that does not depend on how they came: it is another one after a start.
+        order::sort(&mut all);
         let parts: Vec<&[u8]> = all.iter().map(String::as_bytes).collect();
         message.delivery_id = format!("{:016x}", stable_hash(&parts));
         message.thread = format!("digest-{}", message.delivery_id);

@@ -11,12 +11,17 @@ use tokio::time::Instant;
 
 use crate::engine::{Effect, Engine};
 use crate::entry::{Entry, Id};
+use crate::runs::signed;
 use crate::schedule::Grid;
 
 /// The shortest interval, and the soonest next run, that a check may ask for.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// The most services that one check may have over its life.
+/// The most services that one check may have at once.
 const MAX_SERVICES: usize = 2_000;
+
+/// How long a service that is reported no more is unknown before it goes: whoever took the container or the disk away for good has done so
+/// by then, and whoever did not has been told.
+const MISSING_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Who made a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,20 +39,27 @@ impl Engine {
         // What somebody says about a check says nothing about services that it does not name, and neither does a run that saw nothing.
         let could_look = origin == Origin::Run && own.state != State::Unknown;
         self.answer_waiters(id, || Ok(own.clone()));
-        if let Some(interval) = interval {
-            self.change_interval(id, interval.max(MIN_INTERVAL), now);
+        let asked = interval.map(|interval| interval.max(MIN_INTERVAL));
+        // Who asks no more has the interval of its definition again.
+        let configured = || self.entries.get(id).filter(|_| could_look).map(|entry| entry.definition.interval);
+        if let Some(interval) = asked.or_else(configured) {
+            self.change_interval(id, interval, now);
         }
         if let (Some(memory), Some(entry)) = (memory, self.entries.get_mut(id)) {
             entry.memory = Some(memory.into());
             entry.dirty = true;
         }
         self.apply(id, &own, at, duration, proven, origin);
-        let had_services = self.entries.get(id).is_some_and(|entry| entry.has_services);
-        if !services.is_empty() || (had_services && could_look) {
+        let knew_any = self.entries.get(id).is_some_and(|entry| entry.has_services);
+        let has_any = knew_any || !services.is_empty();
+        if !services.is_empty() || (knew_any && could_look) {
             self.take_services(id, &check, services, at, duration, origin);
         }
         self.schedule_again(id, again, now);
         self.recheck_dependents(id);
+        if has_any {
+            self.recheck_services(&check);
+        }
     }
 
     /// Applies one judged result to one entry.
@@ -179,6 +191,7 @@ impl Engine {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if entry.interval != interval {
             entry.interval = interval;
+            entry.dirty = true;
             entry.grid = Grid::new(now + interval, interval);
             entry.anchor = self.clock.now().checked_add(interval).ok();
             self.schedule_at(id, now + interval, now);
@@ -201,23 +214,46 @@ impl Engine {
             self.apply(service, &result, at, duration, false, origin);
         }
         for service in missing {
-            let message = Box::from("the last run of its check did not report it");
-            let result = ServiceResult { state: State::Unknown, message, ..ServiceResult::default() };
-            self.apply(service, &result, at, duration, false, origin);
+            self.take_missing(service, at, duration, origin);
         }
+    }
+
+    /// A service that the last run of its check did not report: unknown at first, and in the end no more.
+    fn take_missing(&mut self, id: Id, at: Timestamp, duration: Duration, origin: Origin) {
+        let Some(entry) = self.entries.get_mut(id).filter(|entry| !entry.gone) else { return };
+        let since = *entry.missing_since.get_or_insert(at);
+        if at.duration_since(since) >= signed(MISSING_KEPT) {
+            return self.let_go(id, "its check has not reported it for a week");
+        }
+        let message = Box::from("the last run of its check did not report it");
+        let result = ServiceResult { state: State::Unknown, message, ..ServiceResult::default() };
+        self.apply(id, &result, at, duration, false, origin);
+    }
+
+    /// Makes room for one more service, if one is missing: the one that has been so longest goes. Whether there is room.
+    fn has_room_for_service(&mut self, check: &Name) -> bool {
+        let services: Vec<Id> = self.entries.services(check).collect();
+        if services.len() < MAX_SERVICES {
+            return true;
+        }
+        let missing = |id: &Id| Some((self.entries.get(*id).filter(|entry| !entry.gone)?.missing_since?, *id));
+        let Some((_, longest)) = services.iter().filter_map(missing).min() else { return false };
+        self.let_go(longest, "its check reports others in its place");
+        self.entries.get(longest).is_none()
     }
 
     fn service_entry(&mut self, parent: Id, check: &Name, name: &Name) -> Option<Id> {
         if let Some(found) = self.entries.find(name.as_str()) {
             // A configured check that happens to have the name of a service keeps its own results.
-            return self
-                .entries
-                .get(found)
-                .and_then(|entry| entry.row.parent.as_ref())
-                .filter(|of| *of == check)
-                .map(|_| found);
+            let definition = Arc::clone(&self.entries.get(parent)?.definition);
+            let entry = self.entries.get_mut(found).filter(|entry| entry.row.parent.as_ref() == Some(check))?;
+            entry.missing_since = None;
+            if std::mem::take(&mut entry.gone) {
+                entry.definition = definition;
+            }
+            return Some(found);
         }
-        if self.entries.services(check).count() >= MAX_SERVICES {
+        if !self.has_room_for_service(check) {
             tracing::warn!(check = %check, service = %name, "too many services: this one is not kept");
             return None;
         }
@@ -226,7 +262,11 @@ impl Engine {
         let definition = Arc::clone(&parent.definition);
         let life = self.entries.next_life();
         let id = self.entries.insert(Entry::new(definition, name, Some(check.clone()), None, life, Instant::now()));
-        self.link(id);
+        if self.awaited_parents.contains(name) {
+            self.link_dependents();
+        } else {
+            self.link(id);
+        }
         Some(id)
     }
 }

@@ -1,10 +1,13 @@
 //! Planned work: when it begins and ends, and whom it covers.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use monchero_core::hold::{Downtime, Hold, Recurring, Selector};
 use monchero_core::node;
 use monchero_core::order;
 use monchero_store::Record;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::entry::{Entry, Id};
@@ -13,11 +16,16 @@ use crate::handle::Refusal;
 /// The most downtimes that may be planned at once.
 const MAX_DOWNTIMES: usize = 1_000;
 
+/// How long a downtime that is over is kept, in case that the wall clock was ahead.
+const KEEP_ENDED: Duration = Duration::from_secs(86_400);
+
 /// All planned work.
 #[derive(Debug, Default)]
 pub(crate) struct Downtimes {
     /// What people planned; the store has it too.
     planned: Vec<Downtime>,
+    /// What is over, and since when: a clock that is ahead for a while is not to take it along.
+    ended: Vec<(Downtime, Instant)>,
     /// What the configuration plans again and again.
     recurring: Vec<Recurring>,
     /// Of each of those, the occurrence that goes on or comes next.
@@ -46,6 +54,10 @@ impl Downtimes {
     /// A new configuration, or a clock that was set: looks anew what goes on.
     pub(crate) fn look_again(&mut self, recurring: Option<Vec<Recurring>>, now: Timestamp) {
         self.recurring = recurring.unwrap_or_else(|| std::mem::take(&mut self.recurring));
+        let back = self.ended.extract_if(.., |(downtime, _)| downtime.over() > now).map(|(downtime, _)| downtime);
+        self.planned.extend(back);
+        let over = self.planned.extract_if(.., |downtime| downtime.over() <= now);
+        self.ended.extend(over.map(|downtime| (downtime, Instant::now())));
         self.occurrences = self.recurring.iter().filter_map(|recurring| recurring.occurrence(now)).collect();
         self.watch(now);
     }
@@ -122,16 +134,24 @@ impl Engine {
         let mut ids: Vec<Id> = covers.iter().flat_map(|covers| self.covered(covers)).collect();
         order::sort(&mut ids);
         ids.dedup();
-        let (over, left): (Vec<Downtime>, Vec<Downtime>) =
-            self.downtimes.planned.drain(..).partition(|downtime| downtime.over() <= wall);
-        self.downtimes.planned = left;
-        for downtime in over {
-            self.write_now(Record::DowntimeEnded(downtime.id));
-        }
         self.begin_flexible(None);
         self.downtimes.look_again(None, wall);
         for id in ids {
             self.reconcile(id);
+        }
+    }
+
+    /// Forgets what has been over for so long that the clock is believed, and the oldest of what is too much.
+    pub(crate) fn forget_downtimes(&mut self, now: Instant) {
+        let mut excess = self.downtimes.ended.len().saturating_sub(MAX_DOWNTIMES);
+        let old = self.downtimes.ended.extract_if(.., |(_, since)| {
+            let is_excess = excess > 0;
+            excess = excess.saturating_sub(1);
+            is_excess || now.saturating_duration_since(*since) >= KEEP_ENDED
+        });
+        let old: Vec<u64> = old.map(|(downtime, _)| downtime.id).collect();
+        for id in old {
+            self.write_now(Record::DowntimeEnded(id));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The dispatcher: one task that owns all state and takes one thing at a time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,7 @@ use crate::downtimes::Downtimes;
 use crate::entry::Id;
 use crate::handle::{Command, Heard};
 use crate::journal::Journal;
+use crate::left::Left;
 use crate::outbox::Outbox;
 use crate::runs::{RUN_ENDS, RunEnd, Runs};
 use crate::schedule::Schedule;
@@ -44,6 +45,12 @@ const SETTLED: Duration = Duration::from_millis(25);
 const REST: Duration = Duration::from_millis(60);
 /// How often results that changed no state go to the store.
 const PERSIST: Duration = Duration::from_secs(5);
+/// What goes there at once, in checks and by weight: an eighth of what the store lets wait, so that it never has to drop any of it ..
+const SLICE_CHECKS: usize = 500;
+/// See [`SLICE_CHECKS`].
+const SLICE_BYTES: usize = 512 * 1024;
+/// .. and when the next slice follows. The disk has this time to take one.
+const SLICE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stopping engine waits for the store and for scripts.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 /// How long it waits for deliveries under way, most of which end sooner. A receiver that hangs must not keep whoever stops the daemon; what
@@ -115,10 +122,13 @@ pub struct Engine {
     beat: Arc<AtomicU64>,
 
     pub(crate) entries: Table,
+    pub(crate) left: Left,
     pub(crate) schedule: Schedule,
     pub(crate) runs: Runs,
     pub(crate) actions: BTreeMap<Name, Arc<ActionDefinition>>,
     pub(crate) dependents: HashMap<Id, Vec<Id>>,
+    /// Services that checks depend on and that nobody has reported yet.
+    pub(crate) awaited_parents: HashSet<Name>,
     pub(crate) acknowledgements: HashMap<Id, Acknowledgement>,
     pub(crate) downtimes: Downtimes,
     pub(crate) gate: Option<Gate>,
@@ -137,8 +147,11 @@ pub struct Engine {
     /// What waits for its ticket.
     pending: VecDeque<(u64, Vec<Effect>)>,
     next_persist: Instant,
-    /// The wall time of the last turn, to see when it steps back.
+    /// How many entries the last slice passed, if it did not reach the end.
+    persisted: usize,
+    /// The wall time and the monotonic time of the last turn, to see when the wall clock steps.
     last_wall: Timestamp,
+    last_turn: Instant,
     /// How long the machine had been suspended by then.
     pub(crate) last_asleep: Duration,
 
@@ -177,24 +190,28 @@ impl Engine {
             stop: parts.stop,
             beat: Arc::default(),
             entries: Table::default(),
+            left: Left::default(),
             schedule: Schedule::default(),
             runs: Runs::default(),
             actions: BTreeMap::new(),
             dependents: HashMap::new(),
+            awaited_parents: HashSet::new(),
             acknowledgements: HashMap::new(),
             downtimes: Downtimes::new(parts.loaded.downtimes.clone()),
             gate: None,
             outbox: Outbox::default(),
             bulletins: Bulletins::default(),
             scripts: Scripts::default(),
-            selfchecks: SelfChecks::new(now, parts.loaded.repairs.clone()),
+            selfchecks: SelfChecks::new(now),
             last_id: parts.loaded.last_id,
             records: Vec::new(),
             urgent: false,
             effects: Vec::new(),
             pending: VecDeque::new(),
             next_persist: now + PERSIST,
+            persisted: 0,
             last_wall: Timestamp::MIN,
+            last_turn: now,
             run_ends,
             run_ends_in,
             delivery_ends,
@@ -236,7 +253,7 @@ impl Engine {
             for end in ended.drain(..) {
                 self.run_ended(end, now);
             }
-            self.settle_clock();
+            self.settle_clock(now);
             self.notice_suspend(now);
             self.apply_committed();
             self.run_due(now);
@@ -272,13 +289,22 @@ impl Engine {
             self.runs.next_place(),
             self.outbox.next_wake(&self.clock, now, &self.actions),
             rested,
+            (self.persisted > 0).then_some(self.next_persist),
         ];
         candidates.into_iter().flatten().min().unwrap_or(now + TURN).min(now + TURN)
     }
 
-    /// When the wall clock has stepped back, nothing that is known may lie in the future: it would be waited for (R18).
-    fn settle_clock(&mut self) {
+    /// When the wall clock has stepped back, nothing that is known may lie in the future: it would be waited for. When it has stepped
+    /// ahead, no reminder is due for that (R18).
+    fn settle_clock(&mut self, now: Instant) {
         let wall = self.wall();
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.last_turn, now));
+        let passed = passed + self.clock.asleep().saturating_sub(self.last_asleep);
+        let ahead = Duration::try_from(wall.duration_since(self.last_wall)).unwrap_or_default().saturating_sub(passed);
+        if ahead > CLOCK_STEP && self.last_wall != Timestamp::MIN {
+            tracing::warn!("the wall clock stepped ahead by {}", monchero_core::duration::human(ahead));
+            self.outbox.step_ahead(ahead);
+        }
         if wall.checked_add(CLOCK_STEP).is_ok_and(|ahead| ahead < self.last_wall) {
             tracing::warn!("the wall clock stepped back");
             for entry in self.entries.iter_mut() {
@@ -349,38 +375,46 @@ impl Engine {
         Arc::clone(&self.journal)
     }
 
-    /// What the journal mended or lost.
-    pub(crate) fn losses(&self) -> Vec<String> {
-        self.journal.losses()
-    }
-
     /// A number that was never given before.
     pub(crate) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
 
-    /// Results that changed no state go to the store from time to time, together.
+    /// Results that changed no state go to the store from time to time, in slices.
     fn persist(&mut self, now: Instant) {
         if now < self.next_persist {
             return;
         }
-        self.next_persist = now + PERSIST;
-        self.give_up_lost_runs(now);
-        self.persist_dirty();
+        if self.persisted == 0 {
+            self.give_up_lost_runs(now);
+        }
+        let is_whole = self.persist_dirty(SLICE_CHECKS, SLICE_BYTES);
+        self.next_persist = now + if is_whole { PERSIST } else { SLICE_PAUSE };
     }
 
-    fn persist_dirty(&mut self) {
-        for entry in self.entries.iter_mut() {
+    /// Writes so many entries that changed, from where the last slice ended; whether the end was reached.
+    fn persist_dirty(&mut self, mut checks: usize, mut bytes: usize) -> bool {
+        for (passed, entry) in self.entries.iter_mut().skip(self.persisted).enumerate() {
+            if checks == 0 || bytes == 0 {
+                self.persisted += passed;
+                return false;
+            }
             if std::mem::take(&mut entry.dirty) {
-                self.records.push(Record::Check(Box::new(entry.stored())));
+                let record = Record::Check(Box::new(entry.stored()));
+                checks -= 1;
+                bytes = bytes.saturating_sub(record.weight());
+                self.records.push(record);
             }
         }
+        self.persisted = 0;
+        true
     }
 
     async fn shut_down(mut self) {
         self.call_off_all();
-        self.persist_dirty();
+        self.persisted = 0;
+        self.persist_dirty(usize::MAX, usize::MAX);
         self.records.push(Record::Running(None));
         self.urgent = true;
         self.finish_turn();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use monchero_core::definition::{Definition, Place, Settings};
 use monchero_core::{BoxFuture, Check, CheckError, Context, Name, Policy, Report, State};
-use monchero_store::StoredCheck;
+use monchero_store::{Asked, StoredCheck};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -84,10 +84,12 @@ pub(crate) struct Entry {
     pub(crate) stuck: Option<(i32, Timestamp)>,
     /// Whether something changed that is not in the store yet.
     pub(crate) dirty: bool,
-    /// Whether a notice waits for a recheck of this check or of one that it depends on.
+    /// Whether a notice waits for another look at this check or at one that it depends on.
     pub(crate) awaits_recheck: bool,
     /// Whether its runs ever reported services.
     pub(crate) has_services: bool,
+    /// Since when the runs of its check do not report this service.
+    pub(crate) missing_since: Option<Timestamp>,
     /// Whether it is not run because it crashed the daemon, until somebody asks for it (R33).
     pub(crate) benched: bool,
     /// Whether it is no longer configured and only waits until its targets were told.
@@ -106,11 +108,14 @@ impl Entry {
     ) -> Self {
         let stored_anchor = stored.as_ref().and_then(|stored| stored.anchor);
         let next_check = stored.as_ref().and_then(|stored| stored.next_check);
+        let asked =
+            stored.as_ref().and_then(|stored| stored.asked.as_ref()).and_then(|asked| asked_of(&definition, asked));
+        let missing_since = stored.as_ref().and_then(|stored| stored.missing_since);
         let memory = stored.as_ref().and_then(|stored| stored.memory.clone());
         let memory = memory.filter(|memory| *memory.kind == *definition.kind).map(|memory| memory.text);
         let (status, result, duration) =
             stored.map_or_else(Default::default, |s| (s.status, s.result, Duration::from_millis(s.duration_ms)));
-        let interval = definition.interval;
+        let interval = asked.unwrap_or(definition.interval);
         let row = Row {
             name: name.clone(),
             kind: definition.kind,
@@ -141,6 +146,7 @@ impl Entry {
             dirty: false,
             awaits_recheck: false,
             has_services: false,
+            missing_since,
             benched: false,
             gone: false,
         }
@@ -172,13 +178,29 @@ impl Entry {
             name: self.row.name.clone(),
             status: self.row.status.clone(),
             result: self.row.result.clone(),
-            duration_ms: u64::try_from(self.row.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(self.row.duration),
             anchor: self.anchor,
             parent: self.row.parent.clone(),
+            missing_since: self.missing_since,
+            asked: (self.row.parent.is_none() && self.interval != self.definition.interval).then(|| Asked {
+                kind: self.definition.kind.into(),
+                configured_ms: millis(self.definition.interval),
+                interval_ms: millis(self.interval),
+            }),
             next_check: self.row.next_check,
             memory: self.memory.clone().map(|text| monchero_store::Memory { kind: self.definition.kind.into(), text }),
         }
     }
+}
+
+/// The interval that a check asked for under an earlier daemon, if it is still the same check.
+fn asked_of(definition: &Definition, asked: &Asked) -> Option<Duration> {
+    let is_same = *asked.kind == *definition.kind && asked.configured_ms == millis(definition.interval);
+    is_same.then(|| Duration::from_millis(asked.interval_ms))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The kind of the checks by which monchero watches itself.

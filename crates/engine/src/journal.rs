@@ -15,14 +15,9 @@ pub trait Journal: Send + Sync {
     /// Shows a tally what happened in its period. Blocks while the disk is read; the error is for a person.
     fn tally(&self, tally: &mut Tally) -> Result<(), String>;
 
-    /// How much it wrote and left out since it was opened, for `self/store`.
+    /// How much it wrote and left out since it was opened, and what was mended or lost then and since, for `self/store`.
     fn counters(&self) -> Counters {
         Counters::default()
-    }
-
-    /// What was mended or lost since it was opened, for `self/store`.
-    fn losses(&self) -> Vec<String> {
-        Vec::new()
     }
 }
 
@@ -41,14 +36,5 @@ impl Journal for monchero_store::Store {
 
     fn counters(&self) -> Counters {
         Self::counters(self)
-    }
-
-    fn losses(&self) -> Vec<String> {
-        let counters = self.counters();
-        let mut losses = counters.repairs;
-        if counters.dropped > 0 {
-            losses.push(format!("{} records were dropped because the disk did not take them", counters.dropped));
-        }
-        losses
     }
 }

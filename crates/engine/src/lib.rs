@@ -14,6 +14,7 @@ mod gate;
 pub mod handle;
 mod journal;
 mod lateness;
+mod left;
 mod outbox;
 mod rehearsal;
 mod runs;

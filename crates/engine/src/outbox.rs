@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use monchero_core::action::Action;
-use monchero_core::decide::{Hard, Wants, announcement};
+use monchero_core::decide::{Wants, announcement};
 use monchero_core::definition::ActionDefinition;
 use monchero_core::hold::{self, DependencyHold, ParentView};
 use monchero_core::incident::IncidentId;
@@ -76,6 +76,13 @@ impl Outbox {
     pub(crate) fn settle(&mut self, now: Timestamp) {
         for told in self.told.values_mut().flat_map(BTreeMap::values_mut) {
             told.settle(now);
+        }
+    }
+
+    /// After the wall clock stepped ahead: what was told was told as long ago as before.
+    pub(crate) fn step_ahead(&mut self, by: Duration) {
+        for told in self.told.values_mut().flat_map(BTreeMap::values_mut) {
+            told.at = told.at.map(|at| at.checked_add(by).unwrap_or(Timestamp::MAX));
         }
     }
 
@@ -252,14 +259,15 @@ impl Engine {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.unpublished == 0) else { return };
         let holds = self.holds_of(id);
         let rechecks = matches!(holds.last(), Some(Hold::Dependency { .. } | Hold::CutOff { .. }));
-        if entry.row.holds != holds || entry.awaits_recheck != rechecks {
-            if let Some(end) = holds.iter().filter_map(Hold::until).min() {
-                self.outbox.wake_at(id, end);
-            }
-            if let Some(entry) = self.entries.get_mut(id) {
-                entry.row_mut().holds = holds;
-                entry.awaits_recheck = rechecks;
-            }
+        let changed = entry.row.holds != holds || entry.awaits_recheck != rechecks;
+        // Each time: a wake that came meanwhile may have been for an earlier end.
+        let wall = self.wall();
+        if let Some(end) = holds.iter().filter_map(Hold::until).filter(|end| *end > wall).min() {
+            self.outbox.wake_at(id, end);
+        }
+        if changed && let Some(entry) = self.entries.get_mut(id) {
+            entry.row_mut().holds = holds;
+            entry.awaits_recheck = rechecks;
         }
         self.resolve(id);
         for target in self.targets_of(id) {
@@ -292,6 +300,10 @@ impl Engine {
     pub(crate) fn see_to_hold(&mut self, id: Id, hold: &Hold) {
         if let Some(at) = hold.until() {
             self.outbox.wake_at(id, at);
+        }
+        if let (Hold::Mending { .. }, Some(entry)) = (hold, self.entries.get_mut(id)) {
+            // The next look says whether it helped.
+            entry.awaits_recheck = true;
         }
         let (Hold::Dependency { parent, why } | Hold::CutOff { gate: parent, why }) = hold else { return };
         let now = Instant::now();
@@ -329,17 +341,24 @@ impl Engine {
     fn holds_for(&self, id: Id, target: &ActionDefinition, status: &CheckStatus, told: &Told) -> Vec<Hold> {
         let wall = self.wall();
         let quiet = target.quiet_until(wall, &self.zone).map(|until| Hold::QuietHours { until });
-        let waits = self.waits_of(id, target, &status.hard(), told, wall);
+        let waits = self.waits_of(id, target, status, told, wall);
         self.holds_on(id, status).into_iter().chain(quiet).chain(waits).collect()
     }
 
     /// Why a target that does not know of a problem yet is not told of it now, although others may be.
-    fn waits_of(&self, id: Id, target: &ActionDefinition, hard: &Hard, told: &Told, wall: Timestamp) -> Vec<Hold> {
-        let Some(incident) = hard.incident.filter(|_| !told.state.is_problem()) else { return Vec::new() };
+    fn waits_of(
+        &self,
+        id: Id,
+        target: &ActionDefinition,
+        status: &CheckStatus,
+        told: &Told,
+        wall: Timestamp,
+    ) -> Vec<Hold> {
+        let incident = status.hard().incident.filter(|_| !told.state.is_problem());
+        let Some(incident) = incident else { return Vec::new() };
         let until = target.delay.and_then(|delay| incident.since.checked_add(delay).ok()).filter(|until| *until > wall);
-        let tried = |of| (self.scripts.tried(id, incident.id), of);
-        let mending = target.after.map(tried).filter(|(tried, of)| tried < of);
-        let mending = mending.map(|(tried, of)| Hold::Mending { tried, of });
+        let mending = |of| self.scripts.mending(id, incident.id, of, status.last_check, wall);
+        let mending = target.after.and_then(mending);
         until.map(|until| Hold::Delay { until }).into_iter().chain(mending).collect()
     }
 
@@ -367,8 +386,7 @@ impl Engine {
         holds.extend(self.downtimes.hold(entry, wall));
         if let (true, Some(since), Some(last)) = (status.hard_state.is_problem(), status.hard_since, status.last_check)
         {
-            // What cannot be looked at again now is not waited for.
-            let last = if self.can_run(entry) { last } else { wall };
+            let last = self.looked_at(entry, Some(last)).unwrap_or(last);
             let parents = self.views(self.ancestors(&entry.definition.name));
             // At the end: that is where a recheck is looked for.
             holds.extend(hold::dependency(since, last, parents).or_else(|| self.cut_off(entry, since, last)));
@@ -384,8 +402,7 @@ impl Engine {
             name: &parent.row.name,
             state: parent.row.status.state,
             state_type: parent.row.status.state_type,
-            // Nor is this one, if it cannot.
-            last_check: if self.can_run(parent) { parent.row.status.last_check } else { Some(self.wall()) },
+            last_check: self.looked_at(parent, parent.row.status.last_check),
             since: parent.row.status.since,
         })
     }
@@ -394,6 +411,16 @@ impl Engine {
     pub(crate) fn runner(&self, id: Id) -> Id {
         let parent = self.entries.get(id).and_then(|entry| entry.row.parent.as_ref());
         parent.and_then(|parent| self.entries.find(parent.as_str())).unwrap_or(id)
+    }
+
+    /// When an entry that has its last result since then was last looked at. What cannot be looked at again now is not waited for, and
+    /// what its check's last run found nothing out about is not either.
+    fn looked_at(&self, entry: &Entry, last: Option<Timestamp>) -> Option<Timestamp> {
+        if !self.can_run(entry) {
+            return Some(self.wall());
+        }
+        let runner = entry.row.parent.as_ref().and_then(|parent| self.entries.get(self.entries.find(parent.as_str())?));
+        last.max(runner.and_then(|runner| runner.row.status.last_check))
     }
 
     pub(crate) fn can_run(&self, entry: &Entry) -> bool {
@@ -419,6 +446,17 @@ impl Engine {
             .collect();
         for child in waiting {
             self.reconcile(child);
+        }
+    }
+
+    /// A check ran: its services were looked at, whatever was found out about them.
+    pub(crate) fn recheck_services(&mut self, check: &Name) {
+        let services: Vec<Id> = self.entries.services(check).collect();
+        for service in services {
+            if self.entries.get(service).is_some_and(|entry| entry.awaits_recheck) {
+                self.reconcile(service);
+            }
+            self.recheck_dependents(service);
         }
     }
 

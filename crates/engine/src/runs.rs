@@ -74,6 +74,11 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    /// How long the one has waited that waits longest for a place.
+    pub(crate) fn longest_wait(&self, now: Instant) -> Duration {
+        self.waiting.front().map(|(_, due)| now.saturating_duration_since(*due)).unwrap_or_default()
+    }
+
     /// How many wait for a place.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -419,8 +424,8 @@ impl Engine {
         }
     }
 
-    /// Ends a run without a result: its definition changed or is gone.
-    pub(crate) fn call_off(&mut self, id: Id) {
+    /// Ends a run without a result, for this reason.
+    pub(crate) fn call_off(&mut self, id: Id, why: &str) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         match &entry.phase {
             Phase::Running(running) => {
@@ -433,7 +438,7 @@ impl Engine {
             }
             Phase::Idle => {}
         }
-        self.answer_waiters(id, || Err(Refusal::Senseless("its definition changed while it was to run".to_owned())));
+        self.answer_waiters(id, || Err(Refusal::Senseless(format!("the run was called off: {why}"))));
     }
 
     /// Answers all who asked for the result of this run.

@@ -9,7 +9,7 @@ use monchero_core::action::{Action, ActionContext, ActionError, ActionOutcome, C
 use monchero_core::definition::{ActionDefinition, Trigger};
 use monchero_core::hold::DependencyHold;
 use monchero_core::incident::IncidentId;
-use monchero_core::{Hold, Name, State, StateType, Transition};
+use monchero_core::{Hold, Name, State, StateType, Transition, text};
 use monchero_store::record::ActionState;
 use monchero_store::{ActionRow, Record};
 
@@ -22,8 +22,16 @@ use crate::runs::signed;
 const RUNNING: usize = 16;
 /// How many scripts may wait. Beyond, a script is skipped and its record says so.
 const QUEUE: usize = 1_000;
+/// How much output of checks waits with them, in bytes. Beyond, a script gets the beginning of it: what it mends does not depend on that.
+const QUEUE_OUTPUT: usize = 4 * 1024 * 1024;
+/// How much output of scripts is kept in memory for `show`, in bytes: whole for the newest, and the beginning of the others; history has all.
+const WHOLE_OUTPUT: usize = 4 * 1024 * 1024;
+/// How much of an output is its beginning, in bytes.
+const SHORT_OUTPUT: usize = 256;
 /// How many runs per check and script are remembered for `limit` and `cooldown`.
 const REMEMBERED: usize = 64;
+/// The reason of what runs after a problem.
+const RECOVERY: &str = "recovery";
 /// A script that does not even end by its timeout and grace is given up this much later.
 const BACKSTOP: Duration = Duration::from_secs(3);
 
@@ -47,16 +55,32 @@ pub(crate) struct ScriptEnd {
     outcome: Result<ActionOutcome, ActionError>,
 }
 
-/// When a script ran, and for which incident.
-type Ran = (Option<IncidentId>, Timestamp);
+/// A run of a script: its number, for which incident, and when.
+type Ran = (u64, Option<IncidentId>, Timestamp);
+
+/// What was done to mend the last incident of a check about which anything was.
+#[derive(Debug)]
+struct Attempts {
+    incident: IncidentId,
+    /// How many scripts have run.
+    tried: u32,
+    /// How many wait or run.
+    under_way: u32,
+    /// When the last one ended that ran.
+    ended: Option<Timestamp>,
+}
 
 /// What runs, what waits, and what ran.
 #[derive(Debug, Default)]
 pub(crate) struct Scripts {
+    attempts: HashMap<Id, Attempts>,
     queue: VecDeque<ScriptRun>,
     running: HashSet<Id>,
     history: HashMap<(Id, Name), VecDeque<Ran>>,
     recent: HashMap<Id, VecDeque<ActionRow>>,
+    /// The rows in there whose output is whole and longer than its beginning would be, oldest first, and how much that is together.
+    whole: VecDeque<(Id, u64, usize)>,
+    whole_bytes: usize,
 }
 
 impl Scripts {
@@ -85,18 +109,62 @@ impl Scripts {
         Some(format!("{}: {word}{why}", row.action))
     }
 
-    /// How many scripts and remedies have run about an incident, as far as they are remembered ([`RECENT`]).
-    pub(crate) fn tried(&self, id: Id, incident: IncidentId) -> u32 {
-        let has_run = |outcome| matches!(outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted);
-        let rows = self.recent.get(&id).into_iter().flatten();
-        let count = rows.filter(|row| row.incident == Some(incident) && has_run(row.outcome)).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
+    /// Why who waits for `of` attempts to mend an incident is not told yet. The wait is over when there were as many, and when there will
+    /// be no more as far as anybody knows: none is under way, and the check was looked at (`last_check`) since the last one ended.
+    pub(crate) fn mending(
+        &self,
+        id: Id,
+        incident: IncidentId,
+        of: u32,
+        last_check: Option<Timestamp>,
+        wall: Timestamp,
+    ) -> Option<Hold> {
+        let attempts = self.attempts.get(&id).filter(|attempts| attempts.incident == incident)?;
+        // What ended in the future did so by a clock that was ahead: nobody waits for that.
+        let is_news = |ended: Timestamp| ended <= wall && last_check.is_none_or(|last| last <= ended);
+        let may_help = attempts.under_way > 0 || attempts.ended.is_some_and(is_news);
+        (may_help && attempts.tried < of).then_some(Hold::Mending { tried: attempts.tried, of })
+    }
+
+    /// What was done about an incident; of a check, only the last incident is known.
+    fn attempts(&mut self, id: Id, incident: IncidentId) -> &mut Attempts {
+        let new = Attempts { incident, tried: 0, under_way: 0, ended: None };
+        let attempts = self.attempts.entry(id).or_insert_with(|| Attempts { ..new });
+        if attempts.incident != incident {
+            *attempts = new;
+        }
+        attempts
+    }
+
+    /// A script waits or runs.
+    fn begin(&mut self, id: Id, row: &ActionRow) {
+        if let Some(incident) = row.incident {
+            self.attempts(id, incident).under_way += 1;
+        }
+    }
+
+    /// A script that waited or ran is over, or one of an earlier daemon was.
+    fn end(&mut self, id: Id, row: &ActionRow) {
+        if let Some(runs) = self.history.get_mut(&(id, row.action.clone())).filter(|_| !has_run(row)) {
+            // What never ran counts for nothing.
+            runs.retain(|(number, ..)| *number != row.id);
+        }
+        let Some(attempts) = self.attempts.get_mut(&id).filter(|known| Some(known.incident) == row.incident) else {
+            return;
+        };
+        attempts.under_way = attempts.under_way.saturating_sub(1);
+        if has_run(row) {
+            attempts.tried += 1;
+            attempts.ended = row.ended.or(Some(row.at)).max(attempts.ended);
+        }
     }
 
     /// Takes up what an earlier daemon did.
     pub(crate) fn restore(&mut self, id: Id, row: ActionRow) {
-        if matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted) {
+        if has_run(&row) {
             self.remember(id, &row);
+            self.begin(id, &row);
+            self.end(id, &row);
         }
         self.show(id, row);
     }
@@ -105,17 +173,27 @@ impl Scripts {
     pub(crate) fn forget(&mut self, id: Id) {
         self.history.retain(|(of, _), _| *of != id);
         self.recent.remove(&id);
+        self.attempts.remove(&id);
     }
 
+    /// Counts a run for `limit` and `cooldown`; what runs after a recovery is no attempt to mend anything.
     fn remember(&mut self, id: Id, row: &ActionRow) {
+        if row.reason == RECOVERY {
+            return;
+        }
         let runs = self.history.entry((id, row.action.clone())).or_default();
-        runs.push_back((row.incident, row.at));
+        runs.push_back((row.id, row.incident, row.at));
         if runs.len() > REMEMBERED {
             runs.pop_front();
         }
     }
 
     fn show(&mut self, id: Id, row: ActionRow) {
+        let output = row.output.len();
+        if output > SHORT_OUTPUT {
+            self.whole.push_back((id, row.id, output));
+            self.whole_bytes += output;
+        }
         let rows = self.recent.entry(id).or_default();
         match rows.iter_mut().find(|known| known.id == row.id) {
             Some(known) => *known = row,
@@ -124,6 +202,28 @@ impl Scripts {
         if rows.len() > RECENT {
             rows.pop_front();
         }
+        while self.whole_bytes > WHOLE_OUTPUT
+            && let Some((id, number, bytes)) = self.whole.pop_front()
+        {
+            self.whole_bytes -= bytes;
+            let row = self.recent.get_mut(&id).and_then(|rows| rows.iter_mut().find(|row| row.id == number));
+            if let Some(row) = row {
+                row.output = text::shorten(&row.output, SHORT_OUTPUT);
+            }
+        }
+    }
+
+    /// A script waits for its turn, with as much of the check's output as there is room for. It comes back if too many wait.
+    fn queue(&mut self, mut run: ScriptRun) -> Option<ScriptRun> {
+        if self.queue.len() >= QUEUE {
+            return Some(run);
+        }
+        let waiting: usize = self.queue.iter().map(|run| run.event.output.len()).sum();
+        if waiting + run.event.output.len() > QUEUE_OUTPUT {
+            run.event.output = text::shorten(&run.event.output, SHORT_OUTPUT);
+        }
+        self.queue.push_back(run);
+        None
     }
 }
 
@@ -174,9 +274,8 @@ impl Engine {
             self.note_action(id, row);
             return;
         }
-        if !transition.is_recovery() {
-            self.scripts.remember(id, &row);
-        }
+        self.scripts.remember(id, &row);
+        self.scripts.begin(id, &row);
         self.scripts.show(id, row.clone());
         let run = ScriptRun {
             id,
@@ -210,13 +309,14 @@ impl Engine {
             return Some(hold.to_string());
         }
         let runs = self.scripts.history.get(&(id, action.name.clone()));
-        if let (Some(cooldown), Some((_, last))) = (action.cooldown, runs.and_then(|runs| runs.back()))
+        if let (Some(cooldown), Some((.., last))) = (action.cooldown, runs.and_then(|runs| runs.back()))
             && transition.at.duration_since(*last) < signed(cooldown)
         {
             return Some(format!("cooldown: it ran less than {} ago", monchero_core::duration::human(cooldown)));
         }
-        let of_incident =
-            |incident: IncidentId| runs.map_or(0, |runs| runs.iter().filter(|(of, _)| *of == Some(incident)).count());
+        let of_incident = |incident: IncidentId| {
+            runs.map_or(0, |runs| runs.iter().filter(|(_, of, _)| *of == Some(incident)).count())
+        };
         match (action.limit, transition.incident) {
             (Some(limit), Some(incident)) if of_incident(incident) >= limit as usize => {
                 Some(format!("limit: it ran {limit} times for this incident"))
@@ -226,15 +326,12 @@ impl Engine {
     }
 
     /// The intent is on disk.
-    pub(crate) fn queue_script(&mut self, mut run: ScriptRun) {
-        if self.scripts.queue.len() < QUEUE {
-            self.scripts.queue.push_back(run);
-            return;
-        }
+    pub(crate) fn queue_script(&mut self, run: ScriptRun) {
+        let Some(mut run) = self.scripts.queue(run) else { return };
         run.row.outcome = ActionState::Skipped;
         run.row.ended = Some(self.wall());
         run.row.message = format!("{QUEUE} scripts wait already");
-        self.note_action(run.id, run.row);
+        self.settle_action(run.id, run.row);
     }
 
     /// Starts what may start: in order, one per check.
@@ -264,7 +361,7 @@ impl Engine {
             row.outcome = ActionState::Superseded;
             row.ended = Some(self.wall());
             "what set it off was over before it could start".clone_into(&mut row.message);
-            self.note_action(id, row);
+            self.settle_action(id, row);
             return;
         }
         self.scripts.running.insert(id);
@@ -308,6 +405,12 @@ impl Engine {
                 row.message = error.to_string();
             }
         }
+        self.settle_action(id, row);
+    }
+
+    /// What was intended is over, whether it ran or not.
+    fn settle_action(&mut self, id: Id, row: ActionRow) {
+        self.scripts.end(id, &row);
         self.note_action(id, row);
         // Some targets are told only when mending has failed.
         self.reconcile(id);
@@ -347,15 +450,70 @@ impl Engine {
     }
 }
 
+fn has_run(row: &ActionRow) -> bool {
+    matches!(row.outcome, ActionState::Done | ActionState::Failed | ActionState::Interrupted)
+}
+
 /// Why a transition sets something off, in words.
 fn reason_of(transition: &Transition) -> String {
     if transition.is_recovery() {
-        return "recovery".to_owned();
+        return RECOVERY.to_owned();
     }
     match transition.state_type {
         StateType::Hard => format!("hard {}", transition.state),
         StateType::Soft => {
             format!("soft {} (attempt {}/{})", transition.state, transition.attempt, transition.max_attempts)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u64, outcome: ActionState) -> ActionRow {
+        ActionRow {
+            id,
+            at: Timestamp::UNIX_EPOCH,
+            check: Name::new("shop"),
+            action: Name::new("restart"),
+            incident: Some(IncidentId::from_u64(5)),
+            reason: "hard bad".to_owned(),
+            outcome,
+            ended: None,
+            message: String::new(),
+            output: String::new(),
+        }
+    }
+
+    /// However many scripts say however much, memory is bounded; what was said last is whole.
+    #[test]
+    fn output_in_memory_is_bounded() {
+        let mut scripts = Scripts::default();
+        let output = "x".repeat(64 * 1024);
+        for number in 0..2_000_u32 {
+            let id = Id { index: number % 500, life: 1 };
+            scripts.show(id, ActionRow { output: output.clone(), ..row(number.into(), ActionState::Done) });
+        }
+        let kept: usize = scripts.recent.values().flatten().map(|row| row.output.capacity()).sum();
+        assert!(kept <= WHOLE_OUTPUT + 2_000 * SHORT_OUTPUT, "{kept}");
+        assert_eq!(scripts.recent[&Id { index: 499, life: 1 }].back().unwrap().output, output);
+        assert!(scripts.whole.len() * output.len() <= WHOLE_OUTPUT);
+    }
+
+    /// What counted before it could start and then never ran counts no more, just as after a restart.
+    #[test]
+    fn what_never_ran_counts_for_nothing() {
+        let id = Id { index: 0, life: 1 };
+        let mut scripts = Scripts::default();
+        for (number, outcome) in [(1, ActionState::Done), (2, ActionState::Superseded), (3, ActionState::Skipped)] {
+            let intent = row(number, ActionState::Intended);
+            scripts.remember(id, &intent);
+            scripts.begin(id, &intent);
+            scripts.end(id, &row(number, outcome));
+        }
+        let key = (id, Name::new("restart"));
+        assert_eq!(scripts.history[&key].iter().map(|(number, ..)| *number).collect::<Vec<_>>(), [1]);
+        assert_eq!((scripts.attempts[&id].tried, scripts.attempts[&id].under_way), (1, 0));
     }
 }

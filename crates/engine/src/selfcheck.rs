@@ -23,6 +23,10 @@ const NAMES: [&str; 4] = ["self/config", "self/store", "self/notify", "self/sche
 pub const ALIVE: &str = "self/alive";
 /// A target that failed this often in a row makes `self/notify` a warning.
 const FAILED_TRIES: u32 = 3;
+/// A check that starts so much after it was due is late; less is what many checks at once take.
+const LATE: Duration = Duration::from_secs(10);
+/// How long `self/store` is a warning over something that was lost or mended. History and the log say it longer.
+const LOSS_SHOWN: Duration = Duration::from_secs(6 * 3_600);
 /// The most files that are shown as `config/<file>`; `self/config` counts all of them.
 const MAX_FILES: usize = 100;
 
@@ -37,21 +41,52 @@ pub(crate) struct SelfChecks {
     reload_trouble: Option<String>,
     /// Why the log cannot be written as it should be.
     log_trouble: Option<String>,
-    /// What was lost or mended when the store was opened.
-    repairs: Vec<String>,
+    losses: Losses,
     next_look: Instant,
     last_panics: u64,
 }
 
+/// What the store lost or mended of late.
+#[derive(Debug, Default)]
+struct Losses {
+    /// What it says it mended, and when that was heard first.
+    repairs: Vec<(String, Instant)>,
+    /// How many records it had dropped at the last look.
+    dropped: u64,
+    /// How many of them count as one loss, and when the last of these was dropped.
+    lately: Option<(u64, Instant)>,
+}
+
+impl Losses {
+    /// Looks anew; what there is to say now.
+    fn look(&mut self, repairs: Vec<String>, dropped: u64, now: Instant) -> Vec<String> {
+        self.repairs.retain(|(known, _)| repairs.contains(known));
+        for line in repairs {
+            if self.repairs.iter().all(|(known, _)| *known != line) {
+                self.repairs.push((line, now));
+            }
+        }
+        let is_shown = |at: Instant| now.saturating_duration_since(at) < LOSS_SHOWN;
+        self.lately = self.lately.filter(|(_, at)| is_shown(*at));
+        let more = dropped.saturating_sub(std::mem::replace(&mut self.dropped, dropped));
+        if more > 0 {
+            self.lately = Some((self.lately.map_or(0, |(count, _)| count) + more, now));
+        }
+        let shown = self.repairs.iter().filter(|(_, at)| is_shown(*at)).map(|(line, _)| line.clone());
+        let dropped = self.lately.map(|(n, _)| format!("{n} records were dropped because the disk did not take them"));
+        shown.chain(dropped).collect()
+    }
+}
+
 impl SelfChecks {
     /// At the start.
-    pub(crate) fn new(now: Instant, repairs: Vec<String>) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             actions: Arc::from([]),
             config_problems: Vec::new(),
             reload_trouble: None,
             log_trouble: None,
-            repairs,
+            losses: Losses::default(),
             next_look: now,
             last_panics: 0,
         }
@@ -102,7 +137,8 @@ impl Engine {
     /// The log cannot be written as it should be, or it can again.
     pub(crate) fn log_trouble(&mut self, trouble: Option<String>, now: Instant) {
         self.selfchecks.log_trouble = trouble;
-        self.report("self/store", self.look_at_store(), now);
+        let store = self.look_at_store(now);
+        self.report("self/store", store, now);
     }
 
     /// Looks at itself when it is time.
@@ -111,15 +147,17 @@ impl Engine {
         if now >= self.selfchecks.next_look {
             self.selfchecks.next_look = now + INTERVAL;
             self.look_at_self(now);
+            self.forget_downtimes(now);
         }
     }
 
     /// Looks at itself.
     pub(crate) fn look_at_self(&mut self, now: Instant) {
         self.report("self/config", self.look_at_config(), now);
-        self.report("self/store", self.look_at_store(), now);
+        let store = self.look_at_store(now);
+        self.report("self/store", store, now);
         self.report("self/notify", self.look_at_outbox(now), now);
-        let scheduler = self.look_at_scheduler();
+        let scheduler = self.look_at_scheduler(now);
         self.report("self/scheduler", scheduler, now);
     }
 
@@ -162,21 +200,19 @@ impl Engine {
         report
     }
 
-    fn look_at_store(&self) -> Report {
+    fn look_at_store(&mut self, now: Instant) -> Report {
         let mut report = Report::default();
         if let Some(trouble) = &self.committed.borrow().trouble {
             report.find(State::Bad, format!("the state is kept in memory only: {trouble}"));
         }
-        let known = &self.selfchecks.repairs;
-        let later = self.losses().into_iter().filter(|loss| !known.contains(loss));
-        for loss in known.iter().cloned().chain(later) {
+        let counters = self.journal().counters();
+        for loss in self.selfchecks.losses.look(counters.repairs, counters.dropped, now) {
             report.find(State::Warning, loss);
         }
         if let Some(trouble) = &self.selfchecks.log_trouble {
             report.find(State::Warning, trouble.clone());
         }
         report.find(State::Okay, "state and history are on disk");
-        let counters = self.journal().counters();
         if counters.evicted > 0 {
             let rows = counters.evicted;
             report.find(
@@ -233,14 +269,16 @@ impl Engine {
         report
     }
 
-    fn look_at_scheduler(&mut self) -> Report {
+    fn look_at_scheduler(&mut self, now: Instant) -> Report {
         let mut report = Report::default();
         let (p50, p99) = (self.runs.lateness.quantile(0.5), self.runs.lateness.quantile(0.99));
         let human = monchero_core::duration::human;
-        if p99 > Duration::from_secs(10) {
+        // Whoever has not started has no lateness yet.
+        let latest = p99.max(self.runs.longest_wait(now));
+        if latest > LATE {
             report.find(
                 State::Warning,
-                format!("checks start late: {} wait for a place, the latest by {}", self.runs.waiting(), human(p99)),
+                format!("checks start late: {} wait for a place, the latest by {}", self.runs.waiting(), human(latest)),
             );
         }
         let panics = self.runs.panics - self.selfchecks.last_panics;
@@ -276,4 +314,26 @@ impl Engine {
 
 fn file_check(file: &str) -> Name {
     Name::new("config").service(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_said_for_a_while() {
+        let mut losses = Losses::default();
+        let start = Instant::now();
+        let mended = || vec!["a row was lost".to_owned()];
+        assert_eq!(losses.look(mended(), 0, start), mended());
+        let later = start + LOSS_SHOWN / 2;
+        assert_eq!(losses.look(mended(), 5, later).len(), 2);
+        assert_eq!(
+            losses.look(mended(), 7, start + LOSS_SHOWN),
+            ["7 records were dropped because the disk did not take them"]
+        );
+        assert_eq!(losses.look(mended(), 7, later + 2 * LOSS_SHOWN), [""; 0]);
+        let again = later + 3 * LOSS_SHOWN;
+        assert_eq!(losses.look(mended(), 8, again), ["1 records were dropped because the disk did not take them"]);
+    }
 }

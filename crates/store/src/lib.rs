@@ -10,6 +10,7 @@
 
 mod apply;
 mod backup;
+mod believed;
 mod error;
 mod load;
 mod place;
@@ -39,8 +40,8 @@ use tokio::sync::watch;
 pub use error::{OpenError, ReadError};
 pub use reader::{MAX_HISTORY, MAX_POINTS, Reader, Series};
 pub use record::{
-    ActionRow, Committed, HistoryEntry, HistoryKind, HistoryQuery, Loaded, Memory, MetricPoint, NoticeRow, Record,
-    StoredCheck, Urgency,
+    ActionRow, Asked, Committed, HistoryEntry, HistoryKind, HistoryQuery, Loaded, Memory, MetricPoint, NoticeRow,
+    Record, StoredCheck, Urgency,
 };
 pub use shared::Counters;
 pub use witness::{Watched, Witness};
@@ -123,6 +124,7 @@ impl Store {
             options.clock,
             options.max_bytes,
             options.retention,
+            load::newest(&loaded),
             db,
         );
         let store = Self { shared: Arc::clone(&shared), place, threads: Mutex::default() };

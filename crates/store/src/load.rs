@@ -10,12 +10,15 @@ use monchero_core::hold::{Acknowledgement, Downtime};
 use rusqlite::Connection;
 use serde::Deserialize;
 
+use crate::believed;
 use crate::record::{ActionRow, ActionState, HistoryKind, Loaded, StoredCheck};
 use crate::rows::{self, EVENT_COLUMNS, EventRow, STATE_COLUMNS, StateRow, Unreadable, event};
 use crate::schema::{self, WHOLE_CHECK_BYTES};
 
-/// How far back actions are loaded: no `cooldown` or `limit` looks further.
+/// How far back actions are loaded, for `cooldown`; for `limit`, those of incidents that are open.
 const RECENT: Duration = Duration::from_secs(7 * 86_400);
+/// How long a problem may have been unconfirmed before its incident began, with actions already.
+const UNCONFIRMED: Duration = Duration::from_secs(86_400);
 /// How many recent actions are loaded, the newest; a host that acts more often than that has other worries.
 const MAX_RECENT: usize = 2_000;
 /// How much output of recent actions is loaded in full; of older ones the first [`SHORT_OUTPUT`] bytes are.
@@ -46,7 +49,11 @@ impl Found {
 /// Reads it. Rows that cannot be read are passed over and named (R33).
 pub(crate) fn load(connection: &Connection, now: Timestamp, bytes: u64) -> rusqlite::Result<Found> {
     let mut found = Found::default();
-    load_state(connection, now, &mut found)?;
+    load_state(connection, &mut found)?;
+    // A clock that is ahead for a while takes no planned work along: what is over by it alone, the daemon keeps for a day.
+    let believed = believed::at_start(now, newest(&found.loaded));
+    let over = found.loaded.downtimes.extract_if(.., |downtime| downtime.over() <= believed);
+    found.ended = over.map(|downtime| downtime.id).collect();
     if bytes <= WHOLE_CHECK_BYTES {
         judge_events(connection, &mut found)?;
     }
@@ -58,11 +65,16 @@ pub(crate) fn load(connection: &Connection, now: Timestamp, bytes: u64) -> rusql
     Ok(found)
 }
 
-fn load_state(connection: &Connection, now: Timestamp, found: &mut Found) -> rusqlite::Result<()> {
+/// The newest time that an earlier daemon left.
+pub(crate) fn newest(loaded: &Loaded) -> Option<Timestamp> {
+    loaded.checks.iter().filter_map(|check| check.status.last_check).max()
+}
+
+fn load_state(connection: &Connection, found: &mut Found) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(&format!("SELECT {STATE_COLUMNS} FROM state ORDER BY id"))?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        if let Err(reason) = StateRow::read(row).and_then(|row| take_state(&row, now, found)) {
+        if let Err(reason) = StateRow::read(row).and_then(|row| take_state(&row, found)) {
             found.lose(Unreadable::of(row, "state", 2, 4, reason));
         }
     }
@@ -85,7 +97,7 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, String> {
     serde_json::from_str(body).map_err(|why| why.to_string())
 }
 
-fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(), String> {
+fn take_state(row: &StateRow<'_>, found: &mut Found) -> Result<(), String> {
     let loaded = &mut found.loaded;
     match row.kind {
         rows::state::CHECK => loaded.checks.push(parse::<StoredCheck>(row.body)?),
@@ -96,11 +108,7 @@ fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(
         rows::state::DOWNTIME => {
             let downtime: Downtime = parse(row.body)?;
             loaded.last_id = loaded.last_id.max(downtime.id);
-            if downtime.over() > now {
-                loaded.downtimes.push(downtime);
-            } else {
-                found.ended.push(downtime.id);
-            }
+            loaded.downtimes.push(downtime);
         }
         rows::state::POSTED => {
             loaded.posted.push((Name::new(row.name), Name::new(row.part), parse::<Posted>(row.body)?));
@@ -113,7 +121,10 @@ fn take_state(row: &StateRow<'_>, now: Timestamp, found: &mut Found) -> Result<(
 
 /// Reads the actions that never ended, and those of late: newest first from the disk, oldest first for the reader.
 fn load_actions(connection: &Connection, now: Timestamp, found: &mut Found) -> rusqlite::Result<()> {
-    let since = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN).as_millisecond();
+    let open = found.loaded.checks.iter().filter_map(|check| check.status.incident);
+    let began = open.map(|incident| incident.since.checked_sub(UNCONFIRMED).unwrap_or(Timestamp::MIN)).min();
+    let recent = now.checked_sub(RECENT).unwrap_or(Timestamp::MIN);
+    let since = began.map_or(recent, |began| began.min(recent)).as_millisecond();
     let intents = format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE kind = '{}' AND ?1 = ?1 ORDER BY at DESC, id DESC",
         event::INTENT

@@ -14,6 +14,8 @@ pub(crate) const ROUTINE_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// How many batches wait before they are written without waiting for [`crate::FLUSH_INTERVAL`] to end.
 pub(crate) const FLUSH_RECORDS: usize = 2_000;
+/// How much may wait by weight before the same: a quarter of what may be lost at most, so that a disk that takes it never loses any.
+const FLUSH_BYTES: usize = ROUTINE_BYTES / 4;
 /// How many records one transaction takes: it then lasts some ten milliseconds, and what comes meanwhile waits no longer than that.
 pub(crate) const COMMIT_RECORDS: usize = 4_000;
 
@@ -27,7 +29,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     fn weight(&self) -> usize {
-        self.records.iter().map(weight).sum()
+        self.records.iter().map(Record::weight).sum()
     }
 }
 
@@ -90,7 +92,7 @@ impl Queue {
 
     /// Whether something must not wait any longer.
     pub(crate) fn is_pressing(&self) -> bool {
-        self.urgent > 0 || self.records >= FLUSH_RECORDS
+        self.urgent > 0 || self.records >= FLUSH_RECORDS || self.bytes() >= FLUSH_BYTES
     }
 
     /// When the oldest came.
@@ -128,7 +130,12 @@ impl Queue {
         self.drop_oldest(|queue| queue.bytes() > all, |_, record| is_history(record));
         self.drop_oldest(|queue| queue.bytes() > all, |_, _| true);
         let last = self.last_ticket;
-        self.batches.retain(|batch| !batch.records.is_empty() || batch.ticket == last);
+        let urgent = &mut self.urgent;
+        self.batches.retain(|batch| {
+            let stays = !batch.records.is_empty() || batch.ticket == last;
+            *urgent -= usize::from(!stays && batch.urgency == Urgency::Now);
+            stays
+        });
     }
 
     /// Every record with a key replaces the one before with the same key, so the last of them is enough.
@@ -148,15 +155,17 @@ impl Queue {
     fn drop_oldest(&mut self, too_much: impl Fn(&Self) -> bool, may: impl Fn(Urgency, &Record) -> bool) {
         let mut batches = std::mem::take(&mut self.batches);
         for batch in &mut batches {
-            if !too_much(self) {
-                break;
-            }
-            self.count(batch, false);
-            let before = batch.records.len();
             let urgency = batch.urgency;
-            batch.records.retain(|record| !may(urgency, record));
-            self.dropped += (before - batch.records.len()) as u64;
-            self.count(batch, true);
+            batch.records.retain(|record| {
+                if !(too_much(self) && may(urgency, record)) {
+                    return true;
+                }
+                let bytes = if urgency == Urgency::Now { &mut self.urgent_bytes } else { &mut self.routine_bytes };
+                *bytes = bytes.saturating_sub(record.weight());
+                self.records = self.records.saturating_sub(1);
+                self.dropped += 1;
+                false
+            });
         }
         self.batches = batches;
     }
@@ -200,29 +209,35 @@ impl Key {
     }
 }
 
-/// About how many bytes a record takes in memory.
-fn weight(record: &Record) -> usize {
-    size_of::<Record>()
-        + match record {
-            Record::Check(check) => {
-                let metrics: usize = check.result.metrics.iter().map(|metric| 160 + metric.label.len()).sum();
-                // The memory is shared with the check, and still it is here alone when the check has another one.
-                let memory = check.memory.as_ref().map_or(0, |memory| memory.text.len());
-                480 + check.result.message.len() + check.result.output.len() + metrics + memory
+impl Record {
+    /// About how many bytes it takes in memory.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Check(check) => {
+                    let metrics: usize = check.result.metrics.iter().map(|metric| 160 + metric.label.len()).sum();
+                    // The memory is shared with the check, and still it is here alone when the check has another one.
+                    let memory = check.memory.as_ref().map_or(0, |memory| memory.text.len());
+                    480 + check.result.message.len() + check.result.output.len() + metrics + memory
+                }
+                Self::Transition { message, .. } => message.len(),
+                Self::Metrics { points, .. } => {
+                    points.iter().map(|(label, unit, _)| 56 + label.len() + unit.len()).sum()
+                }
+                Self::Told { told, .. } => told.missed.len() * 64,
+                Self::Notice(notice) => 240 + notice.detail.len(),
+                Self::Action(action) => 240 + action.message.len() + action.output.len() + action.reason.len(),
+                Self::Acknowledgement { acknowledgement, .. } => {
+                    acknowledgement.as_ref().map_or(0, |ack| ack.author.len() + ack.comment.len())
+                }
+                Self::Downtime(downtime) => {
+                    160 + downtime.comment.len() + downtime.author.len() + downtime.covers.len()
+                }
+                // What is owed is one line at most, a few hundred bytes.
+                Self::Posted { .. } => 512,
+                Self::DowntimeEnded(_) | Self::Forget(_) | Self::Running(_) => 0,
             }
-            Record::Transition { message, .. } => message.len(),
-            Record::Metrics { points, .. } => points.iter().map(|(label, unit, _)| 56 + label.len() + unit.len()).sum(),
-            Record::Told { told, .. } => told.missed.len() * 64,
-            Record::Notice(notice) => 240 + notice.detail.len(),
-            Record::Action(action) => 240 + action.message.len() + action.output.len() + action.reason.len(),
-            Record::Acknowledgement { acknowledgement, .. } => {
-                acknowledgement.as_ref().map_or(0, |ack| ack.author.len() + ack.comment.len())
-            }
-            Record::Downtime(downtime) => 160 + downtime.comment.len() + downtime.author.len() + downtime.covers.len(),
-            // What is owed is one line at most, a few hundred bytes.
-            Record::Posted { .. } => 512,
-            Record::DowntimeEnded(_) | Record::Forget(_) | Record::Running(_) => 0,
-        }
+    }
 }
 
 #[cfg(test)]
@@ -274,6 +289,46 @@ mod tests {
         assert!(batches.windows(2).all(|pair| pair[0].ticket < pair[1].ticket));
         assert_eq!(batches.last().unwrap().ticket, 33_000);
         assert_eq!((queue.routine_bytes, queue.urgent_bytes, queue.urgent, queue.records), (0, 0, 0, 0));
+    }
+
+    /// One batch that is too large loses what is too much, and not all of it.
+    #[test]
+    fn a_batch_loses_no_more_than_it_must() {
+        let mut queue = Queue::default();
+        let record = metrics("check");
+        let count = ROUTINE_BYTES / record.weight() + 100;
+        queue.push(vec![record.clone(); count], Urgency::Soon, Instant::now());
+        assert!(queue.routine_bytes <= ROUTINE_BYTES);
+        assert!(queue.routine_bytes > ROUTINE_BYTES / 4 * 3 - 2 * record.weight(), "{}", queue.routine_bytes);
+        let left: usize = drain(&mut queue).iter().map(|batch| batch.records.len()).sum();
+        assert_eq!(left as u64 + queue.dropped, count as u64);
+        assert_eq!((queue.routine_bytes, queue.records), (0, 0));
+    }
+
+    /// Much that waits is written before it is too much.
+    #[test]
+    fn much_is_pressing_long_before_it_is_too_much() {
+        let mut queue = Queue::default();
+        let record = metrics("check");
+        while queue.bytes() < FLUSH_BYTES {
+            assert!(!queue.is_pressing());
+            queue.push(vec![record.clone(); 100], Urgency::Soon, Instant::now());
+            if queue.records >= FLUSH_RECORDS {
+                break;
+            }
+        }
+        assert!(queue.is_pressing() && queue.bytes() < ROUTINE_BYTES / 2);
+    }
+
+    /// Urgent batches that others replace leave nothing behind that presses.
+    #[test]
+    fn nothing_presses_when_all_is_taken() {
+        let mut queue = Queue::default();
+        for i in 0..2 * QUEUE_BYTES as u64 / 200 {
+            queue.push(vec![told("check", i)], Urgency::Now, Instant::now());
+        }
+        drain(&mut queue);
+        assert!(!queue.is_pressing());
     }
 
     #[test]

@@ -97,12 +97,29 @@ pub struct StoredCheck {
     pub anchor: Option<Timestamp>,
     /// The check whose run reported this service, if it is one.
     pub parent: Option<Name>,
+    /// The interval that it asked for, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// Since when the runs of its check do not report this service any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
     /// When the next run is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check: Option<Timestamp>,
     /// What the next run is to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+}
+
+/// The interval that a check asked for, and whose place it takes: it is void when the check is of another kind or has another interval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The kind of the check.
+    pub kind: Box<str>,
+    /// The interval of the configuration, in milliseconds.
+    pub configured_ms: u64,
+    /// The one that it asked for, in milliseconds.
+    pub interval_ms: u64,
 }
 
 /// What a check remembers from run to run.
@@ -207,12 +224,12 @@ pub struct Loaded {
     pub unfinished: Option<Timestamp>,
     /// Acknowledgements that stand.
     pub acknowledgements: Vec<(Name, Acknowledgement)>,
-    /// Downtimes that have not ended.
+    /// Downtimes that have not ended, or only by a wall clock that is ahead of all that is known.
     pub downtimes: Vec<Downtime>,
     /// Actions that were intended and never ended; the store has marked them interrupted.
     pub interrupted: Vec<ActionRow>,
     /// Actions of incidents that may still be open (done, failed, or interrupted by an earlier end of the daemon): for `limit` and
-    /// `cooldown`. Those of the last seven days, oldest first, at most 2,000; long output of all but the newest is shortened.
+    /// `cooldown`. Those of the last seven days and since the oldest open incident began, oldest first, at most 2,000; long output of all but the newest is shortened.
     pub recent_actions: Vec<ActionRow>,
     /// The highest id of an action or downtime that was ever given.
     pub last_id: u64,

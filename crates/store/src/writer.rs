@@ -9,13 +9,14 @@ use rusqlite::Connection;
 
 use crate::Clock;
 use crate::apply::{Applied, Applier, next_event_id};
+use crate::believed::Believed;
 use crate::place::Place;
 use crate::queue::{Batch, is_routine};
-use crate::record::Urgency;
+use crate::record::{Record, Urgency};
 use crate::schema::Fault;
 use crate::shared::{Shared, Turn, Wish};
 use crate::upkeep::{Step, Upkeep};
-use crate::{backup, recover};
+use crate::{backup, believed, recover};
 
 /// How often roll-ups, retention, size and reserve are seen to.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -52,6 +53,16 @@ impl Chunk {
         self.batches.iter().map(|batch| batch.records.len()).sum()
     }
 
+    /// Leaves out what may be lost; how many records that are. What was left out at an earlier try counts no more.
+    fn drop_routine(&mut self) -> u64 {
+        // Replaced, not removed: the place of a record in its chunk is the number of its row.
+        let nothing = Record::Metrics { check: "".into(), at: Timestamp::UNIX_EPOCH, points: Vec::new() };
+        let soon = self.batches.iter_mut().filter(|batch| batch.urgency == Urgency::Soon);
+        let routine =
+            soon.flat_map(|batch| &mut batch.records).filter(|record| is_routine(record) && **record != nothing);
+        routine.map(|record| *record = nothing.clone()).count() as u64
+    }
+
     fn sync(&self) -> Sync {
         if self.batches.iter().any(|batch| batch.urgency == Urgency::Now) { Sync::Full } else { Sync::Normal }
     }
@@ -62,6 +73,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     place: Arc<Place>,
     clock: Clock,
+    believed: Believed,
     max_bytes: u64,
     retention: Retention,
     /// None while the database cannot be opened.
@@ -90,13 +102,16 @@ impl Writer {
         clock: Clock,
         max_bytes: u64,
         retention: Retention,
+        newest: Option<Timestamp>,
         db: Option<Connection>,
     ) -> Self {
         let now = Instant::now();
+        let believed = Believed::new(believed::at_start(clock(), newest), now);
         let mut this = Self {
             shared,
             place,
             clock,
+            believed,
             max_bytes,
             retention,
             db: None,
@@ -215,7 +230,8 @@ impl Writer {
     fn try_chunk_on(&mut self, db: &Connection) -> Result<(), Fault> {
         let Some(mut chunk) = self.chunk.take() else { return Ok(()) };
         if self.on_reserve {
-            self.drop_routine(&mut chunk);
+            let dropped = chunk.drop_routine();
+            self.shared.count(|counters| counters.dropped += dropped);
         }
         let began = Instant::now();
         let written = self.commit(db, &chunk);
@@ -232,19 +248,6 @@ impl Writer {
             Err(_) => counters.failures += 1,
         });
         written.map(drop)
-    }
-
-    fn drop_routine(&self, chunk: &mut Chunk) {
-        let mut dropped = 0;
-        // Replaced, not removed: the place of a record in its chunk is the number of its row.
-        for batch in chunk.batches.iter_mut().filter(|batch| batch.urgency == Urgency::Soon) {
-            for record in batch.records.iter_mut().filter(|record| is_routine(record)) {
-                *record =
-                    crate::record::Record::Metrics { check: "".into(), at: Timestamp::UNIX_EPOCH, points: Vec::new() };
-                dropped += 1;
-            }
-        }
-        self.shared.count(|counters| counters.dropped += dropped);
     }
 
     fn commit(&mut self, db: &Connection, chunk: &Chunk) -> Result<Applied, Fault> {
@@ -361,7 +364,8 @@ impl Writer {
         self.see_to_reserve();
         let trouble = self.standing_trouble();
         self.shared.is_durable(0, trouble);
-        self.upkeep = Some(Upkeep::new(self.now().as_millisecond()));
+        let now = self.believed.now(self.now(), Instant::now());
+        self.upkeep = Some(Upkeep::new(now.as_millisecond()));
     }
 
     /// Upkeep can wait for the next round, a disk or a database that fails cannot.
@@ -492,4 +496,23 @@ fn set_sync(db: &Connection, now: &mut Sync, wanted: Sync) -> rusqlite::Result<(
         *now = wanted;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_counted_once() {
+        let metrics = Record::Metrics {
+            check: "a".into(),
+            at: Timestamp::UNIX_EPOCH,
+            points: vec![("x".into(), "".into(), 1.0)],
+        };
+        let records = vec![metrics.clone(), Record::DowntimeEnded(1), metrics.clone()];
+        let batch = |urgency| Batch { ticket: 1, urgency, records: records.clone() };
+        let mut chunk = Chunk { batches: vec![batch(Urgency::Soon), batch(Urgency::Now)], first_id: 1 };
+        assert_eq!((chunk.drop_routine(), chunk.drop_routine()), (2, 0));
+        assert_eq!((chunk.records(), &chunk.batches[1].records), (6, &records));
+    }
 }

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::*;
+use monchero_core::State;
 use monchero_core::action::Posted;
+use monchero_core::incident::{Incident, IncidentId};
 use monchero_core::summary::Tally;
 use monchero_store::record::ActionState;
-use monchero_store::{HistoryKind, HistoryQuery, Loaded, OpenError, Record, Store, Urgency};
+use monchero_store::{ActionRow, HistoryKind, HistoryQuery, Loaded, OpenError, Record, Store, Urgency};
 use proptest::prelude::*;
 use rusqlite::Connection;
 
@@ -89,6 +91,23 @@ fn everything_comes_back() {
     assert_eq!(loaded.last_id, 10);
     let history = store.reader().history(&HistoryQuery::from(&name("web"))).unwrap();
     assert_eq!(history.len(), 4, "history outlives the check");
+}
+
+/// What was done about an incident that is still open is known, however old it is: a `limit` begins anew with the next incident only.
+#[test]
+fn actions_of_an_open_incident_are_known_for_ever() {
+    let (directory, day) = (tempfile::tempdir().unwrap(), 86_400_000);
+    let (store, _) = open(directory.path());
+    let mut shop = check("shop", 1);
+    let id = IncidentId::from_u64(5);
+    shop.status.incident = Some(Incident { id, since: at(-20 * day), worst: State::Bad });
+    let old = |number, days: i64| {
+        Record::Action(Box::new(ActionRow { at: at(-days * day), ..action(number, "shop", ActionState::Done) }))
+    };
+    write(&store, vec![Record::Check(Box::new(shop)), old(1, 30), old(2, 19), old(3, 1)]);
+    drop(store);
+    let (_store, loaded) = open(directory.path());
+    assert_eq!(loaded.recent_actions.iter().map(|row| row.id).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[test]

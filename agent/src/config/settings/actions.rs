@@ -20,6 +20,8 @@ use super::{MIN_INTERVAL, Reminders};
 
 /// As many attempts to mend something are remembered.
 const MAX_AFTER: u32 = 10;
+/// As many runs of a script for one check are remembered.
+const MAX_LIMIT: u32 = 64;
 /// The longest that trouble may wait for more of it.
 const MAX_GROUP: Duration = Duration::from_secs(3_600);
 
@@ -53,7 +55,7 @@ pub struct ActionSettings {
     #[schemars(with = "DurationText")]
     pub delay: Option<Duration>,
     /// For actions that tell somebody: how many scripts must have run about a problem that still stands before this one is told, from 1 to 10.
-    /// None by default.
+    /// If there are fewer, it is told as soon as none is under way and the next run finds the problem still there. None by default.
     #[schemars(with = "u32")]
     pub after: Option<u32>,
     /// For actions that tell somebody: how long new trouble waits for more, once two messages went out, so that a storm is told in one
@@ -96,7 +98,7 @@ pub struct ActionSettings {
     #[serde(with = "duration::option")]
     #[schemars(with = "DurationText")]
     pub cooldown: Option<Duration>,
-    /// For scripts: how often at most it is set off in one incident. As often as it is triggered by default.
+    /// For scripts: how often at most it is set off in one incident, from 1 to 64. As often as it is triggered by default.
     #[schemars(with = "u32")]
     pub limit: Option<u32>,
 }
@@ -154,6 +156,9 @@ impl ActionSettings {
             if value == Some(0) {
                 wrong.push((name, "it is at least 1".to_owned()));
             }
+        }
+        if self.limit.is_some_and(|limit| limit > MAX_LIMIT) {
+            wrong.push(("limit", format!("it is at most {MAX_LIMIT}")));
         }
         if self.after.is_some_and(|count| !(1..=MAX_AFTER).contains(&count)) {
             wrong.push(("after", format!("it is from 1 to {MAX_AFTER}")));

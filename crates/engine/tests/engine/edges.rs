@@ -132,3 +132,134 @@ async fn an_inconclusive_result_says_so() {
     told.sort();
     assert_eq!(told, ["ops: problem web bad", "ops: problem web/part bad", "ops: recovery web okay"]);
 }
+
+/// Passes time, a quarter of an hour at most, until a problem of a check is hard.
+async fn until_bad(lab: &Lab, check: &str) {
+    for _ in 0..900 {
+        if lab.state(check).await.starts_with("bad hard") {
+            return;
+        }
+        pass(Duration::from_secs(1)).await;
+    }
+    panic!("{check} is {}", lab.state(check).await);
+}
+
+/// What depends on a service is told as soon as the check that reports the service was looked at, and not only after its own next run.
+#[tokio::test(start_paused = true)]
+async fn a_service_is_a_parent_that_is_looked_at_once() {
+    let lab = lab(&[check("raid", 20 * MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE).await;
+    let looks = runs(&lab, "raid");
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(lab.take_messages(), ["ops: problem shop bad"]);
+    assert_eq!(runs(&lab, "raid"), looks + 1);
+}
+
+/// A look that finds out nothing ends the wait for a service too: nobody can find out more.
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_service_whose_check_fails() {
+    let lab = lab(&[check("raid", MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE).await;
+    lab.answer("raid", Answer::TimesOut);
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    pass(MINUTE / 4).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem raid unknown", "ops: problem shop bad"]);
+}
+
+/// What is said about a service by hand counts as a look at it, and so does its coming back.
+#[tokio::test(start_paused = true)]
+async fn what_depends_on_a_service_hears_of_its_end() {
+    let lab = lab(&[check("raid", 10 * MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    lab.answer("raid", Answer::Part(State::Bad));
+    pass(MINUTE).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+    lab.take_messages();
+    lab.handle.submit(Name::new("raid/part"), monchero_core::Report::of(State::Okay, "mended")).await.unwrap();
+    pass(Duration::from_secs(5)).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem shop bad", "ops: recovery raid/part okay"]);
+}
+
+/// A service that comes up after what depends on it is a parent from then on.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_comes_later_is_a_parent_too() {
+    let lab = lab(&[check("raid", MINUTE, &[]), check("shop", 10 * MINUTE, &["raid/part"])]);
+    pass(2 * MINUTE).await;
+    lab.answer("raid", Answer::Part(State::Bad));
+    pass(2 * MINUTE).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    until_bad(&lab, "shop").await;
+    lab.take_messages();
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+    lab.answer("raid", Answer::Part(State::Okay));
+    pass(MINUTE + Duration::from_secs(5)).await;
+    let mut told = lab.take_messages();
+    told.sort();
+    assert_eq!(told, ["ops: problem shop bad", "ops: recovery raid/part okay"]);
+}
+
+/// A service that its check reports no more is unknown for a week, over restarts too, and then it is gone and its end is told. It may come back.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_reported_no_more_goes_after_a_week() {
+    let (hour, day) = (60 * MINUTE, 1_440 * MINUTE);
+    let mut lab = lab(&[check("docker", hour, &[]), check("shop", hour, &["docker/part"])]);
+    lab.answer("docker", Answer::Part(State::Okay));
+    pass(hour).await;
+    lab.answer("docker", Answer::State(State::Okay));
+    pass(2 * hour).await;
+    assert_eq!(lab.take_messages(), ["ops: problem docker/part unknown"]);
+    lab.suspend(3 * day);
+    pass(2 * hour).await;
+    lab.kill().await;
+    lab.suspend(3 * day);
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "unknown hard");
+    assert_eq!(lab.take_messages(), [""; 0]);
+    lab.suspend(day);
+    pass(2 * hour).await;
+    assert_eq!(lab.take_messages(), ["ops: recovery docker/part okay"]);
+    assert_eq!(lab.state("docker/part").await, "gone");
+    lab.restart().await;
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "gone");
+
+    lab.answer("docker", Answer::Part(State::Bad));
+    pass(hour).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    pass(2 * hour).await;
+    assert_eq!(lab.take_messages(), ["ops: problem docker/part bad"]);
+    assert_eq!(lab.state("shop").await, "bad hard (dependency)");
+}
+
+/// One that comes back before the target that was told of its problem could be told of the end is itself again.
+#[tokio::test(start_paused = true)]
+async fn a_service_comes_back_before_its_end_could_be_told() {
+    let hour = 60 * MINUTE;
+    let lab = lab(&[check("docker", hour, &[])]);
+    lab.answer("docker", Answer::Part(State::Bad));
+    pass(hour).await;
+    assert_eq!(lab.take_messages(), ["ops: problem docker/part bad"]);
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), false);
+    lab.answer("docker", Answer::State(State::Okay));
+    pass(2 * hour).await;
+    lab.suspend(200 * hour);
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "gone");
+    lab.answer("docker", Answer::Part(State::Bad));
+    pass(hour).await;
+    lab.target_works.lock().unwrap().insert("ops".to_owned(), true);
+    pass(2 * hour).await;
+    assert_eq!(lab.state("docker/part").await, "bad hard");
+    let told = lab.take_messages();
+    assert!(told.len() == 1 && told[0].contains("docker/part bad"), "{told:?}");
+}

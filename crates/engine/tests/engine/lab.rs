@@ -41,6 +41,12 @@ pub(crate) enum Answer {
     LikeWorst,
     /// Like what it remembers, after half a second.
     Slow,
+    /// Not before its timeout.
+    Hangs,
+    /// Okay, and from now on as often as this.
+    Every(Duration),
+    /// In this state, and then okay.
+    Once(State),
     /// Bad and unknown by turns.
     Alternates,
     /// Okay, with a service `part` in this state.
@@ -246,6 +252,12 @@ impl Lab {
         self.start();
     }
 
+    /// A clean stop, and a start with another configuration.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Configuration)) {
+        change(&mut self.configuration);
+        self.restart().await;
+    }
+
     /// As if by SIGKILL: what is in the journal is all that is left.
     pub(crate) async fn kill(&mut self) {
         let task = self.task.take().unwrap();
@@ -255,7 +267,7 @@ impl Lab {
     }
 
     /// A start with another thread for checks.
-    pub(crate) async fn restart_with(&mut self, checks: tokio::runtime::Handle) {
+    pub(crate) async fn restart_on(&mut self, checks: tokio::runtime::Handle) {
         self.checks = Some(checks);
         self.restart().await;
     }
@@ -328,6 +340,11 @@ impl Lab {
     /// The wall clock is set back by so much, [`AHEAD`] at most over all.
     pub(crate) fn step_back(&self, length: Duration) {
         *self.ahead.lock().unwrap() -= length;
+    }
+
+    /// The wall clock is set ahead by so much.
+    pub(crate) fn step_ahead(&self, length: Duration) {
+        *self.ahead.lock().unwrap() += length;
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -8,6 +8,7 @@ mod lab;
 mod memory;
 #[path = "../../../core/tests/support/random.rs"]
 mod random;
+mod reload;
 mod scenarios;
 mod schedule;
 mod telling;

@@ -1,8 +1,10 @@
 //! What checks remember, when they want to be looked at again, what they hear and what they know of each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use monchero_core::check::{Signal, SignalKind};
+use monchero_core::definition::Settings;
 use monchero_core::{Name, Policy, State};
 use monchero_engine::Refusal;
 
@@ -167,4 +169,54 @@ async fn who_says_something_at_the_end_is_answered() {
     lab.restart().await;
     disk.await.unwrap();
     assert_eq!(&*said.await.unwrap().unwrap().message, "done");
+}
+
+/// What is not urgent goes to the store in slices that it can take, and all of it gets there.
+#[tokio::test(start_paused = true)]
+async fn results_are_stored_in_slices() {
+    let names: Vec<String> = (0..1_200).map(|i| format!("check-{i}")).collect();
+    let checks: Vec<_> = names.iter().map(|name| (name.as_str(), 5, Answer::State(State::Okay))).collect();
+    let lab = lab(&checks);
+    pass(30_000).await;
+    assert!((400..=500).contains(&*lab.journal.largest.lock().unwrap()), "{:?}", lab.journal.largest);
+    let (late, all) = (lab.now() - Duration::from_secs(15), lab.journal.last_checks());
+    assert!(all.len() >= 1_200);
+    assert_eq!(all.iter().flatten().filter(|last| **last > late).count(), all.len());
+}
+
+/// How often a check wants to be run it says by itself: that outlives restarts and failures, and ends when it no longer says so or the
+/// configuration has another interval.
+#[tokio::test(start_paused = true)]
+async fn the_interval_that_a_check_asks_for_outlives_a_restart() {
+    let hour = 3_600_000;
+    let mut lab = lab(&[("a", 60, Answer::Every(Duration::from_millis(6 * hour)))]);
+    pass(2 * 60_000).await;
+    assert_eq!(runs(&lab, "a"), 1);
+    lab.restart().await;
+    pass(hour).await;
+    assert_eq!(runs(&lab, "a"), 1);
+    lab.kill().await;
+    pass(hour).await;
+    assert_eq!(runs(&lab, "a"), 1);
+    lab.answer("a", Answer::TimesOut);
+    lab.handle.run(Name::new("a")).await.unwrap();
+    pass(30_000).await;
+    assert_eq!(lab.handle.show("a").await.unwrap().interval, Duration::from_millis(6 * hour));
+    lab.answer("a", Answer::State(State::Okay));
+    lab.handle.run(Name::new("a")).await.unwrap();
+    assert_eq!(lab.handle.show("a").await.unwrap().interval, Duration::from_secs(60));
+    let before = runs(&lab, "a");
+    pass(10 * 60_000 + 1_000).await;
+    assert!((before + 9..=before + 11).contains(&runs(&lab, "a")), "{}", runs(&lab, "a") - before);
+
+    lab.answer("a", Answer::Every(Duration::from_millis(6 * hour)));
+    pass(2 * 60_000).await;
+    let before = runs(&lab, "a");
+    lab.restart_with(|configuration| {
+        let check = &mut configuration.checks[0];
+        check.settings = Arc::new(Settings { interval: Duration::from_secs(30), ..Settings::clone(&check.settings) });
+    })
+    .await;
+    pass(60_000).await;
+    assert_eq!(runs(&lab, "a"), before + 1, "it is asked anew");
 }

@@ -1,7 +1,9 @@
 //! The schedule on the real engine: phase, overlap, concurrency, gaps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use monchero_core::definition::Settings;
 use monchero_core::{Policy, State};
 
 use crate::lab::{Answer, CheckSpec, Lab};
@@ -72,7 +74,7 @@ async fn runs_whose_thread_hangs_are_given_up() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     // Nobody drives it.
     let hung = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    lab.restart_with(hung.handle().clone()).await;
+    lab.restart_on(hung.handle().clone()).await;
     let before = runs(&lab, "a");
     let asked = lab.handle.run("a".into()).await;
     assert!(asked.unwrap().state == State::Unknown);
@@ -231,4 +233,25 @@ async fn signs_of_life_are_not_run() {
     let asked = tokio::time::timeout(Duration::from_secs(1), lab.handle.run(monchero_engine::ALIVE.into())).await;
     let why = asked.expect("it is answered at once").unwrap_err().to_string();
     assert!(why.contains("how the last sign of life was taken"), "{why}");
+}
+
+/// When nothing starts any more nobody is late by having started late, and `self/scheduler` says so all the same.
+#[tokio::test(start_paused = true)]
+async fn the_scheduler_is_late_when_nothing_starts() {
+    let minute = Duration::from_secs(60);
+    let mut lab = Lab::new(&[spec("hangs", minute), spec("hangs-too", minute)], &[], &[]);
+    lab.answer("hangs", Answer::Hangs);
+    lab.answer("hangs-too", Answer::Hangs);
+    lab.configure(|configuration| {
+        configuration.concurrency = 1;
+        for check in &mut configuration.checks {
+            let timeout = Duration::from_secs(3_600);
+            check.settings = Arc::new(Settings { timeout, ..Settings::clone(&check.settings) });
+            check.fingerprint += 1;
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(180)).await;
+    assert_eq!(lab.state("self/scheduler").await, "warning hard", "{}", lab.message("self/scheduler").await);
+    assert!(lab.message("self/scheduler").await.starts_with("checks start late: 1 wait"));
 }

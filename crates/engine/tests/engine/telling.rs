@@ -5,6 +5,7 @@ use std::time::Duration;
 use monchero_core::decide::Wants;
 use monchero_core::definition::{ActionDefinition, Configuration, Settings, Trigger};
 use monchero_core::flapping::FlappingPolicy;
+use monchero_core::hold::Downtime;
 use monchero_core::{Name, Policy, State};
 
 use crate::lab::{Answer, CheckSpec, Lab, ScriptSpec};
@@ -124,10 +125,17 @@ async fn some_are_told_only_when_mending_has_failed() {
     let lab = shop(&["ops"], &[mend], |action| action.after = (action.name.as_str() == "ops").then_some(2));
     after(&lab, 3).await;
     lab.answer("shop", Answer::State(State::Bad));
-    assert!(after(&lab, 10).await.is_empty(), "it was tried once");
+    assert_eq!(
+        after(&lab, 10).await,
+        ["ops: problem shop bad"],
+        "it was tried once, still stands, and no more is tried"
+    );
     assert_eq!(lab.take_scripts().len(), 1);
-    lab.answer("shop", Answer::State(State::Warning));
-    assert_eq!(after(&lab, 5).await, ["ops: problem shop warning"], "it was tried twice and still stands");
+    lab.answer("shop", Answer::State(State::Okay));
+    assert_eq!(after(&lab, 5).await, ["ops: recovery shop okay"]);
+    lab.answer("shop", Answer::Once(State::Bad));
+    assert!(after(&lab, 5).await.is_empty(), "it was mended");
+    assert_eq!(lab.take_scripts().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,4 +285,87 @@ async fn a_receiver_that_hangs_delays_the_end_by_no_more_than_two_seconds() {
     assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
     lab.hanging.lock().unwrap().clear();
     assert!(!after(&lab, 60).await.is_empty());
+}
+
+/// A digest that is sent again after a kill has the id that it had, in whatever order its checks came.
+#[tokio::test(start_paused = true)]
+async fn a_digest_keeps_its_id_over_a_kill() {
+    let names = ["a", "b", "c", "z", "y", "x"];
+    let checks: Vec<CheckSpec> = names.iter().map(|name| check((*name).to_owned(), &["ops"])).collect();
+    let mut lab = Lab::new(&checks, &[target("ops")], &[]);
+    after(&lab, 3).await;
+    lab.target_refuses.lock().unwrap().insert("ops".to_owned());
+    lab.answer("a", Answer::State(State::Bad));
+    after(&lab, 3).await;
+    // While the target rests, these come in an order that is not that of their names.
+    for name in ["z", "b", "y", "c", "x"] {
+        lab.answer(name, Answer::State(State::Bad));
+        after(&lab, 3).await;
+    }
+    lab.target_refuses.lock().unwrap().clear();
+    lab.answers_lost.lock().unwrap().insert("ops".to_owned());
+    lab.reload().await;
+    after(&lab, 1).await;
+    lab.kill().await;
+    after(&lab, 30).await;
+    let heard = lab.heard.lock().unwrap().clone();
+    let ids: std::collections::BTreeSet<(usize, &str)> =
+        heard.iter().map(|heard| (heard.of, heard.delivery_id.as_str())).collect();
+    assert!(heard.len() > 6 && ids.len() == 1, "it was sent again: {ids:?}");
+}
+
+/// What nobody is to be told of stops flapping in the table too, although the end moved meanwhile.
+#[tokio::test(start_paused = true)]
+async fn flapping_ends_for_a_check_without_targets() {
+    let policy = Policy { max_attempts: 1, flapping: Some(FlappingPolicy::default()), ..Policy::default() };
+    let spec = CheckSpec { policy, interval: 3_600 * SECOND, ..check("shop".to_owned(), &[]) };
+    let lab = Lab::new(&[spec], &[], &[]);
+    let submit = async |state| {
+        lab.handle.submit(Name::new("shop"), monchero_core::Report::of(state, "said")).await.unwrap();
+        tokio::time::sleep(60 * SECOND).await;
+    };
+    for _ in 0..10 {
+        submit(State::Bad).await;
+        submit(State::Okay).await;
+    }
+    assert_eq!(lab.state("shop").await, "okay hard (flapping)");
+    // From here on the table says when it will be over; then it is.
+    let until = lab.handle.show("shop").await.unwrap().row.holds[0].until().unwrap();
+    let left = Duration::try_from(until.duration_since(lab.now())).unwrap();
+    tokio::time::sleep(left + 5 * SECOND).await;
+    assert_eq!(lab.state("shop").await, "okay hard");
+}
+
+/// R18: a clock that is ahead for two minutes brings no reminder and takes no planned work along, neither at once nor over a start.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_has_done_nothing() {
+    let (names, wants) =
+        (["ops"], Wants { states: vec![State::Bad], remind: Some((3_600 * SECOND).into()), ..Wants::default() });
+    let mut lab = Lab::new(&[check("shop".to_owned(), &names)], &[("ops".to_owned(), wants)], &[]);
+    after(&lab, 3).await;
+    lab.answer("shop", Answer::State(State::Bad));
+    assert_eq!(after(&lab, 60).await, ["ops: problem shop bad"]);
+    let start = lab.now() + 2 * 3_600 * SECOND;
+    let (end, comment) = (start + 3_600 * SECOND, "new switch".to_owned());
+    let planned = Downtime { covers: "shop".into(), start, end, comment, ..Downtime::default() };
+    lab.handle.add_downtime(planned).await.unwrap();
+    let decade = 3_650 * 86_400 * SECOND;
+    for restarts in [false, true] {
+        lab.step_ahead(decade);
+        if restarts {
+            lab.restart().await;
+        }
+        assert_eq!(after(&lab, 120).await, [""; 0], "restarts: {restarts}");
+        assert_eq!(lab.handle.downtimes().await.unwrap().len(), 0);
+        lab.step_back(decade);
+        assert_eq!(after(&lab, 120).await, [""; 0], "restarts: {restarts}");
+        assert_eq!(lab.handle.downtimes().await.unwrap().len(), 1, "restarts: {restarts}");
+    }
+    assert_eq!(after(&lab, 3_600).await, ["ops: reminder shop bad"]);
+    // What is over is kept for a day, and then forgotten.
+    after(&lab, 3 * 3_600).await;
+    assert_eq!(lab.handle.downtimes().await.unwrap().len(), 0);
+    assert_eq!(lab.journal.downtimes(), 1);
+    after(&lab, 86_400).await;
+    assert_eq!(lab.journal.downtimes(), 0);
 }

@@ -236,6 +236,8 @@ fn the_largest_size_is_kept_and_state_stays() {
         duration_ms: 1,
         anchor: None,
         parent: None,
+        missing_since: None,
+        asked: None,
         next_check: None,
         memory: None,
     };

@@ -85,6 +85,8 @@ pub(crate) fn check(name: &str, sequence: u64) -> StoredCheck {
         },
         duration_ms: 17,
         anchor: Some(at(-60_000)),
+        missing_since: None,
+        asked: None,
         parent: name.contains('/').then(|| Name::new(name.split('/').next().unwrap())),
         next_check: Some(at(1_000)),
         memory: sequence

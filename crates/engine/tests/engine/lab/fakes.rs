@@ -45,6 +45,14 @@ impl Check for FakeCheck {
                     let worst = worst.filter_map(|peer| peer.state).max().unwrap_or_default();
                     Ok(Report { proven: true, ..Report::of(worst, "like the worst") })
                 }
+                Answer::Hangs => std::future::pending().await,
+                Answer::Every(interval) => {
+                    Ok(Report { interval: Some(interval), ..Report::of(State::Okay, "not so often") })
+                }
+                Answer::Once(state) => {
+                    self.answers.lock().unwrap().insert(self.name.clone(), Answer::State(State::Okay));
+                    Ok(Report::of(state, format!("{} is {state} for once", self.name)))
+                }
                 Answer::Alternates => {
                     let is_odd = self.runs.lock().unwrap()[&self.name] % 2 == 1;
                     Ok(Report::of(if is_odd { State::Bad } else { State::Unknown }, "now so, now so"))

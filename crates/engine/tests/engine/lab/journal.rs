@@ -20,6 +20,8 @@ pub(crate) struct MemoryJournal {
     pub(crate) notices: Mutex<Vec<monchero_store::NoticeRow>>,
     /// Whether the disk takes its time: nothing counts as committed before [`Self::catch_up`].
     late: AtomicBool,
+    /// How many checks the largest batch had that need not be on disk at once.
+    pub(crate) largest: Mutex<usize>,
 }
 
 #[derive(Default)]
@@ -43,6 +45,7 @@ impl Default for MemoryJournal {
             committed: watch::channel(Committed::default()).0,
             notices: Mutex::default(),
             late: AtomicBool::default(),
+            largest: Mutex::default(),
         }
     }
 }
@@ -63,6 +66,16 @@ impl MemoryJournal {
     /// All transitions, in their order.
     pub(crate) fn transitions(&self) -> Vec<(Name, Transition)> {
         self.kept.lock().unwrap().history.clone()
+    }
+
+    /// When each check that is kept was looked at last.
+    pub(crate) fn last_checks(&self) -> Vec<Option<Timestamp>> {
+        self.kept.lock().unwrap().checks.values().map(|check| check.status.last_check).collect()
+    }
+
+    /// How many downtimes are kept.
+    pub(crate) fn downtimes(&self) -> usize {
+        self.kept.lock().unwrap().downtimes.len()
     }
 
     pub(super) fn load(&self) -> Loaded {
@@ -101,7 +114,12 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn write(&self, records: Vec<Record>, _: Urgency) -> u64 {
+    fn write(&self, records: Vec<Record>, urgency: Urgency) -> u64 {
+        if urgency == Urgency::Soon {
+            let checks = records.iter().filter(|record| matches!(record, Record::Check(_))).count();
+            let mut largest = self.largest.lock().unwrap();
+            *largest = checks.max(*largest);
+        }
         let mut kept = self.kept.lock().unwrap();
         for record in records {
             match record {
@@ -129,6 +147,7 @@ impl Journal for MemoryJournal {
                 Record::Forget(name) => {
                     kept.checks.remove(&name);
                     kept.told.retain(|(check, _), _| *check != name);
+                    kept.acknowledgements.remove(&name);
                 }
                 Record::Notice(notice) => self.notices.lock().unwrap().push(*notice),
                 Record::Metrics { .. } => {}
