@@ -1,13 +1,14 @@
 //! The daemon: puts the parts together, and takes them apart in order.
 
+mod configurations;
+mod house;
 mod signals;
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,25 +17,26 @@ use monchero_api::types::ReloadSummary;
 use monchero_api::{Backend, Operators, Socket};
 use monchero_core::Name;
 use monchero_core::definition::Configuration;
-use monchero_core::program::{Exit, Program, RunEnd, Spawner};
+use monchero_core::program::Spawner;
 use monchero_engine::{Clock, Engine, EngineHandle, Journal, Parts};
 use monchero_exec::{Counts, Executor};
 use monchero_store::{Loaded as StoreLoaded, Store, StoreOptions, Witness};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::{Mutex, oneshot, watch};
 
-use crate::config::{Kinds, LoadOptions, Loaded, LogSettings, Overrides, Paths, SecretStore};
+use crate::config::{LogSettings, Paths};
 use crate::logging::{self, Log};
 use crate::{alive, config};
+use configurations::Read;
+pub(crate) use configurations::{Configurations, options};
+use house::keep_house;
+pub(crate) use house::{leave_no_core, started_again};
 use signals::{Asked, Signals};
 
 /// Threads for the API, deliveries and built-in network checks. None of them computes for long, so two suffice on any machine.
 const WORKERS: usize = 2;
 /// The group of operators of the system's daemon, unless the settings name another.
 const OPERATORS: &str = "monchero";
-/// How long an environment setter may take: it runs before every check waits for it.
-const SETTER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the engine may take to stop: its own patience and a little.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(6);
 /// How long the executor may take to stop: its own patience with what hangs in the kernel and a little. If the thread that starts programs
@@ -42,55 +44,6 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(6);
 const EXECUTOR_PATIENCE: Duration = Duration::from_secs(6);
 /// How often the loops are looked at when nobody asks for a watchdog: never; when systemd does, at half its time.
 const WATCHDOG_SHARE: u32 = 2;
-
-/// How glibc is to keep house: no caches per thread, one heap, and what is free goes back. With 10,000 checks the daemon then holds 17.8
-/// instead of 24.6 MiB of its own; what a run needs for a moment no longer lies between what stays. An allocator without these settings
-/// passes over them.
-const TUNABLES: &str = "glibc.malloc.tcache_count=0:glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536";
-
-/// Where glibc looks for them.
-const VARIABLE: &str = "GLIBC_TUNABLES";
-
-/// glibc reads its settings only when a program starts, so the daemon starts once more, as the same process. Whoever sets the variable
-/// decides; if it cannot be done the daemon is larger and works as well.
-fn keep_house() {
-    if std::env::var_os(VARIABLE).is_some() {
-        return;
-    }
-    let mut arguments = std::env::args_os();
-    if let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) {
-        // It returns only if it failed.
-        let _ = Command::new(program).arg0(name).args(arguments).env(VARIABLE, TUNABLES).exec();
-    }
-}
-
-/// A core dump would hold every secret that was read (R67). What is started from here leaves none either.
-pub(crate) fn leave_no_core() {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // To ask for less is refused to nobody.
-    let _ = setrlimit(Resource::Core, none);
-}
-
-/// What the daemon is to do, if it is one that started once more. Its command line was judged the first time; to do that again would
-/// leave half a megabyte of code and garbage in a process that lives for months. None for a command line that has more than this knows.
-pub(crate) fn started_again(arguments: &[OsString]) -> Option<(Overrides, bool)> {
-    if std::env::var_os(VARIABLE).is_none_or(|value| value != TUNABLES) {
-        return None;
-    }
-    let (mut overrides, mut agent, mut reset_state) = (Overrides::default(), false, false);
-    let mut words = arguments.iter().skip(1);
-    while let Some(word) = words.next() {
-        match word.to_str()? {
-            "agent" => agent = true,
-            "--reset-state" => reset_state = true,
-            "--config" => overrides.config = Some(words.next()?.into()),
-            "--state-dir" => overrides.state_dir = Some(words.next()?.into()),
-            "--socket" => overrides.socket = Some(words.next()?.into()),
-            _ => return None,
-        }
-    }
-    agent.then_some((overrides, reset_state))
-}
 
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT).
 pub fn run(paths: &Paths, reset_state: bool) -> anyhow::Result<ExitCode> {
@@ -397,110 +350,6 @@ async fn end_programs(executor: &Executor) {
     }
     let Counts { runs, leftovers, cancelled, stuck, guard_restarts, .. } = executor.counts();
     tracing::info!(runs, leftovers, cancelled, stuck, guard_restarts, "programs are ended");
-}
-
-/// What the configuration says now.
-pub(crate) struct Configurations {
-    paths: Paths,
-    executor: Executor,
-    /// Whether `conf.d` ever had files: then none is a mistake, not a wish (R53).
-    had_files: AtomicBool,
-}
-
-/// A configuration and what is wrong with it, rendered.
-pub(crate) struct Read {
-    pub(crate) configuration: monchero_core::definition::Configuration,
-    problems: Vec<String>,
-    /// Why environment setters failed.
-    pub(crate) troubles: Vec<String>,
-    log: LogSettings,
-    /// Where signs of life go, if anywhere.
-    alive: Option<Alive>,
-}
-
-impl Configurations {
-    /// Reads the configuration that the paths name; `executor` runs environment setters.
-    pub(crate) fn new(paths: Paths, executor: Executor) -> Arc<Self> {
-        Arc::new(Self { paths, executor, had_files: AtomicBool::new(false) })
-    }
-
-    pub(crate) async fn read(self: &Arc<Self>) -> Read {
-        let (env, troubles) = self.run_setters().await;
-        let files = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || files.load(env)).await {
-            Ok(read) => Read { troubles, ..read },
-            // The loader only reads files; a panic there is ours.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-
-    /// Reads the files, with what the environment setters gave.
-    fn load(&self, env: Vec<(OsString, OsString)>) -> Read {
-        let loaded = config::load(&options(&self.paths.config, env));
-        let mut problems: Vec<String> = loaded.problems.iter().map(|problem| problem.render(false)).collect();
-        if loaded.definition_files.unwrap_or_default() > 0 {
-            self.had_files.store(true, Ordering::Relaxed);
-        } else if self.had_files.load(Ordering::Relaxed) {
-            problems.push(format!(
-                "`{}` has no files any more: if that is meant, restart the daemon",
-                self.paths.conf_d().display()
-            ));
-        }
-        let Loaded { configuration, log, alive, .. } = loaded;
-        Read { configuration, problems, troubles: Vec::new(), log, alive }
-    }
-
-    /// Runs the environment setters. Answers what they gave and why one of them failed; the others count.
-    async fn run_setters(&self) -> (Vec<(OsString, OsString)>, Vec<String>) {
-        let (mut env, mut troubles) = (Vec::new(), Vec::new());
-        let setters = config::environment_setters(&options(&self.paths.config, Vec::new()));
-        for setter in setters {
-            let name = setter.display().to_string();
-            match self.executor.run(Program::new(vec![setter.into_os_string()], SETTER_TIMEOUT)).await {
-                Ok(end) if end.exit == Exit::Status(0) => {
-                    let (variables, warnings) = config::parse_setter_output(&end.stdout);
-                    env.extend(variables);
-                    for warning in warnings {
-                        tracing::warn!("environment setter `{name}`: {warning}");
-                    }
-                }
-                Ok(end) => troubles.push(format!("environment setter `{name}` {}", setter_failed(&end))),
-                Err(error) => troubles.push(format!("environment setter `{name}`: {error}")),
-            }
-        }
-        (env, troubles)
-    }
-}
-
-/// How a setter failed.
-fn setter_failed(end: &RunEnd) -> String {
-    let how = match end.exit {
-        Exit::Status(status) => format!("failed with exit status {status}"),
-        Exit::Signal(signal) => format!("was ended by signal {signal}"),
-        Exit::TimedOut => format!("took longer than {SETTER_TIMEOUT:?}"),
-        Exit::TooMuchOutput => "wrote too much".to_owned(),
-        Exit::Stuck { pid } => format!("hangs in the kernel as process {pid}"),
-    };
-    let said = monchero_core::text::clean(&end.stderr);
-    match said.lines().next() {
-        Some(line) => format!("{how}: {}", monchero_core::text::escape_controls(line)),
-        None => how,
-    }
-}
-
-/// How files are read: with the kinds of this program and the secrets of this process.
-pub(crate) fn options(chosen: &config::Chosen, env: Vec<(OsString, OsString)>) -> LoadOptions<'_> {
-    LoadOptions {
-        config: chosen,
-        kinds: Kinds::built_in(),
-        env,
-        secrets: SecretStore { variable: &variable, file: &config::read_secret },
-        keep_settings: false,
-    }
-}
-
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
 }
 
 /// Reloads, one after another.

@@ -11,7 +11,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::{CUT_NAME, lock};
+use super::CUT_NAME;
+use super::details::lock;
 
 /// Whether a process can have a name that fits, as far as the kernel shows it.
 pub(super) fn may_fit(globs: &[String], name: &[u8]) -> bool {

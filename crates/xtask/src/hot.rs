@@ -59,8 +59,7 @@ fn watch(programs: &Programs, program: &Path) -> Result<()> {
     let plugins: String = (0..PLUGINS).map(|i| format!("  c{i}: {{ plugin: {} }}\n", programs.plugin())).collect();
     let bad = "  wrong: { plugin: /bin/false, actions: [tell, note] }\n";
     let told = place.join("told").display().to_string();
-    let actions =
-        format!("actions:\n  note: {{ script: \"true\" }}\n  tell: {{ file: {{ path: {told} }} }}\n");
+    let actions = format!("actions:\n  note: {{ script: \"true\" }}\n  tell: {{ file: {{ path: {told} }} }}\n");
     fs::write(files.join("plugins.yaml"), format!("defaults: {{ interval: 10s }}\nchecks:\n{plugins}{bad}{actions}"))?;
     let path = |name: &str| place.join(name).display().to_string();
     command(
