@@ -1,5 +1,8 @@
 //! Targets that are reached over HTTP: one client, one judgement of answers, one way to name a service without its secrets.
 
+mod metadata;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -109,7 +112,7 @@ impl Request {
     }
 }
 
-/// Reads an address of the settings: `http` or `https`, with a host and without a user in it.
+/// Reads an address of the settings: `http` or `https`, with a host that may be asked and without a user in it.
 pub(crate) fn address(setting: &'static str, text: &str) -> Result<Url, Invalid> {
     let wrong = |why: &str| Invalid::at(setting, format!("this is no address of a web service: {why}"));
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
@@ -118,6 +121,10 @@ pub(crate) fn address(setting: &'static str, text: &str) -> Result<Url, Invalid>
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("a user and a password do not stand in it; there are settings for them"));
+    }
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    if host.parse::<IpAddr>().is_ok_and(metadata::is_metadata) {
+        return Err(wrong("it is the metadata service of a cloud, which hands out credentials; no message goes there"));
     }
     Ok(url)
 }
@@ -221,6 +228,7 @@ impl Connection {
             // Messages are rare: a connection of the last one is stale when the next one comes.
             .pool_max_idle_per_host(0)
             .no_proxy()
+            .dns_resolver(Arc::new(metadata::Names))
             .tls_backend_preconfigured(tls(&self.authorities)?);
         if let Some(proxy) = &self.proxy {
             let mut proxy =
@@ -344,6 +352,16 @@ mod tests {
         assert_eq!(place(&url), "https://hooks.example:8443");
         for wrong in ["hooks.example", "ftp://x/", "https://user:pass@x/", "https://"] {
             assert!(address("url", wrong).is_err(), "{wrong}");
+        }
+        // Numbers and other ways to write an address are the same to a URL.
+        for refused in [
+            "http://169.254.169.254/latest/",
+            "http://2852039166/",
+            "http://[fd00:ec2::254]/",
+            "http://[::ffff:a9fe:a9fe]/",
+        ] {
+            let why = address("url", refused).unwrap_err().why;
+            assert!(why.contains("metadata service"), "{refused}: {why}");
         }
         assert_eq!(below(&address("url", "https://x/a/").unwrap(), &["b c", "d"]).as_str(), "https://x/a/b%20c/d");
     }

@@ -103,7 +103,8 @@ fn raw_loop(programs: &Programs, quick: bool, pause_us: u32) -> Result<Raw> {
 fn external(programs: &Programs, window: Duration, raw: &Raw, report: &mut Vec<Line>) -> Result<()> {
     let checks = (0..1_000).map(|i| format!("  c{i}: {{ plugin: {} }}\n", programs.plugin())).collect::<String>();
     let daemon = Daemon::start(&format!("defaults: {{ interval: 10s }}\nchecks:\n{checks}"))?;
-    std::thread::sleep(Duration::from_secs(35));
+    // In its first minute a daemon notes each run before it starts, to know afterwards what crashed it.
+    std::thread::sleep(Duration::from_secs(70));
     let mut per_check = Vec::new();
     for _ in 0..3 {
         let (cpu, runs) = (daemon.cpu()?, daemon.runs()?);
