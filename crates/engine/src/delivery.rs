@@ -256,17 +256,20 @@ impl Engine {
         self.runtime.spawn(async move {
             let context = ActionContext { host: &host, spawner: &*spawner, zone: &zone };
             let (delivery_id, thread, tries) = (message.delivery_id.clone(), message.thread.clone(), message.attempt);
-            let whole = match summary {
-                Some(unmade) => unmade.put_into(message, journal).await,
-                None => Ok(message),
+            let delivering = async {
+                let message = match summary {
+                    Some(unmade) => unmade.put_into(message, journal).await?,
+                    None => message,
+                };
+                attempt(&target, &message, &context).await
             };
-            let outcome = match whole {
-                Ok(message) => attempt(&target, &message, &context).await,
-                Err(error) => Err(error),
+            let outcome = tokio::select! {
+                outcome = delivering => outcome,
+                // The engine is gone only when everything stops: the message is then sent again after the next start.
+                () = ends.closed() => return,
             };
             let target = target.name.clone();
             let end = DeliveryEnd { target, notices, delivery_id, thread, attempt: tries, outcome, drill, post };
-            // The engine is gone only when everything stops: the message is then sent again after the next start.
             let _ = ends.send(end).await;
         });
     }
