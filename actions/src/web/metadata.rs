@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Of AWS, Azure, Google and OpenStack, of containers at AWS, and of Alibaba.
+/// Of AWS, Azure, Google and others, of containers at AWS, and of Alibaba.
 const V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(169, 254, 170, 2), Ipv4Addr::new(100, 100, 100, 200)];
 /// Of AWS.
